@@ -1,0 +1,63 @@
+"""Which operating-system user runs what.
+
+As an ordinary user everything runs as that user. As root, services run as the system user `nautilus`
+and process jobs as `nautilus-job`: PostgreSQL refuses to run as root, and a job must not read secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from nautilus.appliance.errors import HomeUnusable
+
+SERVICE_USER = "nautilus"
+JOB_USER = "nautilus-job"
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Names of the users: `service` runs the services, `runner` the runner, `job` process jobs ('' = as the runner)."""
+
+    service: str
+    runner: str
+    job: str
+
+    @property
+    def service_uid(self) -> int:
+        return pwd.getpwnam(self.service).pw_uid
+
+    @property
+    def service_gid(self) -> int:
+        return pwd.getpwnam(self.service).pw_gid
+
+
+def ensure_accounts() -> Accounts:
+    """The accounts to use; makes the two system users where we are root and they are missing."""
+    if os.geteuid() != 0:
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        return Accounts(service=me, runner=me, job="")
+    for name in (SERVICE_USER, JOB_USER):
+        _ensure_system_user(name)
+    return Accounts(service=SERVICE_USER, runner="root", job=JOB_USER)
+
+
+def can_reach(path: Path) -> bool:
+    """Whether any user may read below `path`: each folder on the way lets others pass."""
+    resolved = path.resolve()
+    return all(folder.stat().st_mode & 0o001 for folder in (resolved, *resolved.parents) if folder.is_dir())
+
+
+def _ensure_system_user(name: str) -> None:
+    try:
+        pwd.getpwnam(name)
+        return
+    except KeyError:
+        pass
+    argv = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--user-group"]
+    done = subprocess.run([*argv, "--shell", "/usr/sbin/nologin", name], capture_output=True, text=True)
+    if done.returncode not in (0, 9):  # 9: somebody else made it meanwhile
+        raise HomeUnusable(f"could not make the system user {name}: {done.stderr.strip()}")

@@ -1,0 +1,120 @@
+"""Where everything of an appliance lies: one value, computed from the data folder.
+
+See docs/reference/internals.md, which other programs rely on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+SOCKET_PATH_LIMIT_BYTES = 100
+"""Unix socket paths end at 107 bytes; the longest name below the folder is kept free."""
+
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+"""The checkout, or /opt/nautilus in the image: holds supervisord.conf, migrations/, services/."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders and files of the appliance whose data folder is `home` (absolute)."""
+
+    home: Path
+    root: Path = PROJECT_ROOT
+
+    @cached_property
+    def run(self) -> Path:
+        """Folder of the sockets; below /tmp where the paths would be too long for a unix socket."""
+        inside = self.home / "run"
+        if len(os.fsencode(inside)) + len("/postgres/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT_BYTES:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:8]
+        return Path(f"/tmp/nautilus-{self.home_owner_uid}-{digest}")
+
+    @cached_property
+    def home_owner_uid(self) -> int:
+        return self.home.stat().st_uid if self.home.exists() else os.geteuid()
+
+    @property
+    def etc(self) -> Path:
+        return self.home / "etc"
+
+    @property
+    def secrets(self) -> Path:
+        return self.home / "secrets"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def postgres(self) -> Path:
+        return self.home / "postgres"
+
+    @property
+    def forge(self) -> Path:
+        return self.home / "forge"
+
+    @property
+    def management(self) -> Path:
+        return self.home / "management"
+
+    @property
+    def spool(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def runner(self) -> Path:
+        return self.home / "runner"
+
+    @property
+    def jobs(self) -> Path:
+        """The virtual environment that process jobs find first on their PATH."""
+        return self.home / "jobs"
+
+    @property
+    def postgres_socket_dir(self) -> Path:
+        return self.run / "postgres"
+
+    @property
+    def forge_socket(self) -> Path:
+        return self.run / "forge.sock"
+
+    @property
+    def management_socket(self) -> Path:
+        return self.run / "management.sock"
+
+    @property
+    def git_socket(self) -> Path:
+        return self.run / "git.sock"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    @property
+    def provision_status(self) -> Path:
+        return self.home / "run" / "provision.json"
+
+    @property
+    def runner_config(self) -> Path:
+        return self.runner / "config.toml"
+
+    @property
+    def runner_status(self) -> Path:
+        return self.runner / "status.json"
+
+    @property
+    def appliance_file(self) -> Path:
+        """What was decided at the first start and stays: ports, URLs, users, executor."""
+        return self.etc / "appliance.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.home / "lock"
+
+    def secret(self, name: str) -> Path:
+        return self.secrets / name
