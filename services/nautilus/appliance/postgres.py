@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -86,11 +87,16 @@ def ensure_cluster(cluster: Path, binaries: Binaries) -> None:
     done = subprocess.run(initdb_argv(binaries, new), capture_output=True, text=True)
     if done.returncode != 0:
         raise PostgresUnusable(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
-    (new / "pg_hba.conf").write_text("local all all peer map=nautilus\n")
-    (new / "pg_ident.conf").write_text(f"nautilus /^.*$ {ROLE}\n")
     if cluster.exists():
         cluster.rmdir()
     new.rename(cluster)
+
+
+def ensure_access_rules(cluster: Path, operating_system_users: Iterable[str]) -> None:
+    """Only these users of the machine may connect, by the socket, as the one role."""
+    (cluster / "pg_hba.conf").write_text("local all all peer map=nautilus\n")
+    lines = [f"nautilus {user} {ROLE}\n" for user in dict.fromkeys(operating_system_users)]
+    (cluster / "pg_ident.conf").write_text("".join(lines))
 
 
 def initdb_argv(binaries: Binaries, cluster: Path) -> list[str]:
@@ -170,6 +176,7 @@ def main() -> None:
     try:
         binaries = binaries_for(settings.cluster, installed_binaries())
         ensure_cluster(settings.cluster, binaries)
+        ensure_access_rules(settings.cluster, [pwd.getpwuid(os.geteuid()).pw_name, "root"])
     except PostgresUnusable as error:
         print(f"postgres: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
