@@ -1,0 +1,122 @@
+"""Processes of this appliance, found in /proc by a marker in their environment; never by name alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+MARKER = "NAUTILUS_BOOT"
+"""Environment variable that boot gives to supervisord, and so to every program: the data folder."""
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process as it was seen; pid and start time (clock ticks since boot) name it for good."""
+
+    pid: int
+    ppid: int
+    name: str
+    started_ticks: int
+
+    def is_alive(self) -> bool:
+        now = read_process(self.pid)
+        return now is not None and now.started_ticks == self.started_ticks
+
+
+def read_process(pid: int) -> Process | None:
+    """The process, or None when it is gone or a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    name, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
+    if rest[0] in "ZX":
+        return None
+    return Process(pid, int(rest[1]), name, int(rest[19]))
+
+
+def leftovers(home: Path, parents: Iterable[int] = ()) -> list[Process]:
+    """Processes of the appliance on `home` whose parent is neither one of `parents` nor one of their own kind.
+
+    That is: what a killed supervisord, or a killed program of it, has left behind.
+    """
+    marker = f"{MARKER}={home}".encode()
+    ours = {process.pid: process for process in _with_marker(marker)}
+    keep = set(parents)
+    return [p for p in ours.values() if p.ppid not in ours and p.ppid not in keep and p.pid != os.getpid()]
+
+
+def family(home: Path) -> list[Process]:
+    """All processes of the appliance on `home`, without the calling one."""
+    return [p for p in _with_marker(f"{MARKER}={home}".encode()) if p.pid != os.getpid()]
+
+
+def end_processes(processes: Iterable[Process], grace_s: float) -> None:
+    """SIGTERM, then SIGKILL for those that are still there after `grace_s` seconds."""
+    waiting = list(processes)
+    _signal(waiting, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
+    deadline = time.monotonic() + max(grace_s, 2.0)
+    while waiting := [process for process in waiting if process.is_alive()]:
+        if time.monotonic() > deadline:
+            _signal(waiting, signal.SIGKILL)
+            return
+        time.sleep(0.02)
+
+
+def uptime_s(process: Process) -> float:
+    """Seconds since the process began."""
+    since_boot = float(Path("/proc/uptime").read_text().split()[0])
+    return max(0.0, since_boot - process.started_ticks / _TICKS_PER_S)
+
+
+def pss_mib(pid: int) -> float | None:
+    """Proportional set size in MiB, None when it may not be read."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        return None
+    return None
+
+
+def descendants(pid: int) -> list[int]:
+    """Pids of the whole tree below `pid`, itself included."""
+    found, queue = [], [pid]
+    while queue:
+        current = queue.pop()
+        found.append(current)
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{current}/task").iterdir():
+                queue += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def _with_marker(marker: bytes) -> list[Process]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if marker not in (entry / "environ").read_bytes().split(b"\0"):
+                continue
+        except OSError:
+            continue
+        process = read_process(int(entry.name))
+        if process is not None:
+            found.append(process)
+    return found
+
+
+def _signal(processes: Iterable[Process], number: signal.Signals) -> None:
+    for process in processes:
+        if process.is_alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, number)
