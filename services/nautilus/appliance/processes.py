@@ -47,15 +47,14 @@ def leftovers(home: Path, parents: Iterable[int] = ()) -> list[Process]:
 
     That is: what a killed supervisord, or a killed program of it, has left behind.
     """
-    marker = f"{MARKER}={home}".encode()
-    ours = {process.pid: process for process in _with_marker(marker)}
+    ours = {process.pid: process for process in _of_appliance(home)}
     keep = set(parents)
     return [p for p in ours.values() if p.ppid not in ours and p.ppid not in keep and p.pid != os.getpid()]
 
 
 def family(home: Path) -> list[Process]:
     """All processes of the appliance on `home`, without the calling one."""
-    return [p for p in _with_marker(f"{MARKER}={home}".encode()) if p.pid != os.getpid()]
+    return [p for p in _of_appliance(home) if p.pid != os.getpid()]
 
 
 def end_processes(processes: Iterable[Process], grace_s: float) -> None:
@@ -99,20 +98,29 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _with_marker(marker: bytes) -> list[Process]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if marker not in (entry / "environ").read_bytes().split(b"\0"):
-                continue
-        except OSError:
-            continue
-        process = read_process(int(entry.name))
-        if process is not None:
-            found.append(process)
-    return found
+def _of_appliance(home: Path) -> list[Process]:
+    marker = f"{MARKER}={home}".encode()
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    processes = (read_process(pid) for pid in pids)
+    return [p for p in processes if p is not None and (_has_marker(p, marker) or _is_gateway_of(p, home))]
+
+
+def _has_marker(process: Process, marker: bytes) -> bool:
+    try:
+        return marker in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _is_gateway_of(process: Process, home: Path) -> bool:
+    """nginx writes its title over its environment: so it is known by the log that it holds open."""
+    if process.name != "nginx":
+        return False
+    try:
+        links = [os.readlink(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+    except OSError:
+        return False
+    return any(link.startswith(f"{home}/log/") for link in links)
 
 
 def _signal(processes: Iterable[Process], number: signal.Signals) -> None:

@@ -1,0 +1,87 @@
+"""From nothing to supervisord: a linear list of idempotent steps, the same for first boot, restart, upgrade.
+
+`nautilus boot` (and the image's entry point) calls `boot`; it does not return but execs supervisord.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from nautilus.appliance.accounts import Accounts, ensure_accounts
+from nautilus.appliance.errors import MissingProgram, PostgresUnusable
+from nautilus.appliance.folders import ensure_home, ensure_only_one, ensure_secrets
+from nautilus.appliance.gateway import nginx_path
+from nautilus.appliance.layout import Layout
+from nautilus.appliance.plan import Plan, ensure_plan
+from nautilus.appliance.postgres import binaries_for, installed_binaries
+from nautilus.appliance.processes import MARKER, end_processes, leftovers
+from nautilus.appliance.rendering import ensure_gateway_configuration
+from nautilus.appliance.settings import ApplianceSettings
+
+
+def boot(settings: ApplianceSettings) -> None:
+    """Raises an ApplianceError (one line, what to do) before anything is started, or never returns."""
+    layout = settings.layout
+    who = ensure_accounts()
+    ensure_home(layout, who)
+    ensure_only_one(layout)
+    end_processes(leftovers(layout.home), grace_s=10.0)
+    ensure_postgres_usable(layout)
+    ensure_secrets(layout, who)
+    plan = ensure_plan(settings)
+    ensure_gateway_configuration(layout, plan, who)
+    layout.provision_status.unlink(missing_ok=True)
+    environment = supervisor_environment(settings, plan, who)
+    argv = [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.root / "supervisord.conf")]
+    os.chdir(layout.home)
+    sys.stdout.flush()
+    os.execve(sys.executable, argv, environment)
+
+
+def ensure_postgres_usable(layout: Layout) -> None:
+    """Refuses early what the postgres program would refuse for ever: no binaries, another major version."""
+    try:
+        binaries_for(layout.postgres, installed_binaries())
+    except PermissionError as error:
+        raise PostgresUnusable(f"{layout.postgres} cannot be read: {error.strerror}; start as its owner") from error
+
+
+def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Accounts) -> dict[str, str]:
+    """All that supervisord.conf and the programs below it are given; no secret among it."""
+    layout = settings.layout
+    kept = ("PATH", "LANG", "LC_ALL", "TZ", "DOCKER_HOST", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+    return environment | {
+        MARKER: str(layout.home),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": os.pathsep.join(str(layout.root / part) for part in ("services", "gateway", "runner")),
+        "MALLOC_ARENA_MAX": "2",
+        "NAUTILUS_HOME": str(layout.home),
+        "NAUTILUS_RUN": str(layout.run),
+        "NAUTILUS_PYTHON": sys.executable,
+        "NAUTILUS_NGINX": nginx_path(),
+        "NAUTILUS_FCGIWRAP": fcgiwrap_path(),
+        "NAUTILUS_SUPERVISOR_USER": "root" if os.geteuid() == 0 else who.service,
+        "NAUTILUS_SERVICE_USER": who.service,
+        "NAUTILUS_RUNNER_USER": who.runner,
+        "NAUTILUS_RUNNER_STOPSIGNAL": "QUIT" if plan.executor == "process" else "TERM",
+        "NAUTILUS_SILENT": "false" if settings.in_image else "true",
+        "NAUTILUS_EXTERNAL_URL": plan.external_url,
+        "NAUTILUS_GITLAB_URL": plan.gitlab_url,
+        "NAUTILUS_GITLAB_EXTERNAL_URL": plan.gitlab_external_url,
+        "NAUTILUS_JOB_URL": plan.job_web_url,
+    }
+
+
+def fcgiwrap_path() -> str:
+    """The fcgiwrap to use: NAUTILUS_FCGIWRAP, else the PATH's or /usr/sbin's. Raises MissingProgram."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin"
+    found = os.environ.get("NAUTILUS_FCGIWRAP") or shutil.which("fcgiwrap", path=path)
+    if not found or not Path(found).exists():
+        raise MissingProgram("fcgiwrap was not found: run `apt-get install fcgiwrap`, then start again")
+    return found

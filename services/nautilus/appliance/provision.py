@@ -1,0 +1,166 @@
+"""The `provision` program: makes every step of the first boot, a restart or an upgrade true, then ends.
+
+Each step says what it waits for in run/provision.json, which `/-/health`, `nautilus up` and the
+not-ready page show. A step that fails ends the program; supervisord starts it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nautilus.appliance import postgres, schema
+from nautilus.appliance.accounts import Accounts, ensure_accounts
+from nautilus.appliance.errors import ApplianceError, StepFailed
+from nautilus.appliance.folders import write_private
+from nautilus.appliance.layout import Layout
+from nautilus.appliance.plan import Plan, read_plan
+from nautilus.appliance.rendering import runner_configuration
+from nautilus.appliance.settings import ApplianceSettings
+
+if TYPE_CHECKING:
+    from nautilus.gitlab.provisioning import Administration
+
+_PATIENCE_S = 300.0
+"""How long one step waits for another program before it gives up (and is started again)."""
+
+_RUNNER_TAGS = ["docker", "local-docker"]
+
+
+@dataclass
+class Progress:
+    """Writes what is being done to a file, atomically."""
+
+    path: Path
+    steps: list[dict[str, object]] = field(default_factory=list)
+
+    def write(self, state: str, step: str = "", detail: str = "") -> None:
+        """`state`: running, ready or failed."""
+        body = {"state": state, "step": step, "detail": detail, "steps": self.steps, "pid": os.getpid()}
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(body) + "\n")
+        new.chmod(0o644)
+        new.replace(self.path)
+
+    def run(self, name: str, action: Callable[[], None]) -> None:
+        self.write("running", name)
+        began = time.monotonic()
+        action()
+        self.steps.append({"name": name, "seconds": round(time.monotonic() - began, 3)})
+
+
+def provision(layout: Layout, plan: Plan, who: Accounts, progress: Progress) -> None:
+    """Raises StepFailed when a step cannot be made true."""
+    sockets = layout.postgres_socket_dir
+    progress.run("database server", lambda: ensure_server(sockets))
+    progress.run("databases", lambda: ensure_databases(sockets))
+    for service, database in (("forge", "forge"), ("management", "nautilus")):
+        progress.run(f"schema of {service}", lambda s=service, d=database: schema.ensure_schema(_conninfo(sockets, d), s))
+    from nautilus.gitlab.provisioning import Administration
+
+    gitlab = Administration(plan.gitlab_url, layout.secret("admin_token").read_text().strip())
+    progress.run("GitLab", lambda: _wait_until(gitlab.is_ready, "GitLab's API does not answer"))
+    progress.run("registration by token", lambda: ensure_registration_allowed(gitlab, layout))
+    progress.run("sign-in", lambda: ensure_oauth_application(gitlab, layout, plan, who))
+    progress.run("bundled runner", lambda: ensure_bundled_runner(gitlab, layout, plan, who))
+    progress.write("ready")
+
+
+def ensure_server(sockets: Path) -> None:
+    import psycopg
+
+    def answers() -> bool:
+        try:
+            psycopg.connect(_conninfo(sockets, "postgres"), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    _wait_until(answers, f"PostgreSQL does not answer in {sockets}", interval_s=0.03)
+
+
+def ensure_databases(sockets: Path) -> None:
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(_conninfo(sockets, "postgres"), autocommit=True) as connection:
+        there = {row[0] for row in connection.execute("select datname from pg_database").fetchall()}
+        for name in postgres.DATABASES:
+            if name not in there:
+                connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+
+
+def ensure_registration_allowed(gitlab: Administration, layout: Layout) -> None:
+    """Switches registration tokens on at the first boot only: an administrator may switch them off later."""
+    done = layout.etc / "registration-allowed"
+    if not done.exists():
+        gitlab.allow_registration_tokens()
+        done.touch()
+
+
+def ensure_oauth_application(gitlab: Administration, layout: Layout, plan: Plan, who: Accounts) -> None:
+    """One OAuth application of ours at GitLab; made again when its secret or the address is not the stored one."""
+    redirect_uri = f"{plan.external_url}/auth/callback"
+    path = layout.secret("oauth.json")
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    if stored.get("redirect_uri") == redirect_uri and gitlab.has_application(stored.get("client_id", "")):
+        return
+    made = gitlab.make_application("Nautilus", redirect_uri)
+    body = {"client_id": made.client_id, "client_secret": made.client_secret, "redirect_uri": redirect_uri}
+    write_private(path, json.dumps(body) + "\n", who)
+
+
+def ensure_bundled_runner(gitlab: Administration, layout: Layout, plan: Plan, who: Accounts) -> None:
+    """One runner, registered once; its configuration follows the plan at every start."""
+    import tomllib
+
+    token, runner_id = "", 0
+    if layout.runner_config.exists():
+        before = tomllib.loads(layout.runner_config.read_text()).get("runners", [{}])[0]
+        token, runner_id = before.get("token", ""), before.get("id", 0)
+    if not token or not gitlab.is_runner_token_valid(token):
+        made = gitlab.make_runner("bundled", _RUNNER_TAGS)
+        token, runner_id = made.token, made.id
+    text = runner_configuration(layout, plan, who, token, runner_id)
+    if not layout.runner_config.exists() or layout.runner_config.read_text() != text:
+        write_private(layout.runner_config, text, who, owner=who.runner)
+
+
+def _conninfo(sockets: Path, database: str) -> str:
+    return f"host={sockets} user={postgres.ROLE} dbname={database}"
+
+
+def _wait_until(is_true: Callable[[], bool], otherwise: str, interval_s: float = 0.1) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise StepFailed(f"{otherwise} after {_PATIENCE_S:.0f} s: see `nautilus logs`")
+        time.sleep(interval_s)
+
+
+def main() -> None:
+    settings = ApplianceSettings.from_environment()
+    layout = settings.layout
+    plan = read_plan(layout.appliance_file)
+    progress = Progress(layout.provision_status)
+    try:
+        if plan is None:
+            raise StepFailed(f"{layout.appliance_file} is missing: start through `nautilus up`")
+        provision(layout, plan, ensure_accounts(), progress)
+    except ApplianceError as error:
+        progress.write("failed", detail=str(error))
+        print(f"provision: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        progress.write("failed", detail=f"{type(error).__name__}: {error}")
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What provision asks of GitLab as administrator, over python-gitlab; the same for the forge and GitLab CE.
+
+Source: doc/api/{version,settings,applications,runners,users}.md of gitlabhq/gitlabhq.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gitlab
+
+
+@dataclass(frozen=True)
+class MadeApplication:
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class MadeRunner:
+    id: int
+    token: str = field(repr=False)
+
+
+class Administration:
+    """GitLab at `url` with an administrator's token. Methods raise gitlab.GitlabError."""
+
+    def __init__(self, url: str, token: str, timeout_s: float = 10.0) -> None:
+        self._gitlab = gitlab.Gitlab(url, private_token=token, timeout=timeout_s, keep_base_url=True)
+
+    def is_ready(self) -> bool:
+        """Whether the API answers and knows the token."""
+        import requests
+
+        try:
+            self._gitlab.http_get("/version")
+        except (gitlab.GitlabError, requests.RequestException):
+            return False
+        return True
+
+    def allow_registration_tokens(self) -> None:
+        self._gitlab.http_put("/application/settings", post_data={"allow_runner_registration_token": True})
+
+    def is_registration_allowed(self) -> bool:
+        return bool(_body(self._gitlab.http_get("/application/settings")).get("allow_runner_registration_token"))
+
+    def set_registration_allowed(self, allowed: bool) -> None:
+        self._gitlab.http_put("/application/settings", post_data={"allow_runner_registration_token": allowed})
+
+    def reset_registration_token(self) -> str:
+        """The new instance registration token."""
+        return str(_body(self._gitlab.http_post("/runners/reset_registration_token"))["token"])
+
+    def has_application(self, client_id: str) -> bool:
+        return bool(client_id) and any(a.application_id == client_id for a in self._gitlab.applications.list(iterator=True))
+
+    def make_application(self, name: str, redirect_uri: str) -> MadeApplication:
+        """A confidential, trusted application; older ones of the same name go."""
+        for application in self._gitlab.applications.list(get_all=True):
+            if application.application_name == name:
+                application.delete()
+        fields = {"name": name, "redirect_uri": redirect_uri, "scopes": "api openid profile email", "confidential": True}
+        made = self._gitlab.applications.create({**fields, "trusted": True})
+        return MadeApplication(client_id=made.application_id, client_secret=made.secret)
+
+    def is_runner_token_valid(self, token: str) -> bool:
+        try:
+            self._gitlab.http_post("/runners/verify", post_data={"token": token})
+        except gitlab.GitlabHttpError as error:
+            if error.response_code in (403, 422):
+                return False
+            raise
+        return True
+
+    def make_runner(self, description: str, tags: list[str]) -> MadeRunner:
+        """An instance runner that takes untagged jobs too, with a `glrt-` token."""
+        fields = {
+            "runner_type": "instance_type",
+            "description": description,
+            "run_untagged": True,
+            "locked": False,
+            "tag_list": ",".join(tags),
+        }
+        made = _body(self._gitlab.http_post("/user/runners", post_data=fields))
+        return MadeRunner(id=int(made["id"]), token=str(made["token"]))
+
+
+def _body(answer: Any) -> dict[str, Any]:
+    return dict(answer)
