@@ -1,0 +1,1 @@
+"""The forge's database: engine, unit of work, models, schema check."""

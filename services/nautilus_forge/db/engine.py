@@ -1,0 +1,63 @@
+"""Connections to Postgres and the unit of work: one session, committed once, at the edge."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from nautilus_forge.settings import Settings
+
+log = logging.getLogger(__name__)
+
+AfterCommit = Callable[[], Awaitable[None]]
+_AFTER_COMMIT = "forge_after_commit"
+
+
+class Database:
+    """The pool of one database. Made without connecting; safe to make before Postgres is up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = create_async_engine(
+            settings.database_url.get_secret_value(),
+            pool_size=settings.pool_size,
+            max_overflow=settings.pool_overflow,
+            pool_pre_ping=True,
+            pool_use_lifo=True,
+            connect_args={"application_name": "nautilus-forge", "connect_timeout": 5},
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+        )
+
+    def session(self) -> AsyncSession:
+        """A bare session that keeps loaded values over a commit; the caller commits and closes."""
+        return AsyncSession(self.engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator[AsyncSession]:
+        """A session that commits when the block ends well and rolls back when it raises.
+
+        What `after_commit` registered runs after the commit, in order; a failure there is logged only.
+        """
+        async with self.session() as db:
+            async with db.begin():
+                yield db
+            callbacks: list[AfterCommit] = db.info.pop(_AFTER_COMMIT, [])
+        for callback in callbacks:
+            try:
+                await callback()
+            except Exception:
+                log.exception("work after a commit failed")
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def after_commit(db: AsyncSession, callback: AfterCommit) -> None:
+    """Run `callback` once the session's unit of work has committed; never when it rolls back."""
+    info: dict[Any, Any] = db.info
+    info.setdefault(_AFTER_COMMIT, []).append(callback)

@@ -1,0 +1,26 @@
+"""All tables. Importing this package makes `Base.metadata` complete; it imports nothing of the web stack."""
+
+from nautilus_forge.db.base import Base
+from nautilus_forge.db.models.member import Member
+from nautilus_forge.db.models.namespace import Namespace
+from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
+from nautilus_forge.db.models.project import Project, ProtectedBranch, RefUpdate
+from nautilus_forge.db.models.setting import ApplicationSetting
+from nautilus_forge.db.models.token import PersonalAccessToken, Session
+from nautilus_forge.db.models.user import User
+
+__all__ = [
+    "ApplicationSetting",
+    "Base",
+    "Member",
+    "Namespace",
+    "OAuthApplication",
+    "OAuthGrant",
+    "OAuthToken",
+    "PersonalAccessToken",
+    "Project",
+    "ProtectedBranch",
+    "RefUpdate",
+    "Session",
+    "User",
+]

@@ -1,0 +1,318 @@
+"""Pipelines, jobs, their variables and artifacts, and the runners.
+
+Source: GitLab's tables ci_pipelines, p_ci_builds, ci_variables, p_ci_job_artifacts, ci_runners,
+ci_runner_machines. Statuses are those of `pipelines.statuses.Status`. Secrets: tokens as SHA-256 digests,
+values of variables encrypted (`variables.cipher`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nautilus_forge.db.base import Base, CreatedAt, IdentityKey
+
+
+def _project(*, index: bool = False, nullable: bool = False) -> Mapped[Any]:
+    key = ForeignKey("projects.id", ondelete="CASCADE")
+    return mapped_column(BigInteger, key, index=index, nullable=nullable)
+
+
+def _user() -> Mapped[Any]:
+    return mapped_column(BigInteger, ForeignKey("users.id", ondelete="SET NULL"), index=True)
+
+
+class CiProject(Base):
+    """What CI keeps of a project: the last `iid` given to a pipeline, and the digest of its registration token."""
+
+    __tablename__ = "ci_projects"
+
+    project_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    last_iid: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    registration_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
+
+
+class CiInstance(Base):
+    """One row (id 1): the digest of the instance's registration token."""
+
+    __tablename__ = "ci_instance"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    registration_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+
+class Pipeline(Base):
+    """`ref` is the short name. `stages`: names in order. `yaml_errors`: one mistake a line; then there are no jobs.
+
+    `is_protected`: the ref was protected when the pipeline was made.
+    """
+
+    __tablename__ = "ci_pipelines"
+
+    id: Mapped[IdentityKey]
+    iid: Mapped[int] = mapped_column(BigInteger)
+    project_id: Mapped[int] = _project()
+    user_id: Mapped[int | None] = _user()
+    ref: Mapped[str]
+    is_tag: Mapped[bool] = mapped_column(default=False, server_default="false")
+    is_protected: Mapped[bool] = mapped_column(default=False, server_default="false")
+    sha: Mapped[str]
+    before_sha: Mapped[str]
+    source: Mapped[str]
+    status: Mapped[str]
+    name: Mapped[str | None]
+    stages: Mapped[list[str]]
+    config_path: Mapped[str]
+    yaml_errors: Mapped[str | None]
+    failure_reason: Mapped[str | None]
+    committed_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "iid"),
+        Index("ix_ci_pipelines_project_ref", "project_id", "ref", text("id DESC")),
+        Index("ix_ci_pipelines_project_sha", "project_id", "sha"),
+    )
+
+
+class PipelineVariable(Base):
+    """A variable given with the pipeline (API, push option)."""
+
+    __tablename__ = "ci_pipeline_variables"
+
+    id: Mapped[IdentityKey]
+    pipeline_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("ci_pipelines.id", ondelete="CASCADE"), index=True
+    )
+    key: Mapped[str]
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+    variable_type: Mapped[str] = mapped_column(default="env_var", server_default="env_var")
+    is_raw: Mapped[bool] = mapped_column(default=False, server_default="false")
+
+
+class Job(Base):
+    """One try of one job of a pipeline; a retry is a new row, and the old one gets `is_retried`.
+
+    `definition`: the compiled job (`jobs.definition`). `needs`: names, None = waits for the earlier stages.
+    `is_processed` False: the pipeline has not yet taken note of the last change of status.
+    A claim by a runner sets `runner_id`, `token_digest` and `lease_expires_at`; the runner's first PATCH or PUT
+    clears the lease. A lease that runs out puts the job back, and the next claim gets another token.
+    `is_ack_awaited`: two-phase commit, the job is still pending but no longer offered.
+    `last_contact_at`: the runner's last write, in the database's clock, up to some seconds late.
+    """
+
+    __tablename__ = "ci_jobs"
+
+    id: Mapped[IdentityKey]
+    pipeline_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("ci_pipelines.id", ondelete="CASCADE"), index=True
+    )
+    project_id: Mapped[int] = _project()
+    user_id: Mapped[int | None] = _user()
+    name: Mapped[str]
+    stage: Mapped[str]
+    stage_idx: Mapped[int]
+    status: Mapped[str]
+    when: Mapped[str] = mapped_column("when_", default="on_success", server_default="on_success")
+    allow_failure: Mapped[bool] = mapped_column(default=False, server_default="false")
+    definition: Mapped[dict[str, Any]]
+    needs: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    resource_group: Mapped[str | None]
+    is_protected: Mapped[bool] = mapped_column(default=False, server_default="false")
+    enqueue_now: Mapped[bool] = mapped_column(default=False, server_default="false")
+    is_retried: Mapped[bool] = mapped_column(default=False, server_default="false")
+    is_processed: Mapped[bool] = mapped_column(default=False, server_default="false")
+    auto_retries: Mapped[int] = mapped_column(default=0, server_default="0")
+
+    runner_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("ci_runners.id", ondelete="SET NULL")
+    )
+    runner_manager_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("ci_runner_managers.id", ondelete="SET NULL"), index=True
+    )
+    runner_features: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    token_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
+    lease_expires_at: Mapped[datetime | None]
+    is_ack_awaited: Mapped[bool] = mapped_column(default=False, server_default="false")
+    timeout_s: Mapped[int | None]
+
+    queued_at: Mapped[datetime | None]
+    scheduled_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    last_contact_at: Mapped[datetime | None]
+    canceling_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
+    erased_by_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("users.id", ondelete="SET NULL")
+    )
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+    failure_reason: Mapped[str | None]
+    exit_code: Mapped[int | None]
+    coverage: Mapped[float | None]
+    trace_checksum: Mapped[str | None]
+    trace_is_masked: Mapped[bool] = mapped_column(default=False, server_default="false")
+    trace_resets: Mapped[int] = mapped_column(default=0, server_default="0")
+    artifacts_expire_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_ci_jobs_project_id", "project_id", text("id DESC")),
+        Index("ix_ci_jobs_runner_id", "runner_id", text("id DESC")),
+        Index("ix_ci_jobs_pending", "id", postgresql_where=text("status = 'pending'")),
+        Index(
+            "ix_ci_jobs_active",
+            "project_id",
+            postgresql_where=text("status IN ('running', 'canceling', 'scheduled', 'waiting_for_resource')"),
+        ),
+        Index("ix_ci_jobs_unprocessed", "pipeline_id", postgresql_where=text("NOT is_processed")),
+    )
+
+
+class JobVariable(Base):
+    """A variable of one job: given when it was played (`play`), or from its dotenv report (`dotenv`)."""
+
+    __tablename__ = "ci_job_variables"
+
+    id: Mapped[IdentityKey]
+    job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("ci_jobs.id", ondelete="CASCADE"))
+    key: Mapped[str]
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+    source: Mapped[str]
+
+    __table_args__ = (UniqueConstraint("job_id", "key"),)
+
+
+class JobArtifact(Base):
+    """A stored file of a job. `path` is below the data folder; `size` in bytes."""
+
+    __tablename__ = "ci_job_artifacts"
+
+    id: Mapped[IdentityKey]
+    job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("ci_jobs.id", ondelete="CASCADE"))
+    project_id: Mapped[int] = _project(index=True)
+    file_type: Mapped[str]
+    file_format: Mapped[str]
+    filename: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str]
+    expire_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        UniqueConstraint("job_id", "file_type"),
+        Index("ix_ci_job_artifacts_expire_at", "expire_at", postgresql_where=text("expire_at IS NOT NULL")),
+    )
+
+
+class Variable(Base):
+    """A stored variable of a project, or of the whole instance (`project_id` None)."""
+
+    __tablename__ = "ci_variables"
+
+    id: Mapped[IdentityKey]
+    project_id: Mapped[int | None] = _project(nullable=True)
+    key: Mapped[str]
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+    variable_type: Mapped[str] = mapped_column(default="env_var", server_default="env_var")
+    is_protected: Mapped[bool] = mapped_column(default=False, server_default="false")
+    is_masked: Mapped[bool] = mapped_column(default=False, server_default="false")
+    is_hidden: Mapped[bool] = mapped_column(default=False, server_default="false")
+    is_raw: Mapped[bool] = mapped_column(default=False, server_default="false")
+    environment_scope: Mapped[str] = mapped_column(default="*", server_default="*")
+    description: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "key", "environment_scope", postgresql_nulls_not_distinct=True),
+    )
+
+
+class Runner(Base):
+    """`runner_type`: instance_type, group_type, project_type. `access_level`: not_protected, ref_protected.
+
+    `registration_type`: registration_token, or authenticated_user (made by POST /user/runners).
+    `contacted_at` and the columns below it are those of the last contact, up to some seconds late.
+    """
+
+    __tablename__ = "ci_runners"
+
+    id: Mapped[IdentityKey]
+    runner_type: Mapped[str]
+    registration_type: Mapped[str]
+    creator_id: Mapped[int | None] = _user()
+    token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    token_expires_at: Mapped[datetime | None]
+    description: Mapped[str | None]
+    maintenance_note: Mapped[str | None]
+    is_active: Mapped[bool] = mapped_column(default=True, server_default="true")
+    is_locked: Mapped[bool] = mapped_column(default=False, server_default="false")
+    run_untagged: Mapped[bool] = mapped_column(default=True, server_default="true")
+    access_level: Mapped[str] = mapped_column(default="not_protected", server_default="not_protected")
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    maximum_timeout_s: Mapped[int | None]
+    created_at: Mapped[CreatedAt]
+    contacted_at: Mapped[datetime | None]
+    ip_address: Mapped[str] = mapped_column(default="", server_default="")
+    name: Mapped[str | None]
+    version: Mapped[str | None]
+    revision: Mapped[str | None]
+    platform: Mapped[str | None]
+    architecture: Mapped[str | None]
+
+
+class RunnerProject(Base):
+    """A project that a runner of type project_type serves; the one with the lowest id owns the runner."""
+
+    __tablename__ = "ci_runner_projects"
+
+    id: Mapped[IdentityKey]
+    runner_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("ci_runners.id", ondelete="CASCADE"))
+    project_id: Mapped[int] = _project(index=True)
+
+    __table_args__ = (UniqueConstraint("runner_id", "project_id"),)
+
+
+class RunnerManager(Base):
+    """One machine that works with a runner's token, known by the `system_id` that it sends."""
+
+    __tablename__ = "ci_runner_managers"
+
+    id: Mapped[IdentityKey]
+    runner_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("ci_runners.id", ondelete="CASCADE"))
+    system_id: Mapped[str]
+    version: Mapped[str | None]
+    revision: Mapped[str | None]
+    platform: Mapped[str | None]
+    architecture: Mapped[str | None]
+    executor: Mapped[str | None]
+    ip_address: Mapped[str] = mapped_column(default="", server_default="")
+    config: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    created_at: Mapped[CreatedAt]
+    contacted_at: Mapped[datetime | None]
+
+    __table_args__ = (UniqueConstraint("runner_id", "system_id"),)

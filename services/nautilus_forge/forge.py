@@ -1,0 +1,59 @@
+"""The parts of one running forge, made once by the composition root and handed down (`request.app.state.forge`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from nautilus_forge.db.engine import Database
+from nautilus_forge.git.store import RepositoryStore
+from nautilus_forge.ports import CreateForPush, ResolveJobToken, no_job_tokens, no_pipelines
+from nautilus_forge.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Startup = Callable[["Forge"], Awaitable[None]]
+
+
+@dataclass
+class Forge:
+    """`on_ready`: run in order, once, when the database stands at its schema's head; the forge answers only
+    after all of them have returned. `on_project_deleted`: run after a project's rows are gone (project id).
+    `stopping` is set when the process has been asked to end: held requests must answer within a second.
+    `not_ready`: why requests get 503, None once everything is there.
+    """
+
+    settings: Settings
+    database: Database
+    repositories: RepositoryStore
+    create_for_push: CreateForPush = no_pipelines
+    resolve_job_token: ResolveJobToken = no_job_tokens
+    on_ready: list[Startup] = field(default_factory=list)
+    on_project_deleted: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    not_ready: str | None = "starting"
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run `work` beside the requests; it is cancelled when the forge ends, and a failure is logged."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background task %s failed", task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """Cancel the background tasks and close the pool."""
+        self.stopping.set()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.database.close()

@@ -1,0 +1,1 @@
+"""Repositories on disk, and git's plumbing as child processes."""

@@ -1,0 +1,96 @@
+"""What the repository half of the forge and the CI half need of one another.
+
+Both halves meet in the composition root (`app.py`) alone; neither imports the other's service modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.db.models import Project, User
+
+if TYPE_CHECKING:
+    from nautilus_forge.forge import Forge
+
+ZERO_SHA = "0" * 40
+
+
+@dataclass(frozen=True)
+class RefChange:
+    """One moved ref. `ref` is the full name (`refs/heads/main`); `ZERO_SHA` stands for "no such ref"."""
+
+    ref: str
+    old_sha: str
+    new_sha: str
+
+    @property
+    def is_deletion(self) -> bool:
+        return self.new_sha == ZERO_SHA
+
+    @property
+    def is_tag(self) -> bool:
+        return self.ref.startswith("refs/tags/")
+
+    @property
+    def short_ref(self) -> str:
+        """`main` of `refs/heads/main`, `v1` of `refs/tags/v1`."""
+        return self.ref.split("/", 2)[2]
+
+
+class CreateForPush(Protocol):
+    """Makes the pipeline of one moved branch or tag; supplied by `pipelines/service.py`.
+
+    Called inside the caller's transaction, which commits right after: rows are added and flushed, never
+    committed, and wake-ups are registered by `db.engine.after_commit`. Deletions are not passed.
+    `[ci skip]` in the commit's message and the push option `ci.skip` are its business, as are
+    `ci.variable=K=V`. A configuration with errors makes a failed pipeline, no exception.
+    Returns the pipeline's id, None where none was made.
+    """
+
+    async def __call__(
+        self,
+        db: AsyncSession,
+        forge: Forge,
+        *,
+        project: Project,
+        user: User | None,
+        change: RefChange,
+        push_options: Sequence[str] = (),
+    ) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class JobIdentity:
+    """What a running job's token stands for: the job's user, seen from one project."""
+
+    job_id: int
+    project_id: int
+    user_id: int
+
+
+class ResolveJobToken(Protocol):
+    """The running job that a `CI_JOB_TOKEN` belongs to; None where it is unknown or the job is over."""
+
+    async def __call__(self, db: AsyncSession, token: str) -> JobIdentity | None: ...
+
+
+async def no_pipelines(
+    db: AsyncSession,
+    forge: Forge,
+    *,
+    project: Project,
+    user: User | None,
+    change: RefChange,
+    push_options: Sequence[str] = (),
+) -> int | None:
+    """A forge without CI: pushes make no pipelines."""
+    return None
+
+
+async def no_job_tokens(db: AsyncSession, token: str) -> JobIdentity | None:
+    """A forge without CI: no job token is known."""
+    return None

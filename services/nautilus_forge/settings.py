@@ -1,0 +1,67 @@
+"""All that the forge reads from its environment (`FORGE_…`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """Settings of one forge; built once at an entry point and passed down.
+
+    The `*_file` settings name files that hold one line each; a missing file means "not given".
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FORGE_", extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(description="postgresql+psycopg://… of the database `forge`")
+    data_dir: Path = Field(description="repositories/, artifacts/, traces/, hooks/, tmp/ lie below it")
+    socket: Path | None = Field(default=None, description="unix socket to listen on")
+    external_url: str = Field(default="http://localhost:10080", description="what browsers and clones use")
+    spool_dir: Path | None = Field(default=None, description="where the gateway puts request bodies")
+    root_password_file: Path | None = None
+    admin_token_file: Path | None = None
+    registration_token_file: Path | None = None
+    secret_key_file: Path | None = None
+    migrations_dir: Path = Field(default=_CHECKOUT / "migrations" / "forge")
+    log_level: str = "INFO"
+    pool_size: int = Field(default=4, ge=1, description="database connections that are kept open")
+    pool_overflow: int = Field(default=16, ge=0, description="further connections under load")
+    git_timeout_s: float = Field(default=60.0, gt=0, description="longest run of one git plumbing command")
+
+    @field_validator("external_url")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValueError("must be an http or https URL")
+        return value.rstrip("/")
+
+    @property
+    def is_tls(self) -> bool:
+        return self.external_url.startswith("https://")
+
+    @property
+    def tmp_dir(self) -> Path:
+        return self.data_dir / "tmp"
+
+    @property
+    def hooks_dir(self) -> Path:
+        return self.data_dir / "hooks"
+
+
+def read_secret(path: Path | None) -> SecretStr | None:
+    """The first line of a secret file, None where no path is set, or the file is missing or empty."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    line = text.split("\n", 1)[0].strip()
+    return SecretStr(line) if line else None
