@@ -1,0 +1,1 @@
+"""Nautilus: the management service and the appliance around it."""
