@@ -85,3 +85,17 @@ def fcgiwrap_path() -> str:
     if not found or not Path(found).exists():
         raise MissingProgram("fcgiwrap was not found: run `apt-get install fcgiwrap`, then start again")
     return found
+
+
+def main() -> None:
+    from nautilus.appliance.errors import ApplianceError
+
+    try:
+        boot(ApplianceSettings.from_environment())
+    except ApplianceError as error:
+        print(f"nautilus: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

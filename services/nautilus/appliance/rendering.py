@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+from pathlib import Path
+
+from nautilus_gateway.appliance import Ports, appliance_config
+from nautilus_gateway.render import render
 
 from nautilus.appliance.accounts import Accounts
+from nautilus.appliance.errors import MissingProgram
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan
 
 
 def ensure_gateway_configuration(layout: Layout, plan: Plan, who: Accounts) -> None:
-    raise NotImplementedError
+    """Writes etc/nginx.conf; the gateway is the only program that listens on TCP."""
+    config = appliance_config(
+        layout.home,
+        layout.run,
+        ports=Ports(**plan.ports),
+        addresses=tuple(plan.listen),
+        user=who.service if os.geteuid() == 0 else "",
+        git_http_backend=git_http_backend(),
+    )
+    config = dataclasses.replace(config, error_log=str(layout.log / "nginx-error.log"))
+    new = layout.etc / "nginx.conf.new"
+    new.write_text(render(config))
+    new.replace(layout.etc / "nginx.conf")
+
+
+def git_http_backend() -> Path:
+    """Git's own program for HTTP. Raises MissingProgram."""
+    for folder in ("/usr/lib/git-core", "/usr/libexec/git-core", "/usr/local/libexec/git-core"):
+        path = Path(folder) / "git-http-backend"
+        if path.exists():
+            return path
+    raise MissingProgram("git-http-backend was not found: run `apt-get install git`, then start again")
 
 
 def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, runner_id: int) -> str:

@@ -86,5 +86,26 @@ class Administration:
         return MadeRunner(id=int(made["id"]), token=str(made["token"]))
 
 
+    def runners(self) -> list[dict[str, Any]]:
+        """Every runner of the instance, with tags and who contacted when; newest first."""
+        found = self._gitlab.http_list("/runners/all", iterator=True)
+        return [_body(self._gitlab.http_get(f"/runners/{runner['id']}")) for runner in found]
+
+    def user_id(self, username: str) -> int | None:
+        """The user's id, None when there is none of that name."""
+        users = self._gitlab.http_list("/users", query_data={"username": username}, get_all=True)
+        return int(users[0]["id"]) if users else None
+
+    def set_password(self, user_id: int, password: str) -> None:
+        self._gitlab.http_put(f"/users/{user_id}", post_data={"password": password})
+
+    def make_token(self, user_id: int, name: str, scopes: list[str], expires_at: str | None) -> dict[str, Any]:
+        """A personal access token of that user: GitLab's entity, `token` included (shown this once)."""
+        fields: dict[str, Any] = {"name": name, "scopes": scopes}
+        if expires_at:
+            fields["expires_at"] = expires_at
+        return _body(self._gitlab.http_post(f"/users/{user_id}/personal_access_tokens", post_data=fields))
+
+
 def _body(answer: Any) -> dict[str, Any]:
     return dict(answer)

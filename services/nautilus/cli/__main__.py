@@ -1,0 +1,3 @@
+from nautilus.cli.main import main
+
+main()

@@ -1,0 +1,67 @@
+"""Puts the commands together and turns every error into one line and a documented exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nautilus.appliance.errors import ApplianceError
+from nautilus.cli import appliance_commands, demo, doctor, experiments, runner, testing, tokens, users
+from nautilus.cli.output import CommandError, fail
+
+app = typer.Typer(
+    name="nautilus",
+    help="Nautilus: Git, CI, experiments, tracking and runners on your own machines.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("up")(appliance_commands.up)
+app.command("down")(appliance_commands.down)
+app.command("status")(appliance_commands.status)
+app.command("logs")(appliance_commands.logs)
+app.command("restart")(appliance_commands.restart)
+app.command("doctor")(doctor.doctor)
+app.command("run")(experiments.run)
+app.command("test", context_settings={"allow_extra_args": True})(testing.run_tests)
+app.command("boot", hidden=True)(appliance_commands.boot_command)
+app.add_typer(experiments.app, name="experiments", help="List, show and cancel experiments.")
+app.add_typer(runner.app, name="runner", help="The registration token; the runners that joined.")
+app.add_typer(users.app, name="user", help="Users and their passwords.")
+app.add_typer(tokens.app, name="token", help="Personal access tokens.")
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
+) -> None:
+    """Options of all commands; --debug is read in main()."""
+
+
+def main() -> None:
+    debug = "--debug" in sys.argv[1:2]
+    try:
+        app(standalone_mode=False)
+    except (ApplianceError, CommandError) as error:
+        fail(error, error.exit_code, debug)
+    except KeyboardInterrupt as error:
+        fail(CommandError("interrupted"), 130, debug) if not debug else fail(error, 130, debug)
+    except SystemExit:
+        raise
+    except Exception as error:
+        _fail_unexpected(error, debug)
+
+
+def _fail_unexpected(error: Exception, debug: bool) -> None:
+    import click
+
+    if isinstance(error, click.exceptions.Abort):
+        fail(CommandError("interrupted"), 130, debug)
+    if isinstance(error, click.ClickException):
+        error.show()
+        raise SystemExit(2)
+    fail(CommandError(f"{type(error).__name__}: {error} (run again with `nautilus --debug …` for the traceback)"), 1, debug)
