@@ -1,7 +1,7 @@
 """Alembic's environment of the management service's database.
 
-The connection comes from the caller (config attribute `connection`: the appliance's provision step and the tests),
-else from `-x url=…`, else from NAUTILUS_DATABASE_URL:
+The connection comes from the caller (config attribute `connection`: the appliance's provision step and the
+tests), else from `-x url=…`, else from NAUTILUS_DATABASE_URL:
 
     alembic -c migrations/management/alembic.ini -x url=postgresql+psycopg:///nautilus check
 """
@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import os
 
+import nautilus.db.models.all  # noqa: F401 — registers every table
 from alembic import context
+from nautilus.db.models.base import Base
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
-import nautilus.db.models.all  # noqa: F401 — registers every table
-from nautilus.db.models.base import Base
-
 
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True, compare_server_default=True)
+    context.configure(
+        connection=connection, target_metadata=Base.metadata, compare_type=True, compare_server_default=True
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -1,7 +1,7 @@
 """Settings of the management service, from the environment (prefix `NAUTILUS_`).
 
-Each is documented in docs/reference/settings.md. Secrets stay in files and are read when they are needed, since
-the appliance's provision step may write them after this service has started.
+Each is documented in docs/reference/settings.md. Secrets stay in files and are read when they are needed,
+since the appliance's provision step may write them after this service has started.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """States of an experiment, and the one table of what may follow what.
 
-They follow GitLab's job states: a failed job is a failed experiment, a job that a lost runner gives back is queued
-again. Only the three ends are final; a re-run is a new experiment.
+They follow GitLab's job states: a failed job is a failed experiment, a job that a lost runner gives back
+is queued again. Only the three ends are final; a re-run is a new experiment.
 """
 
 from __future__ import annotations

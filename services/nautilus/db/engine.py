@@ -61,7 +61,8 @@ class Database:
         async with self.read() as session:
             if await session.scalar(text("select to_regclass('alembic_version')::text")) is None:
                 return None
-            return await session.scalar(text("select version_num from alembic_version"))
+            revision: str | None = await session.scalar(text("select version_num from alembic_version"))
+            return revision
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -1,0 +1,140 @@
+"""The composition root: builds every part from the settings and joins them. `create_app(settings)`.
+
+Nothing outside of this module knows which implementation of a port is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from nautilus.appliance.schema import head
+from nautilus.auth import Authenticator
+from nautilus.db.engine import Database
+from nautilus.errors import NautilusError
+from nautilus.events import Events
+from nautilus.gitlab.port import GitLab
+from nautilus.guard import check_routes
+from nautilus.readiness import Readiness, ReadinessGate
+from nautilus.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PUBLIC_ROUTES: frozenset[str] = frozenset(
+    {
+        "/-/health",
+        "/-/readiness",
+        "/api/v1/health",
+    }
+)
+"""Routes that ask nobody who they are. Everything else must ask, or the app does not start (guard.py)."""
+
+
+def create_app(settings: Settings, *, gitlab: GitLab | None = None) -> FastAPI:
+    """The management service. `gitlab` replaces the client, for tests.
+
+    Raises SettingError where a setting cannot be used or a route has no authentication.
+    """
+    parts = Parts(settings, gitlab)
+    app = FastAPI(title="Nautilus", openapi_url=None, docs_url=None, redoc_url=None, lifespan=parts.lifespan)
+    app.state.parts = parts
+    _add_routes(app, parts)
+    check_routes(app, PUBLIC_ROUTES)
+    app.add_exception_handler(NautilusError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_crash)
+    app.add_middleware(ReadinessGate, readiness=parts.readiness)
+    return app
+
+
+class Parts:
+    """Everything that lives as long as the process, made once; the features take what they need by
+    argument."""
+
+    def __init__(self, settings: Settings, gitlab: GitLab | None = None) -> None:
+        self.settings = settings
+        self.database = Database(
+            settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
+        )
+        self.readiness = Readiness(self.database, head("management"))
+        self.gitlab = gitlab or _gitlab_client(settings)
+        self.auth = Authenticator(self.gitlab)
+        self.events = Events()
+        self.background: list[Callable[[], Awaitable[None]]] = []
+        """Loops that run from readiness to the end; they are cancelled at shutdown."""
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self.readiness.watch(), name="readiness")]
+        tasks += [asyncio.create_task(self._when_ready(loop)) for loop in self.background]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.gitlab.close()
+            await self.database.close()
+
+    async def _when_ready(self, loop: Callable[[], Awaitable[None]]) -> None:
+        await self.readiness.wait()
+        try:
+            await loop()
+        except Exception:
+            logger.exception("a background loop ended")
+
+
+def _add_routes(app: FastAPI, parts: Parts) -> None:
+    """The route table."""
+
+
+def _gitlab_client(settings: Settings) -> GitLab:
+    from nautilus.gitlab.client import GitLabClient
+
+    return GitLabClient(settings.gitlab_url)
+
+
+def _problem(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"message": message, "code": code}, status_code=status, headers=headers)
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, NautilusError)
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="Nautilus"'
+    if error.status >= 500:
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
+    return _problem(error.status, error.code, error.message, headers)
+
+
+async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return _problem(422, "invalid_request", "; ".join(_sentence(item) for item in error.errors()[:5]))
+
+
+def _sentence(item: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
+    return f"{where}: {item['msg']}" if where else str(item["msg"])
+
+
+async def _on_http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(
+        error.status_code, "invalid_request"
+    )
+    return _problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+
+async def _on_crash(request: Request, error: Exception) -> JSONResponse:
+    logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _problem(500, "internal", "something went wrong in Nautilus; its log says more")
