@@ -2,7 +2,8 @@
 
     ForgeError                       500
     ├── BadRequest                   400  {"message": "400 Bad request - <what>"} or {"error": …} or given
-    │   └── InvalidParams            400  {"error": "name is missing, path is invalid"}
+    │   ├── InvalidParams            400  {"error": "name is missing, path is invalid"}
+    │   └── InvalidRecord            400  {"message": {"path": ["has already been taken"]}}
     ├── Unauthorized                 401  {"message": "401 Unauthorized"}
     │   └── InvalidToken             401  {"error": "invalid_token", "error_description": …}
     ├── Forbidden                    403  {"message": "403 Forbidden"} or "403 Forbidden  - <why>"
@@ -65,6 +66,13 @@ class InvalidParams(BadRequest):
 
     def __init__(self, error: str) -> None:
         super().__init__(body={"error": error})
+
+
+class InvalidRecord(BadRequest):
+    """Validation of a record failed: problems by field. Source: lib/api/helpers.rb `render_validation_error!`."""
+
+    def __init__(self, problems: Mapping[str, list[str]]) -> None:
+        super().__init__(body={"message": problems})
 
 
 class Unauthorized(ForgeError):

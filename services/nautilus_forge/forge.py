@@ -29,6 +29,7 @@ class Forge:
     settings: Settings
     database: Database
     repositories: RepositoryStore
+    secret_key: bytes
     create_for_push: CreateForPush = no_pipelines
     resolve_job_token: ResolveJobToken = no_job_tokens
     on_ready: list[Startup] = field(default_factory=list)

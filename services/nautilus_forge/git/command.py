@@ -48,7 +48,9 @@ class Git:
     `safe.directory=*` because the appliance may run as another user than the one that owns the data folder.
     """
 
-    def __init__(self, repository: Path, timeout_s: float = 60.0, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, repository: Path, timeout_s: float = 60.0, env: Mapping[str, str] | None = None
+    ) -> None:
         self.repository = repository
         self.timeout_s = timeout_s
         self._env = git_environment(env)

@@ -1,6 +1,20 @@
 """All tables. Importing this package makes `Base.metadata` complete; it imports nothing of the web stack."""
 
 from nautilus_forge.db.base import Base
+from nautilus_forge.db.models.ci import (
+    CiInstance,
+    CiProject,
+    DeletedFile,
+    Job,
+    JobArtifact,
+    JobVariable,
+    Pipeline,
+    PipelineVariable,
+    Runner,
+    RunnerManager,
+    RunnerProject,
+    Variable,
+)
 from nautilus_forge.db.models.member import Member
 from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
@@ -12,15 +26,27 @@ from nautilus_forge.db.models.user import User
 __all__ = [
     "ApplicationSetting",
     "Base",
+    "CiInstance",
+    "CiProject",
+    "DeletedFile",
+    "Job",
+    "JobArtifact",
+    "JobVariable",
     "Member",
     "Namespace",
     "OAuthApplication",
     "OAuthGrant",
     "OAuthToken",
     "PersonalAccessToken",
+    "Pipeline",
+    "PipelineVariable",
     "Project",
     "ProtectedBranch",
     "RefUpdate",
+    "Runner",
+    "RunnerManager",
+    "RunnerProject",
     "Session",
     "User",
+    "Variable",
 ]

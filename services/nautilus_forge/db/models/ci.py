@@ -229,6 +229,18 @@ class JobArtifact(Base):
     )
 
 
+class DeletedFile(Base):
+    """A log or artifact whose row is gone: the file, below the data folder, is still to be deleted.
+
+    Filled by triggers on ci_jobs and ci_job_artifacts, so that no way of deleting a row leaves its file behind.
+    """
+
+    __tablename__ = "ci_deleted_files"
+
+    id: Mapped[IdentityKey]
+    path: Mapped[str]
+
+
 class Variable(Base):
     """A stored variable of a project, or of the whole instance (`project_id` None)."""
 

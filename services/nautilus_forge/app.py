@@ -1,0 +1,69 @@
+"""The composition root: everything that a forge consists of is made and joined here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
+
+from nautilus_forge import API_PREFIX, VERSION, startup
+from nautilus_forge.appsettings import routes as appsettings
+from nautilus_forge.db.engine import Database
+from nautilus_forge.forge import Forge
+from nautilus_forge.git.store import RepositoryStore
+from nautilus_forge.http import Edge, install_error_handlers
+from nautilus_forge.instance import routes as instance
+from nautilus_forge.settings import Settings
+from nautilus_forge.users.root import ensure_accounts
+
+log = logging.getLogger(__name__)
+
+
+def api_routers() -> list[APIRouter]:
+    """Everything below `/api/v4`, in the order in which paths are matched."""
+    return [
+        instance.router,
+        appsettings.router,
+    ]
+
+
+def root_routers() -> list[APIRouter]:
+    """Everything outside `/api/v4`: pages, OAuth, health, what the gateway asks."""
+    return [
+        instance.health,
+    ]
+
+
+def build_forge(settings: Settings) -> Forge:
+    """The parts, joined; nothing is opened or started yet."""
+    forge = Forge(
+        settings=settings,
+        database=Database(settings),
+        repositories=RepositoryStore(settings),
+        secret_key=startup.secret_key(settings),
+    )
+    forge.on_ready += [ensure_accounts]
+    return forge
+
+
+def create_app(settings: Settings, forge: Forge | None = None) -> ASGIApp:
+    """The forge as an ASGI application; its `state.forge` is the `Forge`."""
+    forge = forge or build_forge(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        forge.spawn(startup.become_ready(forge), "become ready")
+        yield
+        await forge.close()
+
+    app = FastAPI(title="Nautilus forge", version=VERSION, openapi_url=None, lifespan=lifespan)
+    app.state.forge = forge
+    for router in api_routers():
+        app.include_router(router, prefix=API_PREFIX)
+    for router in root_routers():
+        app.include_router(router)
+    install_error_handlers(app)
+    return Edge(app, forge)

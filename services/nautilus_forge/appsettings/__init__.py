@@ -1,0 +1,1 @@
+"""Application settings: the instance-wide switches that administrators change."""

@@ -1,0 +1,66 @@
+"""The settings that exist, their types and GitLab's defaults; and reading them.
+
+Source: doc/api/settings.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.db.models import ApplicationSetting
+from nautilus_forge.params import CommaList, Field, ParamModel
+
+VisibilityName = Literal["private", "internal", "public"]
+
+
+class SettingValues(ParamModel):
+    """Every setting with its default; a `PUT` may name any of them."""
+
+    allow_runner_registration_token: bool = True
+    can_create_group: bool = True
+    ci_max_includes: int = Field(default=150, ge=0)
+    ci_max_total_yaml_size_bytes: int = Field(default=157_286_400, ge=0)
+    container_registry_token_expire_delay: int = Field(default=5, ge=1)
+    default_artifacts_expire_in: str = "30 days"
+    default_branch_name: str = "main"
+    default_ci_config_path: str | None = None
+    default_project_visibility: VisibilityName = "private"
+    default_group_visibility: VisibilityName = "private"
+    default_projects_limit: int = Field(default=100_000, ge=0)
+    domain_allowlist: CommaList = []
+    gravatar_enabled: bool = False
+    help_page_text: str = ""
+    home_page_url: str | None = None
+    keep_latest_artifact: bool = True
+    max_artifacts_size: int = Field(default=10_240, ge=1, description="MiB")
+    password_authentication_enabled_for_git: bool = True
+    password_authentication_enabled_for_web: bool = True
+    minimum_password_length: int = Field(default=8, ge=8, le=128)
+    receive_max_input_size: int | None = None
+    require_two_factor_authentication: bool = False
+    restricted_visibility_levels: CommaList = []
+    session_expire_delay: int = Field(default=10_080, ge=1, description="minutes")
+    shared_runners_enabled: bool = True
+    signup_enabled: bool = False
+    user_default_external: bool = False
+    user_oauth_applications: bool = True
+    valid_runner_registrars: CommaList = ["project", "group"]
+
+
+async def current_values(db: AsyncSession) -> SettingValues:
+    """The settings as they stand: the defaults, with what an administrator changed."""
+    row = await db.get(ApplicationSetting, 1)
+    return SettingValues.model_validate(row.values if row is not None else {})
+
+
+async def change(db: AsyncSession, given: dict[str, Any]) -> SettingValues:
+    """Store the given settings (already checked) and return all of them."""
+    row = await db.get(ApplicationSetting, 1, with_for_update=True)
+    if row is None:
+        row = ApplicationSetting(id=1, values={})
+        db.add(row)
+    row.values = {**row.values, **given}
+    await db.flush()
+    return SettingValues.model_validate(row.values)

@@ -1,0 +1,115 @@
+"""The edge of the application: readiness, undecoded paths, request ids, and errors as GitLab's bodies."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nautilus_forge.errors import ForgeError, GitError, Unavailable
+from nautilus_forge.forge import Forge
+from nautilus_forge.responses import Json
+
+log = logging.getLogger(__name__)
+
+_ALWAYS_SERVED = ("/-/readiness", "/-/liveness", "/-/health")
+
+
+class Edge:
+    """Outermost ASGI layer.
+
+    - Until the forge is ready every path but the health routes is a 503 that says why.
+    - `scope["path"]` becomes the undecoded path, so that `%2F` in `projects/root%2Fdigits` or in a branch's
+      name stays inside its segment; path parameters are decoded where they are used (`params.path_text`).
+    - Every answer carries `X-Request-Id` (the gateway's, or a new one).
+    """
+
+    def __init__(self, app: FastAPI, forge: Forge) -> None:
+        self._app: ASGIApp = app
+        self.state = app.state
+        self._forge = forge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope.get("raw_path", scope["path"].encode()).partition(b"?")[0].decode("latin-1")
+        scope = {**scope, "path": path}
+        request_id = _header(scope, b"x-request-id") or secrets.token_hex(13)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        if self._forge.not_ready is not None and path not in _ALWAYS_SERVED:
+            refusal = Unavailable(f"503 Service Unavailable: {self._forge.not_ready}")
+            await _answer(refusal)(scope, receive, send_with_id)
+            return
+        await self._app(scope, receive, send_with_id)
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text[:128]
+    return None
+
+
+def _answer(error: ForgeError) -> Response:
+    return Json(error.body, error.status, error.headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Every failure ends as JSON in GitLab's form; what nobody foresaw is a 500 with the trace in our log alone."""
+    app.add_exception_handler(ForgeError, _on_forge_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    for failure in (OperationalError, InterfaceError, TimeoutError):
+        app.add_exception_handler(failure, _on_database_down)
+    app.add_exception_handler(DBAPIError, _on_unforeseen)
+    app.add_exception_handler(Exception, _on_unforeseen)
+
+
+async def _on_forge_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ForgeError)
+    if isinstance(error, GitError):
+        log.error("%s %s: %s", request.method, request.scope["path"], error)
+    return _answer(error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """Unknown routes and methods. Source: gitlabhq lib/api/api.rb (`route :any, '*path'`)."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return Json({"error": "405 Not Allowed"}, 405, error.headers)
+    if error.status_code == 404:
+        return Json({"error": "404 Not Found"}, 404)
+    return Json({"message": f"{error.status_code} {error.detail}"}, error.status_code, error.headers)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    names = dict.fromkeys(str(detail["loc"][-1]) for detail in error.errors())
+    return Json({"error": ", ".join(f"{name} is invalid" for name in names)}, 400)
+
+
+async def _on_database_down(request: Request, error: Exception) -> Response:
+    log.error("%s %s: the database does not answer: %s", request.method, request.scope["path"], error)
+    return _answer(Unavailable())
+
+
+async def _on_unforeseen(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+    return Response(
+        orjson.dumps({"message": "500 Internal Server Error"}), 500, media_type="application/json"
+    )

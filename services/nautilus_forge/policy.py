@@ -1,0 +1,151 @@
+"""Who may do what: pure rules, deny by default. The only place where access levels are compared.
+
+What one may not see does not exist (404); what one may see but not do is forbidden (403).
+
+Source: doc/user/permissions.md, gitlabhq app/policies/project_policy.rb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum, StrEnum
+
+from nautilus_forge.errors import Forbidden, NotFound
+
+
+class Level(IntEnum):
+    """GitLab's access levels."""
+
+    NONE = 0
+    MINIMAL = 5
+    GUEST = 10
+    PLANNER = 15
+    REPORTER = 20
+    DEVELOPER = 30
+    MAINTAINER = 40
+    OWNER = 50
+    ADMIN = 60
+    """An administrator of the instance: every ability everywhere."""
+
+
+class Visibility(StrEnum):
+    PRIVATE = "private"
+    INTERNAL = "internal"
+    PUBLIC = "public"
+
+
+class Ability(Enum):
+    """What can be done with a project."""
+
+    READ_PROJECT = "read_project"
+    READ_MEMBER = "read_member"
+    READ_CODE = "read_code"
+    READ_PIPELINE = "read_pipeline"
+    READ_BUILD = "read_build"
+    PUSH_CODE = "push_code"
+    CREATE_PIPELINE = "create_pipeline"
+    UPDATE_PIPELINE = "update_pipeline"
+    UPDATE_BUILD = "update_build"
+    DESTROY_PIPELINE = "destroy_pipeline"
+    READ_VARIABLE = "admin_cicd_variables"
+    ADMIN_VARIABLE = "admin_cicd_variables_write"
+    READ_RUNNER = "read_runners"
+    ADMIN_RUNNER = "admin_runner"
+    ADMIN_PROTECTED = "admin_protected_branch"
+    ADMIN_MEMBER = "admin_project_member"
+    ADMIN_PROJECT = "admin_project"
+    CHANGE_VISIBILITY = "change_visibility_level"
+    REMOVE_PROJECT = "remove_project"
+
+
+_MINIMUM: dict[Ability, Level] = {
+    Ability.READ_PROJECT: Level.GUEST,
+    Ability.READ_MEMBER: Level.GUEST,
+    Ability.READ_CODE: Level.REPORTER,
+    Ability.READ_PIPELINE: Level.REPORTER,
+    Ability.READ_BUILD: Level.REPORTER,
+    Ability.PUSH_CODE: Level.DEVELOPER,
+    Ability.CREATE_PIPELINE: Level.DEVELOPER,
+    Ability.UPDATE_PIPELINE: Level.DEVELOPER,
+    Ability.UPDATE_BUILD: Level.DEVELOPER,
+    Ability.DESTROY_PIPELINE: Level.OWNER,
+    Ability.READ_VARIABLE: Level.MAINTAINER,
+    Ability.ADMIN_VARIABLE: Level.MAINTAINER,
+    Ability.READ_RUNNER: Level.MAINTAINER,
+    Ability.ADMIN_RUNNER: Level.MAINTAINER,
+    Ability.ADMIN_PROTECTED: Level.MAINTAINER,
+    Ability.ADMIN_MEMBER: Level.MAINTAINER,
+    Ability.ADMIN_PROJECT: Level.MAINTAINER,
+    Ability.CHANGE_VISIBILITY: Level.OWNER,
+    Ability.REMOVE_PROJECT: Level.OWNER,
+}
+
+_OPEN = {Ability.READ_PROJECT, Ability.READ_MEMBER, Ability.READ_CODE}
+"""What everybody may do who sees the project by its visibility alone."""
+
+_OPEN_WITH_PUBLIC_JOBS = {Ability.READ_PIPELINE, Ability.READ_BUILD}
+"""The same, where `public_jobs` is on. It also lowers these two to guests of private projects."""
+
+_OF_JOB = _OPEN | _OPEN_WITH_PUBLIC_JOBS
+"""What a job token may do in its own project, whatever its user's level."""
+
+_WHILE_ARCHIVED = (
+    _OPEN
+    | _OPEN_WITH_PUBLIC_JOBS
+    | {
+        Ability.READ_VARIABLE,
+        Ability.READ_RUNNER,
+        Ability.ADMIN_MEMBER,
+        Ability.ADMIN_PROJECT,
+        Ability.CHANGE_VISIBILITY,
+        Ability.REMOVE_PROJECT,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How somebody stands to one project. `is_signed_in`: a user of ours who is not external.
+
+    `job`: "own" or "other" for a job token used on the job's own or another project, else None.
+    """
+
+    visibility: str
+    level: Level = Level.NONE
+    is_signed_in: bool = False
+    is_archived: bool = False
+    public_jobs: bool = True
+    job: str | None = None
+
+    def can(self, ability: Ability) -> bool:
+        if self.is_archived and ability not in _WHILE_ARCHIVED:
+            return False
+        if self.job is not None and (self.job == "other" or ability not in _OF_JOB):
+            return self.job == "other" and self.visibility == Visibility.PUBLIC and ability in _OPEN
+        return self.level >= self._minimum(ability) or self._is_open(ability)
+
+    def require(self, ability: Ability) -> None:
+        """Raises `NotFound` where the project may not even be seen, else `Forbidden`."""
+        if self.can(ability):
+            return
+        if not self.can(Ability.READ_PROJECT):
+            raise NotFound("Project")
+        raise Forbidden
+
+    def _minimum(self, ability: Ability) -> Level:
+        if ability in _OPEN_WITH_PUBLIC_JOBS and self.public_jobs:
+            return Level.GUEST
+        return _MINIMUM.get(ability, Level.ADMIN)
+
+    def _is_open(self, ability: Ability) -> bool:
+        sees = self.visibility == Visibility.PUBLIC or (
+            self.visibility == Visibility.INTERNAL and self.is_signed_in
+        )
+        return sees and (ability in _OPEN or (self.public_jobs and ability in _OPEN_WITH_PUBLIC_JOBS))
+
+
+def may_push(level: Level, push_access_level: int) -> bool:
+    """May somebody of this level push to a branch protected at `push_access_level` (0: nobody)?"""
+    if push_access_level == Level.NONE:
+        return False
+    return level >= push_access_level

@@ -1,0 +1,1 @@
+"""Shipped for tests: a whole forge on a free TCP port."""

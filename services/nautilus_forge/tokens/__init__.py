@@ -1,0 +1,1 @@
+"""Personal access tokens: secrets, their digests, and the API over them."""

@@ -1,0 +1,1 @@
+"""People: accounts, passwords, their namespaces, and GitLab's users API."""
