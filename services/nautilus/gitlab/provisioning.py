@@ -86,6 +86,12 @@ class Administration:
         return MadeRunner(id=int(made["id"]), token=str(made["token"]))
 
 
+    def pipeline_of(self, project_id: int, sha: str) -> dict[str, Any] | None:
+        """The newest pipeline of a commit, None while there is none."""
+        query = {"sha": sha, "per_page": 1}
+        found = self._gitlab.http_list(f"/projects/{project_id}/pipelines", query_data=query, get_all=False)
+        return _body(found[0]) if found else None
+
     def runners(self) -> list[dict[str, Any]]:
         """Every runner of the instance, with tags and who contacted when; newest first."""
         found = self._gitlab.http_list("/runners/all", iterator=True)
