@@ -5,7 +5,7 @@ Source: GitLab's CI/CD YAML reference (doc/ci/yaml/_index.md) and the runner pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -67,6 +67,9 @@ class Artifacts:
     when: str = "on_success"
     expire_in: str | None = None
     reports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    expose_as: str | None = None
+    public: bool | None = None
+    access: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,17 @@ class Retry:
 
 @dataclass(frozen=True)
 class Environment:
+    """`environment` of a job. `name` is expanded; `url` is not (it may use the job's own variables).
+
+    `action`: start, stop, prepare, verify or access. `auto_stop_in` is GitLab's duration language, unparsed.
+    """
+
     name: str
     url: str | None = None
     action: str = "start"
+    on_stop: str | None = None
+    auto_stop_in: str | None = None
+    deployment_tier: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,14 +144,41 @@ class CompiledJob:
 
 
 @dataclass(frozen=True)
+class Prefill:
+    """What a form for a manual pipeline offers for a pipeline-level variable."""
+
+    key: str
+    value: str
+    description: str | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IncludedFile:
+    """A file that was included. `type`: local, file (of another project) or template (GitLab's words)."""
+
+    type: str
+    location: str
+    project: str | None = None
+    ref: str | None = None
+
+
+@dataclass(frozen=True)
 class CompiledPipeline:
-    """Jobs in stage order. `variables` are the pipeline-level ones (already part of each job's, where inherited)."""
+    """Jobs in stage order. `variables` are the pipeline-level ones (already part of each job's, where inherited).
+
+    `auto_cancel_on_new_commit`: conservative, interruptible or none. `auto_cancel_on_job_failure`: none or all.
+    """
 
     stages: tuple[str, ...]
     jobs: tuple[CompiledJob, ...]
     variables: tuple[Variable, ...] = ()
     name: str | None = None
     warnings: tuple[str, ...] = ()
+    auto_cancel_on_new_commit: str = "conservative"
+    auto_cancel_on_job_failure: str = "none"
+    prefills: tuple[Prefill, ...] = ()
+    includes: tuple[IncludedFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +189,12 @@ class ConfigError:
     line: int | None = None
     column: int | None = None
     file: str = ".gitlab-ci.yml"
+
+    def __str__(self) -> str:
+        """The message with its place, for people; `message` alone is GitLab's wording."""
+        if self.line is None:
+            return self.message
+        return f"{self.message} ({self.file} line {self.line} column {self.column})"
 
 
 class CiConfigError(Exception):
@@ -169,7 +213,10 @@ class NoPipeline(Exception):
 class Context:
     """All that compiling may look at. The compiler does no input or output of its own.
 
-    `variables`: predefined and stored variables visible to `rules` and `include`, last wins.
+    `predefined`: GitLab's predefined variables that exist before any job does (see `predefined.py`); those of
+    the file (`variables:`) win over them.
+    `variables`: stored, trigger and pipeline variables; they win over those of the file.
+    `inputs`: values for the main file's own `spec:inputs`.
     `changed_paths`: paths changed by the push, None when unknown (then `rules:changes` is true, as in GitLab).
     `existing_paths`: paths of the commit's tree, for `rules:exists`.
     `read_file(project, path, ref)`: text of an included file (project None: the same project and commit);
@@ -181,7 +228,10 @@ class Context:
     is_tag: bool = False
     default_branch: str = "main"
     variables: Mapping[str, str] = field(default_factory=dict)
+    predefined: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ".gitlab-ci.yml"
     changed_paths: frozenset[str] | None = None
     existing_paths: frozenset[str] = frozenset()
-    read_file: Any = None
-    template: Any = None
+    read_file: Callable[[str | None, str, str | None], str] | None = None
+    template: Callable[[str], str] | None = None
