@@ -6,6 +6,7 @@ and process jobs as `nautilus-job`: PostgreSQL refuses to run as root, and a job
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import subprocess
@@ -16,6 +17,8 @@ from nautilus.appliance.errors import HomeUnusable
 
 SERVICE_USER = "nautilus"
 JOB_USER = "nautilus-job"
+RUNNER_USER = "nautilus-runner"
+"""Exists in the image alone: there the runner needs the Docker socket, and nothing else of root's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,21 @@ def ensure_accounts() -> Accounts:
         return Accounts(service=me, runner=me, job="")
     for name in (SERVICE_USER, JOB_USER):
         _ensure_system_user(name)
-    return Accounts(service=SERVICE_USER, runner="root", job=JOB_USER)
+    return Accounts(service=SERVICE_USER, runner=RUNNER_USER if _exists(RUNNER_USER) else "root", job=JOB_USER)
+
+
+def ensure_docker_access(who: Accounts, docker_socket: Path) -> None:
+    """Lets the runner's user, and no other of ours, use the mounted Docker socket, by the socket's group."""
+    if os.geteuid() != 0 or who.runner in ("root", who.service) or not docker_socket.is_socket():
+        return
+    gid = docker_socket.stat().st_gid
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = f"docker-host-{gid}"
+        subprocess.run(["groupadd", "--system", "--gid", str(gid), group], check=True, capture_output=True)
+    if who.runner not in grp.getgrnam(group).gr_mem:
+        subprocess.run(["usermod", "--append", "--groups", group, who.runner], check=True, capture_output=True)
 
 
 def can_reach(path: Path) -> bool:
@@ -51,12 +68,17 @@ def can_reach(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (resolved, *resolved.parents) if folder.is_dir())
 
 
-def _ensure_system_user(name: str) -> None:
+def _exists(name: str) -> bool:
     try:
         pwd.getpwnam(name)
-        return
     except KeyError:
-        pass
+        return False
+    return True
+
+
+def _ensure_system_user(name: str) -> None:
+    if _exists(name):
+        return
     argv = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--user-group"]
     done = subprocess.run([*argv, "--shell", "/usr/sbin/nologin", name], capture_output=True, text=True)
     if done.returncode not in (0, 9):  # 9: somebody else made it meanwhile

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from nautilus.appliance.accounts import Accounts, ensure_accounts
+from nautilus.appliance.accounts import Accounts, ensure_accounts, ensure_docker_access
 from nautilus.appliance.errors import MissingProgram, PostgresUnusable
 from nautilus.appliance.folders import ensure_home, ensure_only_one, ensure_secrets
 from nautilus.appliance.gateway import nginx_path
@@ -26,6 +26,8 @@ def boot(settings: ApplianceSettings) -> None:
     """Raises an ApplianceError (one line, what to do) before anything is started, or never returns."""
     layout = settings.layout
     who = ensure_accounts()
+    if settings.in_image:
+        ensure_docker_access(who, Path("/var/run/docker.sock"))
     ensure_home(layout, who)
     ensure_only_one(layout)
     end_processes(leftovers(layout.home), grace_s=10.0)

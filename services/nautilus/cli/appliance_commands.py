@@ -137,6 +137,16 @@ def boot_command() -> None:
     boot(ApplianceSettings.from_environment())
 
 
+def healthcheck() -> None:
+    """Exit code 0 when every component is ready; else name those that are not (what the image's HEALTHCHECK runs)."""
+    from nautilus.appliance.healthcheck import unready_components
+
+    unready = unready_components(ApplianceSettings.from_environment())
+    if unready:
+        raise CommandError("; ".join(unready))
+    print("ready")
+
+
 def _executor_words(plan: Plan) -> str:
     how = "in containers" if plan.executor == "docker" else "as processes of this machine"
     return f"{how} ({plan.executor_reason})"
