@@ -11,8 +11,11 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+import psycopg
 
 from nautilus.tracking.errors import InvalidParameter
 from nautilus.tracking.pool import Connection, Float8Array, Int4Array, Int8Array
@@ -21,14 +24,14 @@ from nautilus.tracking.wire import INT64_MAX, INT64_MIN, as_double, as_int, chec
 
 MAX_KNOWN_KEYS = 50_000
 
-_INSERT = """
+_INSERT_NEW = """
 WITH run AS MATERIALIZED (
   SELECT id FROM tracking_run WHERE id = %s AND deleted_at IS NULL
 ), point AS MATERIALIZED (
   SELECT run.id AS run, p.key, p.step, p.timestamp_ms, p.value
   FROM run, unnest(%s, %s, %s, %s) AS p(key, step, timestamp_ms, value)
 ), stored AS (
-  INSERT INTO tracking_metric (run, key, step, timestamp_ms, value) SELECT * FROM point ON CONFLICT DO NOTHING
+  INSERT INTO tracking_metric (run, key, step, timestamp_ms, value) SELECT * FROM point
 ), latest AS (
   INSERT INTO tracking_latest_metric AS old (run, key, step, timestamp_ms, value)
   SELECT DISTINCT ON (key) * FROM point ORDER BY key, step DESC, timestamp_ms DESC, value DESC
@@ -38,6 +41,7 @@ WITH run AS MATERIALIZED (
 )
 SELECT id FROM run
 """
+_INSERT = _INSERT_NEW.replace("SELECT * FROM point\n", "SELECT * FROM point ON CONFLICT DO NOTHING\n", 1)
 
 
 @dataclass
@@ -86,9 +90,10 @@ class KeyNumbers:
 
 
 async def insert(connection: Connection, keys: KeyNumbers, run: int, points: Points) -> bool:
-    """Stores the points durably (on a connection in autocommit mode: when it returns, they are on disk).
+    """Stores the points; outside of a transaction they are on disk when it returns.
 
-    False, and nothing stored, where the run is deleted or unknown.
+    False, and nothing stored, where the run is deleted or unknown. Points that are there already are rare (a
+    repeated request), and looking for them costs a third of the time: so the first try does not.
     """
     numbers = await keys.numbers(connection, points.keys)
     columns = (
@@ -98,7 +103,12 @@ async def insert(connection: Connection, keys: KeyNumbers, run: int, points: Poi
         int8_array(points.timestamps_ms),
         float8_array(points.values),
     )
-    rows = await connection.execute(_INSERT, columns, prepare=True)
+    rows = None
+    if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+        with suppress(psycopg.errors.UniqueViolation):
+            rows = await connection.execute(_INSERT_NEW, columns, prepare=True)
+    if rows is None:
+        rows = await connection.execute(_INSERT, columns, prepare=True)
     return await rows.fetchone() is not None
 
 

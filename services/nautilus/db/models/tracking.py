@@ -28,14 +28,12 @@ class TrackingExperiment(Base):
 
     __tablename__ = "tracking_experiment"
 
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    project_id: Mapped[int] = mapped_column(unique=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     """The project's number at GitLab."""
-    name: Mapped[str] = mapped_column(index=True)
+    name: Mapped[str]
     """The project's path_with_namespace when we last saw it."""
     created_ms: Mapped[int]
     updated_ms: Mapped[int]
-    deleted_at: Mapped[datetime | None]
     tags: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=_EMPTY)
 
 
