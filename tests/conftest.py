@@ -14,15 +14,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
 from nautilus.appliance import accounts, postgres, schema
 
 _ENVIRONMENT = "NAUTILUS_TEST_POSTGRES"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--gitlab", default=None, help="run the GitLab port's contract tests against this URL too")
-    parser.addoption("--gitlab-token", default=None, help="an administrator's token (scopes api, sudo) for --gitlab")
+    parser.addoption(
+        "--gitlab", default=None, help="run the GitLab port's contract tests against this URL too"
+    )
+    parser.addoption(
+        "--gitlab-token", default=None, help="an administrator's token (scopes api, sudo) for --gitlab"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,7 +38,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     folder = Path(os.environ.pop(_ENVIRONMENT))
     if (folder / "data" / "postmaster.pid").exists():
-        _as_service_user([_binaries().program("pg_ctl"), "-D", str(folder / "data"), "-m", "immediate", "stop"])
+        _as_service_user(
+            [_binaries().program("pg_ctl"), "-D", str(folder / "data"), "-m", "immediate", "stop"]
+        )
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -38,6 +38,7 @@ def main(root: Path, arguments: list[str]) -> None:
         source = ensure_reachable_source(root, base)
         ensure_system_programs()
         python = ensure_environment(source, base, "dev" if wants_tests else "runtime")
+        ensure_bytecode(python, source, base)
         ensure_postgres(source, base, python)
         programs = ensure_private_programs(base)
     environment = dict(os.environ)
@@ -74,7 +75,9 @@ def environment_folder(root: Path) -> Path:
     try:
         folder.mkdir(exist_ok=True, mode=0o755)
     except OSError as error:
-        raise Stop(f"{folder} cannot be made ({error.strerror}): give this user write access to {root}") from None
+        raise Stop(
+            f"{folder} cannot be made ({error.strerror}): give this user write access to {root}"
+        ) from None
     return folder.resolve()
 
 
@@ -136,7 +139,6 @@ def ensure_environment(source: Path, base: Path, lock: str) -> Path:
         run([sys.executable, "-m", "venv", str(venv_folder)], "making the virtual environment failed")
     install_lock(venv_folder, locks, locks / f"{lock}.lock")
     write_if_new(path_file(venv_folder), checkout_paths(source))
-    compile_sources(python, source)
     (venv_folder / "stamp").write_text(digests[lock])
     say(f"environment ready after {time.monotonic() - began:.0f} s")
     return python
@@ -186,7 +188,12 @@ def unpack_program(base: Path, program: str, launcher: Path) -> None:
     new = launcher.with_suffix(".new")
     new.write_text(text)
     new.chmod(0o755)
-    check = subprocess.run(["ldd", str(binary)], env={"LD_LIBRARY_PATH": libraries, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    check = subprocess.run(
+        ["ldd", str(binary)],
+        env={"LD_LIBRARY_PATH": libraries, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
     if "not found" in check.stdout:
         missing = ", ".join(line.split()[0] for line in check.stdout.splitlines() if "not found" in line)
         raise Stop(f"{program} needs {missing}, which this machine lacks; {advice}")
@@ -196,7 +203,9 @@ def unpack_program(base: Path, program: str, launcher: Path) -> None:
 def first_known(base: Path, names: str) -> str:
     """The first of `a|b` that Debian here has; with package lists of our own where the machine has none."""
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise Stop(f"{names.split('|')[0]} is missing and this is no Debian: install nginx and fcgiwrap, then start again")
+        raise Stop(
+            f"{names.split('|')[0]} is missing and this is no Debian: install nginx and fcgiwrap, then start again"
+        )
     for name in names.split("|"):
         if is_known(base, name):
             return name
@@ -208,7 +217,9 @@ def first_known(base: Path, names: str) -> str:
 
 
 def is_known(base: Path, package: str) -> bool:
-    told = subprocess.run(["apt-cache", *apt_options(base), "policy", package], capture_output=True, text=True)
+    told = subprocess.run(
+        ["apt-cache", *apt_options(base), "policy", package], capture_output=True, text=True
+    )
     return "Candidate:" in told.stdout and "Candidate: (none)" not in told.stdout
 
 
@@ -225,7 +236,7 @@ def apt_options(base: Path, own_lists: bool = False) -> list[str]:
 def install_lock(venv_folder: Path, locks: Path, lock: Path) -> None:
     """Installs exactly that lock, hashes checked: with uv where it can be had, else with pip."""
     python, uv = venv_folder / "bin" / "python", find_uv(venv_folder, locks)
-    failure = f"installing {lock.name} failed: check the connection to the package index (PIP_INDEX_URL, proxies), then start again"
+    failure = f"installing {lock.name} failed: check the way to the package index (PIP_INDEX_URL, proxies)"
     if uv:
         options = ["--quiet", "--require-hashes", "--compile-bytecode", "--python", str(python)]
         if os.environ.get("PIP_INDEX_URL") and not os.environ.get("UV_DEFAULT_INDEX"):
@@ -238,7 +249,7 @@ def install_lock(venv_folder: Path, locks: Path, lock: Path) -> None:
 def find_uv(venv_folder: Path, locks: Path) -> str | None:
     """uv on the PATH, else from PyPI into the environment; None where neither can be had."""
     inside = venv_folder / "bin" / "uv"
-    for candidate in (shutil.which("uv"), str(inside)):
+    for candidate in (shutil.which("uv"), shutil.which(inside)):
         if candidate and subprocess.run([candidate, "--version"], capture_output=True).returncode == 0:
             return candidate
     pip = [str(venv_folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
@@ -246,10 +257,15 @@ def find_uv(venv_folder: Path, locks: Path) -> str | None:
     return str(inside) if done.returncode == 0 and inside.exists() else None
 
 
-def compile_sources(python: Path, source: Path) -> None:
-    """Bytecode of our own code, so that no service writes into the checkout nor compiles at each start."""
-    folders = [str(source / name) for name in ("services", "gateway", "runner")]
-    subprocess.run([str(python), "-m", "compileall", "-q", *folders], capture_output=True)
+def ensure_bytecode(python: Path, source: Path, base: Path) -> None:
+    """Bytecode of our own code after each change, so that no service compiles at each start."""
+    folders = [source / name for name in ("services", "gateway", "runner")]
+    newest = max(path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.py"))
+    stamp = base / "venv" / "stamp-bytecode"
+    if read_stamp(stamp) == f"{source} {newest}":
+        return
+    subprocess.run([str(python), "-m", "compileall", "-q", *map(str, folders)], capture_output=True)
+    stamp.write_text(f"{source} {newest}")
 
 
 def path_file(venv_folder: Path) -> Path:
@@ -263,7 +279,10 @@ def checkout_paths(source: Path) -> str:
 def is_reachable(path: Path) -> bool:
     """Whether users other than the owner may read `path`: every folder on the way lets them pass."""
     resolved = path.resolve()
-    return all(folder.stat().st_mode & 0o005 == 0o005 or folder == Path("/") for folder in (resolved, *resolved.parents))
+    return all(
+        folder.stat().st_mode & 0o005 == 0o005 or folder == Path("/")
+        for folder in (resolved, *resolved.parents)
+    )
 
 
 def digest_of(path: Path) -> str:
@@ -289,7 +308,9 @@ def locked(base: Path) -> Iterator[None]:
     try:
         file = path.open("a")
     except PermissionError:
-        raise Stop(f"{base} belongs to another user: start as that user, or set up a checkout of your own") from None
+        raise Stop(
+            f"{base} belongs to another user: start as that user, or set up a checkout of your own"
+        ) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

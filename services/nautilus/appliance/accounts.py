@@ -45,7 +45,9 @@ def ensure_accounts() -> Accounts:
         return Accounts(service=me, runner=me, job="")
     for name in (SERVICE_USER, JOB_USER):
         _ensure_system_user(name)
-    return Accounts(service=SERVICE_USER, runner=RUNNER_USER if _exists(RUNNER_USER) else "root", job=JOB_USER)
+    return Accounts(
+        service=SERVICE_USER, runner=RUNNER_USER if _exists(RUNNER_USER) else "root", job=JOB_USER
+    )
 
 
 def ensure_docker_access(who: Accounts, docker_socket: Path) -> None:
@@ -59,7 +61,9 @@ def ensure_docker_access(who: Accounts, docker_socket: Path) -> None:
         group = f"docker-host-{gid}"
         subprocess.run(["groupadd", "--system", "--gid", str(gid), group], check=True, capture_output=True)
     if who.runner not in grp.getgrnam(group).gr_mem:
-        subprocess.run(["usermod", "--append", "--groups", group, who.runner], check=True, capture_output=True)
+        subprocess.run(
+            ["usermod", "--append", "--groups", group, who.runner], check=True, capture_output=True
+        )
 
 
 def can_reach(path: Path) -> bool:

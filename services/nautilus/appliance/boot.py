@@ -48,13 +48,24 @@ def ensure_postgres_usable(layout: Layout) -> None:
     try:
         binaries_for(layout.postgres, installed_binaries())
     except PermissionError as error:
-        raise PostgresUnusable(f"{layout.postgres} cannot be read: {error.strerror}; start as its owner") from error
+        raise PostgresUnusable(
+            f"{layout.postgres} cannot be read: {error.strerror}; start as its owner"
+        ) from error
 
 
 def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Accounts) -> dict[str, str]:
     """All that supervisord.conf and the programs below it are given; no secret among it."""
     layout = settings.layout
-    kept = ("PATH", "LANG", "LC_ALL", "TZ", "DOCKER_HOST", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+    kept = (
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "DOCKER_HOST",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+    )
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
     return environment | {

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from nautilus.appliance.accounts import Accounts
@@ -19,7 +20,7 @@ _LOCK_FD = 3
 """supervisord closes every descriptor from 5 on at its start, and each child from 3 on: so the lock
 lives on 3, as long as supervisord does and no longer."""
 
-SECRETS = {
+SECRETS: dict[str, Callable[[], str]] = {
     "root_password": lambda: secrets.token_urlsafe(15),
     "admin_token": lambda: "glpat-" + secrets.token_urlsafe(24),
     "registration_token": lambda: "GR1348941" + secrets.token_urlsafe(15),

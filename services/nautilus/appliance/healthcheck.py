@@ -14,4 +14,6 @@ def unready_components(settings: ApplianceSettings) -> list[str]:
     if health.get("ready"):
         return []
     components = health.get("components") or [{"name": "gateway", "state": "down", "detail": "no answer"}]
-    return [f"{c['name']}: {c['state']} ({c.get('detail') or '-'})" for c in components if c["state"] != "ready"]
+    return [
+        f"{c['name']}: {c['state']} ({c.get('detail') or '-'})" for c in components if c["state"] != "ready"
+    ]

@@ -28,7 +28,20 @@ def ensure_jobs_environment(layout: Layout) -> None:
     lock = str(layout.root / "requirements" / "jobs.lock")
     uv = _uv()
     if uv:
-        _run([uv, "pip", "install", "-q", "--require-hashes", "--compile-bytecode", "--python", python, "-r", lock])
+        _run(
+            [
+                uv,
+                "pip",
+                "install",
+                "-q",
+                "--require-hashes",
+                "--compile-bytecode",
+                "--python",
+                python,
+                "-r",
+                lock,
+            ]
+        )
     else:
         _run([python, "-m", "pip", "install", "-q", "--require-hashes", "-r", lock])
     _run(["chmod", "-R", "a+rX", str(layout.jobs)])
@@ -53,4 +66,6 @@ def _run(argv: list[str]) -> None:
     done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode != 0:
         tail = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise StepFailed(f"preparing the jobs' Python environment failed ({' '.join(tail)}): check the package index")
+        raise StepFailed(
+            f"preparing the jobs' Python environment failed ({' '.join(tail)}): check the package index"
+        )

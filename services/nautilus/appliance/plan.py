@@ -117,14 +117,20 @@ def _ports(settings: ApplianceSettings, previous: Plan | None, listen: list[str]
     }
     chosen: dict[str, int] = {}
     for name, port in asked.items():
-        fixed = port or (previous.ports.get(name) if previous else None) or (_IN_IMAGE[name] if settings.in_image else None)
-        chosen[name] = fixed or _free_port(_PREFERRED[name], listen, chosen.values())
+        fixed = (
+            port
+            or (previous.ports.get(name) if previous else None)
+            or (_IN_IMAGE[name] if settings.in_image else None)
+        )
+        chosen[name] = int(fixed or 0) or _free_port(_PREFERRED[name], listen, chosen.values())
     return chosen
 
 
 def _free_port(preferred: int, listen: list[str], taken: Iterable[int]) -> int:
-    for port in (preferred, *range(preferred + 1000, preferred + 1200)):
-        if port not in taken and all(_is_free(address, port) for address in listen):
+    in_use = set(taken)
+    candidates = [preferred, *range(preferred + 1000, preferred + 1200)]
+    for port in candidates:
+        if port not in in_use and all(_is_free(address, port) for address in listen):
             return port
     with socket.socket() as any_port:
         any_port.bind((listen[0], 0))

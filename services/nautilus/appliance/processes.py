@@ -117,7 +117,7 @@ def _is_gateway_of(process: Process, home: Path) -> bool:
     if process.name != "nginx":
         return False
     try:
-        links = [os.readlink(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+        links = [str(entry.readlink()) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
     except OSError:
         return False
     return any(link.startswith(f"{home}/log/") for link in links)

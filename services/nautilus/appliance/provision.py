@@ -12,16 +12,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nautilus.appliance import postgres, schema
+from nautilus.appliance import postgres
 from nautilus.appliance.accounts import Accounts, ensure_accounts
 from nautilus.appliance.errors import ApplianceError, StepFailed
 from nautilus.appliance.folders import write_private
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan, read_plan
 from nautilus.appliance.rendering import runner_configuration
+from nautilus.appliance.schema import ensure_schema
 from nautilus.appliance.settings import ApplianceSettings
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Progress:
         new.chmod(0o644)
         new.replace(self.path)
 
-    def run(self, name: str, action: Callable[[], None]) -> None:
+    def run(self, name: str, action: Callable[[], object]) -> None:
         self.write("running", name)
         began = time.monotonic()
         action()
@@ -61,7 +63,7 @@ def provision(layout: Layout, plan: Plan, who: Accounts, progress: Progress) -> 
     progress.run("database server", lambda: ensure_server(sockets))
     progress.run("databases", lambda: ensure_databases(sockets))
     for service, database in (("forge", "forge"), ("management", "nautilus")):
-        progress.run(f"schema of {service}", lambda s=service, d=database: schema.ensure_schema(_conninfo(sockets, d), s))
+        progress.run(f"schema of {service}", partial(ensure_schema, _conninfo(sockets, database), service))
     from nautilus.gitlab.provisioning import Administration
 
     gitlab = Administration(plan.gitlab_url, layout.secret("admin_token").read_text().strip())

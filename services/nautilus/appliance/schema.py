@@ -45,7 +45,9 @@ def _upgrade(conninfo: str, service: str, root: Path) -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo), poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo), poolclass=NullPool
+    )
     with engine.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(root / "migrations" / service))

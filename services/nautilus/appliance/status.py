@@ -68,7 +68,9 @@ def is_ready(layout: Layout) -> bool:
 def probe_health(plan: Plan) -> dict[str, Any]:
     """The gateway's own answer to GET /-/health; {} when it does not answer at all."""
     address = urlsplit(plan.web_url)
-    connection = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port, timeout=_PROBE_TIMEOUT_S)
+    connection = http.client.HTTPConnection(
+        address.hostname or "127.0.0.1", address.port, timeout=_PROBE_TIMEOUT_S
+    )
     try:
         connection.request("GET", "/-/health", headers={"Accept": "application/json"})
         answer = json.loads(connection.getresponse().read())
@@ -86,7 +88,10 @@ def waiting_for(layout: Layout) -> list[tuple[str, str, str]]:
     if health.get("components"):
         return [(c["name"], c["state"], c.get("detail") or "") for c in health["components"]]
     try:
-        return [(p.name, "starting" if p.state == "running" else p.state, p.detail) for p in Supervisor(layout).programs()]
+        return [
+            (p.name, "starting" if p.state == "running" else p.state, p.detail)
+            for p in Supervisor(layout).programs()
+        ]
     except NotRunning:
         return []
 
@@ -97,7 +102,9 @@ def _service(program: Program, component: dict[str, Any], supervisor_pid: int | 
         state = "done"
     elif state == "running" and component.get("state"):
         state = str(component["state"])
-    sizes = [size for pid in program.pids for child in descendants(pid) if (size := pss_mib(child)) is not None]
+    sizes = [
+        size for pid in program.pids for child in descendants(pid) if (size := pss_mib(child)) is not None
+    ]
     return ServiceStatus(
         name=program.name,
         state=state,

@@ -64,7 +64,9 @@ class Supervisor:
         try:
             return getattr(proxy.supervisor, method)(*arguments)
         except OSError as error:
-            raise NotRunning(f"no appliance runs on {self._layout.home}: start it with `nautilus up`") from error
+            raise NotRunning(
+                f"no appliance runs on {self._layout.home}: start it with `nautilus up`"
+            ) from error
         except xmlrpc.client.Fault as fault:
             raise NotRunning(f"the supervisor refused {method}{arguments}: {fault.faultString}") from fault
 

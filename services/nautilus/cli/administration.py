@@ -31,8 +31,12 @@ def administration() -> Iterator[tuple[Administration, Layout, Plan]]:
         token = layout.secret("admin_token").read_text().strip()
         yield Administration(plan.gitlab_url, token), layout, plan
     except PermissionError as error:
-        raise CommandError(f"{error.filename} is not yours: run this as the appliance's operator", 4) from error
+        raise CommandError(
+            f"{error.filename} is not yours: run this as the appliance's operator", 4
+        ) from error
     except requests.RequestException as error:
-        raise CommandError(f"{plan.gitlab_url} does not answer: is the appliance up? `nautilus status` tells", 6) from error
+        raise CommandError(
+            f"{plan.gitlab_url} does not answer: is the appliance up? `nautilus status` tells", 6
+        ) from error
     except gitlab.GitlabError as error:
         raise CommandError(f"GitLab refused: {error.error_message}", 11) from error

@@ -12,7 +12,8 @@ from typing import Annotated, TextIO
 
 import typer
 
-from nautilus.appliance import folders, jobs_environment, processes, status as appliance_status
+from nautilus.appliance import folders, jobs_environment, processes
+from nautilus.appliance import status as appliance_status
 from nautilus.appliance.errors import ApplianceError, NotReady, NotRunning
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan, read_plan
@@ -32,7 +33,12 @@ def up(as_json: Json = False) -> None:
     began = time.monotonic()
     start(settings)
     plan = _plan(settings.layout)
-    body = {"ready": True, "url": plan.external_url, "seconds": round(time.monotonic() - began, 2), "executor": plan.executor}
+    body = {
+        "ready": True,
+        "url": plan.external_url,
+        "seconds": round(time.monotonic() - began, 2),
+        "executor": plan.executor,
+    }
 
     def show() -> None:
         print(f"Nautilus is ready at {plan.external_url} (GitLab API and Git: {plan.gitlab_external_url})")
@@ -181,10 +187,16 @@ def _wait_ready(layout: Layout, child: subprocess.Popen[bytes] | None) -> None:
             if child is not None and child.poll() is not None:
                 raise _boot_error(layout, child.returncode)
             waiting = appliance_status.waiting_for(layout)
-            slow = [f"{name}: {state}{f' ({detail})' if detail else ''}" for name, state, detail in waiting if state != "ready"]
+            slow = [
+                f"{name}: {state}{f' ({detail})' if detail else ''}"
+                for name, state, detail in waiting
+                if state != "ready"
+            ]
             display.update(f"starting Nautilus; {', '.join(slow) or 'preparing'}")
             if time.monotonic() > deadline:
-                raise NotReady(f"not ready after {_READY_WITHIN_S:.0f} s; waiting for {', '.join(slow)}: see `nautilus logs`")
+                raise NotReady(
+                    f"not ready after {_READY_WITHIN_S:.0f} s; waiting for {', '.join(slow)}: see `nautilus logs`"
+                )
             time.sleep(0.05)
         _wait_for_jobs_environment(layout, display.update)
 
@@ -222,12 +234,28 @@ def _show_status(now: appliance_status.ApplianceStatus) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name, justify in (("service", "left"), ("state", "left"), ("pid", "right"), ("up", "right"), ("MiB", "right")):
+    for name, justify in (
+        ("service", "left"),
+        ("state", "left"),
+        ("pid", "right"),
+        ("up", "right"),
+        ("MiB", "right"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     table.add_column("detail")
     for s in now.services:
-        color = "green" if s.state in ("ready", "running", "done") else "yellow" if s.state in ("starting", "waiting") else "red"
-        numbers = (str(s.pid or "–"), _duration(s.uptime_s), f"{s.pss_mib:.1f}" if s.pss_mib is not None else "–")
+        color = (
+            "green"
+            if s.state in ("ready", "running", "done")
+            else "yellow"
+            if s.state in ("starting", "waiting")
+            else "red"
+        )
+        numbers = (
+            str(s.pid or "–"),
+            _duration(s.uptime_s),
+            f"{s.pss_mib:.1f}" if s.pss_mib is not None else "–",
+        )
         table.add_row(s.name, f"[{color}]{s.state}[/]", *numbers, s.detail)
     total = sum(s.pss_mib or 0 for s in now.services)
     console = Console()
@@ -244,10 +272,16 @@ def _duration(seconds: float | None) -> str:
 
 
 def _log_paths(layout: Layout, service: str | None) -> list[Path]:
-    wanted = [path for path in sorted(layout.log.glob("*.log")) if service is None or path.stem.split("_")[0] == service]
+    wanted = [
+        path
+        for path in sorted(layout.log.glob("*.log"))
+        if service is None or path.stem.split("_")[0] == service
+    ]
     if not wanted:
         names = sorted({path.stem.split("_")[0] for path in layout.log.glob("*.log")})
-        raise CommandError(f"there is no log of {service!r}: use one of {', '.join(names) or '(none yet)'}", 2)
+        raise CommandError(
+            f"there is no log of {service!r}: use one of {', '.join(names) or '(none yet)'}", 2
+        )
     return wanted
 
 

@@ -37,10 +37,14 @@ class Api:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise CommandError(f"{self.url} does not answer ({error}): is it up? `nautilus status` tells") from error
+            raise CommandError(
+                f"{self.url} does not answer ({error}): is it up? `nautilus status` tells"
+            ) from error
         if answer.is_success:
             return answer
-        raise CommandError(f"{_message(answer)} (HTTP {answer.status_code} from {method} {answer.url.path})", REFUSED)
+        raise CommandError(
+            f"{_message(answer)} (HTTP {answer.status_code} from {method} {answer.url.path})", REFUSED
+        )
 
 
 def local_api() -> Api:
@@ -54,11 +58,15 @@ def local_api() -> Api:
     layout = ApplianceSettings.from_environment().layout
     plan = read_plan(layout.appliance_file)
     if plan is None:
-        raise CommandError("no appliance was ever started here: run `nautilus up`, or set NAUTILUS_URL and NAUTILUS_TOKEN", 6)
+        raise CommandError(
+            "no appliance was ever started here: run `nautilus up`, or set NAUTILUS_URL and NAUTILUS_TOKEN", 6
+        )
     try:
         admin = layout.secret("admin_token").read_text().strip()
     except PermissionError:
-        raise CommandError(f"{layout.secrets} is not yours: set NAUTILUS_URL and NAUTILUS_TOKEN (`nautilus token create`)", 4) from None
+        raise CommandError(
+            f"{layout.secrets} is not yours: set NAUTILUS_URL and NAUTILUS_TOKEN (`nautilus token create`)", 4
+        ) from None
     return Api(plan.web_url, token or admin)
 
 

@@ -44,7 +44,9 @@ class Journey:
 
 
 def demo(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object as the last line of stdout.")
+    ] = False,
 ) -> None:
     """Start Nautilus, push a project, see its CI pass, run a sweep on real data, and compare the results.
 
@@ -55,20 +57,26 @@ def demo(
     journey.step("starting the appliance", lambda: start(settings))
     plan = read_plan(layout.appliance_file)
     if plan is None:
-        raise CommandError(f"{layout.appliance_file} is missing: run `nautilus down`, then `nautilus demo` again")
+        raise CommandError(
+            f"{layout.appliance_file} is missing: run `nautilus down`, then `nautilus demo` again"
+        )
     where = "in containers" if plan.executor == "docker" else "as processes"
     console.print(f"  jobs run {where}: {plan.executor_reason}")
     api = local_api()
     project = journey.step("creating the project from the template", lambda: ensure_project(api))
     sha = journey.step("cloning, committing and pushing with git", lambda: push_change(layout, plan, project))
-    pipeline = journey.step("waiting for the push's pipeline", lambda: wait_for_pipeline(layout, plan, project, sha))
+    pipeline = journey.step(
+        "waiting for the push's pipeline", lambda: wait_for_pipeline(layout, plan, project, sha)
+    )
     console.print(f"  pipeline {pipeline['id']} passed: {pipeline['web_url']}")
     found = run_sweep(api, project, console.print)
     best = best_of(found)
     body = _result(plan, found, best)
     emit(body, as_json, lambda: _show(layout, plan, found, best))
     if any(e["state"] != "succeeded" for e in found):
-        raise CommandError("not every experiment succeeded: the table and `nautilus experiments show ID --log` tell why", 12)
+        raise CommandError(
+            "not every experiment succeeded: the table and `nautilus experiments show ID --log` tell why", 12
+        )
 
 
 def ensure_project(api: Api) -> dict[str, Any]:
@@ -130,9 +138,13 @@ def wait_for_pipeline(layout: Layout, plan: Plan, project: dict[str, Any], sha: 
         if pipeline and pipeline["status"] == "success":
             return pipeline
         if pipeline and pipeline["status"] in ("failed", "canceled", "skipped"):
-            raise CommandError(f"the push's pipeline ended as {pipeline['status']}: {pipeline['web_url']}", 12)
+            raise CommandError(
+                f"the push's pipeline ended as {pipeline['status']}: {pipeline['web_url']}", 12
+            )
         time.sleep(0.2)
-    raise CommandError(f"the push's pipeline did not end within {_PIPELINE_WITHIN_S:.0f} s: see `nautilus logs runner`", 10)
+    raise CommandError(
+        f"the push's pipeline did not end within {_PIPELINE_WITHIN_S:.0f} s: see `nautilus logs runner`", 10
+    )
 
 
 def run_sweep(api: Api, project: dict[str, Any], say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -147,7 +159,9 @@ def run_sweep(api: Api, project: dict[str, Any], say: Callable[[str], None]) -> 
     }
     began = time.monotonic()
     submitted = api.post("/experiments", body)["experiments"]
-    say(f"[green]✓[/] submitted a sweep of {len(submitted)} experiments on scikit-learn's digits (1,797 images of 8×8)")
+    say(
+        f"[green]✓[/] submitted a sweep of {len(submitted)} experiments on scikit-learn's digits (1,797 images of 8×8)"
+    )
     told: set[Any] = set()
 
     def tell(found: list[dict[str, Any]]) -> None:
@@ -193,8 +207,12 @@ def _show(layout: Layout, plan: Plan, found: list[dict[str, Any]], best: dict[st
     if best:
         console.print(f"Best: experiment {best['id']}, {METRIC} {best['metrics'][METRIC]:.4f}, {best['url']}")
         console.print(f"  its artifacts: {best['artifact_uri']} ({best['url']}#artifacts)")
-    console.print(f"Open {plan.external_url} and sign in as root; the password: ./nautilus user password root")
-    console.print(f"Git and GitLab's API: {plan.gitlab_external_url}; a runner joins with: ./nautilus runner token")
+    console.print(
+        f"Open {plan.external_url} and sign in as root; the password: ./nautilus user password root"
+    )
+    console.print(
+        f"Git and GitLab's API: {plan.gitlab_external_url}; a runner joins with: ./nautilus runner token"
+    )
     console.print(f"Data is in {layout.home}; ./nautilus status looks, ./nautilus down stops it")
 
 
@@ -202,5 +220,3 @@ def _basic(user: str, password: str) -> str:
     import base64
 
     return base64.b64encode(f"{user}:{password}".encode()).decode()
-
-

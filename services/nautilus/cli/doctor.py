@@ -36,8 +36,10 @@ class Finding:
     mend: str = ""
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
-    """Check ports, disk, permissions, programs and versions, Docker and the clock. Exit code 1 when something is wrong."""
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Check ports, disk, permissions, programs, versions, Docker, the clock. Exit code 1: something is wrong."""
     from nautilus.cli.output import emit
 
     settings = ApplianceSettings.from_environment()
@@ -56,7 +58,12 @@ def check_home(settings: ApplianceSettings) -> Finding:
     home = settings.home
     nearest = next(folder for folder in (home, *home.parents) if folder.exists())
     if not os.access(nearest, os.W_OK):
-        return Finding("data folder", "error", f"{nearest} cannot be written", "chown it to this user, or set NAUTILUS_HOME")
+        return Finding(
+            "data folder",
+            "error",
+            f"{nearest} cannot be written",
+            "chown it to this user, or set NAUTILUS_HOME",
+        )
     if os.geteuid() == 0 and home.exists() and not can_reach(home):
         mend = "set NAUTILUS_HOME to a folder that others may enter (services run as the user nautilus)"
         return Finding("data folder", "error", f"{home} lies where only root may enter", mend)
@@ -70,7 +77,9 @@ def check_disk(settings: ApplianceSettings) -> Finding:
     nearest = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
     free_mib = shutil.disk_usage(nearest).free // 2**20
     state = "error" if free_mib < LEAST_FREE_MIB else "warning" if free_mib < _ENOUGH_FREE_MIB else "ok"
-    return Finding("disk", state, f"{free_mib / 1024:.1f} GiB free", "" if state == "ok" else "free some space")
+    return Finding(
+        "disk", state, f"{free_mib / 1024:.1f} GiB free", "" if state == "ok" else "free some space"
+    )
 
 
 def check_ports(settings: ApplianceSettings) -> Finding:
@@ -82,7 +91,10 @@ def check_ports(settings: ApplianceSettings) -> Finding:
         return Finding("ports", "ok", f"{text}, in use by this appliance")
     taken = [f"{name} {port}" for name, port in plan.ports.items() if _is_taken(port)]
     if taken:
-        mend = "end the program that holds them (`ss -ltnp`), or set NAUTILUS_PORT, NAUTILUS_GITLAB_PORT, NAUTILUS_MANAGEMENT_PORT"
+        mend = (
+            "end the program that holds them (`ss -ltnp`), or set NAUTILUS_PORT, NAUTILUS_GITLAB_PORT, "
+            "NAUTILUS_MANAGEMENT_PORT"
+        )
         return Finding("ports", "error", f"taken by another program: {', '.join(taken)}", mend)
     return Finding("ports", "ok", f"{text}, free")
 
@@ -132,9 +144,16 @@ def check_clock(settings: ApplianceSettings) -> Finding:
         return Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
     skew = _clock_skew_s(plan)
     if skew is None:
-        return Finding("clock", "warning", "the gateway does not answer, so clocks cannot be compared", "nautilus status")
+        return Finding(
+            "clock", "warning", "the gateway does not answer, so clocks cannot be compared", "nautilus status"
+        )
     if abs(skew) > _MOST_CLOCK_SKEW_S:
-        return Finding("clock", "error", f"{skew:.0f} s apart from the server's", "set the clock (systemd-timesyncd, chrony)")
+        return Finding(
+            "clock",
+            "error",
+            f"{skew:.0f} s apart from the server's",
+            "set the clock (systemd-timesyncd, chrony)",
+        )
     return Finding("clock", "ok", f"{abs(skew):.1f} s from the server's")
 
 
@@ -146,7 +165,11 @@ def check_services(settings: ApplianceSettings) -> Finding:
         now = read_status(settings.layout)
     except NotRunning:
         return Finding("services", "ok", "not started (`nautilus up` starts them)")
-    bad = [f"{s.name} is {s.state}{': ' + s.detail if s.detail else ''}" for s in now.services if s.state not in ("ready", "running", "done")]
+    bad = [
+        f"{s.name} is {s.state}{': ' + s.detail if s.detail else ''}"
+        for s in now.services
+        if s.state not in ("ready", "running", "done")
+    ]
     if bad or not now.ready:
         return Finding("services", "error", "; ".join(bad) or "not ready", "nautilus logs SERVICE")
     return Finding("services", "ok", "all ready")

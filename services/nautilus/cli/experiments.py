@@ -23,22 +23,35 @@ _POLL_S = 0.4
 def run(
     command: Annotated[str, typer.Argument(help="What the job runs; {name} is replaced by that parameter.")],
     project: Annotated[str, typer.Option("--project", "-p", help="Its id or path, such as root/digits.")],
-    ref: Annotated[str | None, typer.Option("--ref", help="Branch, tag or commit; the default branch otherwise.")] = None,
+    ref: Annotated[
+        str | None, typer.Option("--ref", help="Branch, tag or commit; the default branch otherwise.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What to call it.")] = None,
-    param: Annotated[list[str] | None, typer.Option("--param", "-P", help="NAME=VALUE; may be repeated.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-P", help="NAME=VALUE; may be repeated.")
+    ] = None,
     sweep: Annotated[
-        list[str] | None, typer.Option("--sweep", "-s", help="NAME=A,B,C: every combination is run; may be repeated.")
+        list[str] | None,
+        typer.Option("--sweep", "-s", help="NAME=A,B,C: every combination is run; may be repeated."),
     ] = None,
     image: Annotated[str | None, typer.Option("--image", help="Container image (docker executor).")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Given to the job as NAUTILUS_SEED.")] = None,
-    env: Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the job; may be repeated.")] = None,
-    follow: Annotated[bool, typer.Option("--follow/--detach", help="Wait for the end, showing how it goes.")] = True,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the job; may be repeated.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--detach", help="Wait for the end, showing how it goes.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Submit an experiment, or a sweep of them, over a commit of a project; follow it to its end."""
     body: dict[str, Any] = {"project": project, "command": command}
-    body |= {k: v for k, v in {"ref": ref, "name": name, "image": image, "seed": seed}.items() if v is not None}
-    body |= {k: v for k, v in {"params": _pairs(param), "env": _texts(env), "sweep": _grid(sweep)}.items() if v}
+    body |= {
+        k: v for k, v in {"ref": ref, "name": name, "image": image, "seed": seed}.items() if v is not None
+    }
+    body |= {
+        k: v for k, v in {"params": _pairs(param), "env": _texts(env), "sweep": _grid(sweep)}.items() if v
+    }
     api = local_api()
     answer = api.post("/experiments", body)
     found = answer["experiments"]
@@ -54,14 +67,22 @@ def list_experiments(
     project: Annotated[str | None, typer.Option("--project", "-p", help="Only of this project.")] = None,
     state: Annotated[str | None, typer.Option("--state", help="Only in this state.")] = None,
     sweep: Annotated[str | None, typer.Option("--sweep", help="Only of this sweep.")] = None,
-    order_by: Annotated[str | None, typer.Option("--order-by", help="created_at, metrics.NAME, params.NAME …")] = None,
+    order_by: Annotated[
+        str | None, typer.Option("--order-by", help="created_at, metrics.NAME, params.NAME …")
+    ] = None,
     page: Annotated[int, typer.Option("--page", min=1)] = 1,
     per_page: Annotated[int, typer.Option("--per-page", min=1, max=100)] = 20,
     as_json: Json = False,
 ) -> None:
     """Experiments with their parameters and metrics, newest first."""
     found = local_api().get(
-        "/experiments", project=project, state=state, sweep=sweep, order_by=order_by, page=page, per_page=per_page
+        "/experiments",
+        project=project,
+        state=state,
+        sweep=sweep,
+        order_by=order_by,
+        page=page,
+        per_page=per_page,
     )
     emit(found, as_json, lambda: _show(found))
 
@@ -108,7 +129,9 @@ def follow_to_end(
                 time.sleep(_POLL_S)
     except KeyboardInterrupt:
         raise CommandError(
-            f"stopped following; the experiments go on (`nautilus experiments show {wanted[0]}`, `… cancel {wanted[0]}`)", 130
+            "stopped following; the experiments go on "
+            f"(`nautilus experiments show {wanted[0]}`, `… cancel {wanted[0]}`)",
+            130,
         ) from None
 
 
@@ -164,5 +187,3 @@ def _show_one(e: dict[str, Any]) -> None:
     }
     for key, value in lines.items():
         print(f"{key:<11} {value}")
-
-

@@ -65,4 +65,10 @@ def _fail_unexpected(error: Exception, debug: bool) -> None:
     if isinstance(error, click.ClickException):
         error.show()
         raise SystemExit(2)
-    fail(CommandError(f"{type(error).__name__}: {error} (run again with `nautilus --debug …` for the traceback)"), 1, debug)
+    fail(
+        CommandError(
+            f"{type(error).__name__}: {error} (run again with `nautilus --debug …` for the traceback)"
+        ),
+        1,
+        debug,
+    )

@@ -59,7 +59,17 @@ def _show_token(body: dict[str, Any], action: TokenAction) -> None:
 
 
 def _brief(runner: dict[str, Any]) -> dict[str, Any]:
-    kept = ("id", "description", "runner_type", "status", "paused", "tag_list", "contacted_at", "version", "ip_address")
+    kept = (
+        "id",
+        "description",
+        "runner_type",
+        "status",
+        "paused",
+        "tag_list",
+        "contacted_at",
+        "version",
+        "ip_address",
+    )
     return {key: runner.get(key) for key in kept}
 
 
@@ -73,5 +83,7 @@ def _show_runners(found: list[dict[str, Any]]) -> None:
     for r in found:
         status = "paused" if r["paused"] else str(r["status"])
         tags, contact = ", ".join(r["tag_list"] or []), str(r["contacted_at"] or "never")[:19]
-        table.add_row(str(r["id"]), r["description"], r["runner_type"], status, tags, contact, r["version"] or "")
+        table.add_row(
+            str(r["id"]), r["description"], r["runner_type"], status, tags, contact, r["version"] or ""
+        )
     Console().print(table)

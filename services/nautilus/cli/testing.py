@@ -47,7 +47,10 @@ TIERS = {
             Step("format", ("-m", "ruff", "format", "--check", ".")),
             Step("types", ("-m", "mypy")),
             Step("import contracts", ("-c", "from importlinter.cli import lint_imports_command as c; c()")),
-            Step("unit, contract, integration", _pytest("-n", "2", "-m", _UNMARKED, "tests/unit", "tests/contract", "tests/integration")),
+            Step(
+                "unit, contract, integration",
+                _pytest("-n", "2", "-m", _UNMARKED, "tests/unit", "tests/contract", "tests/integration"),
+            ),
             Step("the demo in a fresh home", _pytest("-m", "acceptance and not drill", "tests/acceptance")),
         ),
     ),
@@ -59,12 +62,22 @@ TIERS = {
 
 def run_tests(
     context: typer.Context,
-    image: Annotated[bool, typer.Option("--image", help="What needs Docker: the executor, the lite image.")] = False,
+    image: Annotated[
+        bool, typer.Option("--image", help="What needs Docker: the executor, the lite image.")
+    ] = False,
     browser: Annotated[bool, typer.Option("--browser", help="Walk the pages in Chromium.")] = False,
     drills: Annotated[bool, typer.Option("--drills", help="Kill and break things; minutes.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All tiers.")] = False,
-    gitlab: Annotated[str | None, typer.Option("--gitlab", help="Run the contract tests against this GitLab.")] = None,
-    token: Annotated[str | None, typer.Option("--token", help="Administrator's token for --gitlab; NAUTILUS_TEST_GITLAB_TOKEN instead keeps it out of argv.")] = None,
+    gitlab: Annotated[
+        str | None, typer.Option("--gitlab", help="Run the contract tests against this GitLab.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            help="Administrator's token for --gitlab; NAUTILUS_TEST_GITLAB_TOKEN instead keeps it out of argv.",
+        ),
+    ] = None,
 ) -> None:
     """Run the tests. Without options: the fast tier. Paths or pytest options after `--` run just those."""
     root = Path(os.environ.get("NAUTILUS_CHECKOUT") or Path(__file__).resolve().parents[3])
@@ -89,16 +102,22 @@ def run_tier(root: Path, tier: Tier) -> None:
     took_s = time.monotonic() - began
     print(f"tier {tier.name}: {took_s:.0f} s of {tier.budget_s:.0f} s", flush=True)
     if took_s > tier.budget_s:
-        raise CommandError(f"the tier {tier.name} took {took_s:.0f} s, its budget is {tier.budget_s:.0f} s", 12)
+        raise CommandError(
+            f"the tier {tier.name} took {took_s:.0f} s, its budget is {tier.budget_s:.0f} s", 12
+        )
 
 
 def _run_step(root: Path, step: Step) -> None:
     print(f"── {step.name}", flush=True)
     began = time.monotonic()
-    environment = {k: v for k, v in os.environ.items() if k not in ("NAUTILUS_HOME", "NAUTILUS_URL", "NAUTILUS_TOKEN")}
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("NAUTILUS_HOME", "NAUTILUS_URL", "NAUTILUS_TOKEN")
+    }
     folders = [str(root / part) for part in ("services", "gateway", "runner")]
     environment |= {"PYTHONPATH": os.pathsep.join(folders), "NAUTILUS_CHECKOUT": str(root)}
     done = subprocess.run([sys.executable, *step.argv], cwd=root, env=environment)
     print(f"── {step.name}: {time.monotonic() - began:.0f} s", flush=True)
     if done.returncode != 0:
-        raise CommandError(f"{step.name} failed (exit code {done.returncode}); what it printed stands above", 12)
+        raise CommandError(
+            f"{step.name} failed (exit code {done.returncode}); what it printed stands above", 12
+        )

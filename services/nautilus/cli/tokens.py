@@ -43,4 +43,6 @@ def _expiry(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        raise CommandError(f"--expires {text!r}: use a number of days or a date such as 2027-01-31", 2) from None
+        raise CommandError(
+            f"--expires {text!r}: use a number of days or a date such as 2027-01-31", 2
+        ) from None

@@ -40,5 +40,8 @@ def password(
         elif username == "root":
             new = path.read_text().strip()
         else:
-            raise CommandError(f"only root's password is kept: `nautilus user password {username} --reset` makes a new one", 2)
+            raise CommandError(
+                f"only root's password is kept: `nautilus user password {username} --reset` makes a new one",
+                2,
+            )
     emit({"user": username, "password": new}, as_json, lambda: print(new))

@@ -43,7 +43,9 @@ class Administration:
         self._gitlab.http_put("/application/settings", post_data={"allow_runner_registration_token": True})
 
     def is_registration_allowed(self) -> bool:
-        return bool(_body(self._gitlab.http_get("/application/settings")).get("allow_runner_registration_token"))
+        return bool(
+            _body(self._gitlab.http_get("/application/settings")).get("allow_runner_registration_token")
+        )
 
     def set_registration_allowed(self, allowed: bool) -> None:
         self._gitlab.http_put("/application/settings", post_data={"allow_runner_registration_token": allowed})
@@ -53,14 +55,21 @@ class Administration:
         return str(_body(self._gitlab.http_post("/runners/reset_registration_token"))["token"])
 
     def has_application(self, client_id: str) -> bool:
-        return bool(client_id) and any(a.application_id == client_id for a in self._gitlab.applications.list(iterator=True))
+        return bool(client_id) and any(
+            a.application_id == client_id for a in self._gitlab.applications.list(iterator=True)
+        )
 
     def make_application(self, name: str, redirect_uri: str) -> MadeApplication:
         """A confidential, trusted application; older ones of the same name go."""
         for application in self._gitlab.applications.list(get_all=True):
             if application.application_name == name:
                 application.delete()
-        fields = {"name": name, "redirect_uri": redirect_uri, "scopes": "api openid profile email", "confidential": True}
+        fields = {
+            "name": name,
+            "redirect_uri": redirect_uri,
+            "scopes": "api openid profile email",
+            "confidential": True,
+        }
         made = self._gitlab.applications.create({**fields, "trusted": True})
         return MadeApplication(client_id=made.application_id, client_secret=made.secret)
 
@@ -85,12 +94,11 @@ class Administration:
         made = _body(self._gitlab.http_post("/user/runners", post_data=fields))
         return MadeRunner(id=int(made["id"]), token=str(made["token"]))
 
-
     def pipeline_of(self, project_id: int, sha: str) -> dict[str, Any] | None:
         """The newest pipeline of a commit, None while there is none."""
         query = {"sha": sha, "per_page": 1}
-        found = self._gitlab.http_list(f"/projects/{project_id}/pipelines", query_data=query, get_all=False)
-        return _body(found[0]) if found else None
+        found = self._gitlab.http_get(f"/projects/{project_id}/pipelines", query_data=query)
+        return dict(found[0]) if isinstance(found, list) and found else None
 
     def runners(self) -> list[dict[str, Any]]:
         """Every runner of the instance, with tags and who contacted when; newest first."""
@@ -99,13 +107,15 @@ class Administration:
 
     def user_id(self, username: str) -> int | None:
         """The user's id, None when there is none of that name."""
-        users = self._gitlab.http_list("/users", query_data={"username": username}, get_all=True)
-        return int(users[0]["id"]) if users else None
+        found = self._gitlab.http_get("/users", query_data={"username": username})
+        return int(found[0]["id"]) if isinstance(found, list) and found else None
 
     def set_password(self, user_id: int, password: str) -> None:
         self._gitlab.http_put(f"/users/{user_id}", post_data={"password": password})
 
-    def make_token(self, user_id: int, name: str, scopes: list[str], expires_at: str | None) -> dict[str, Any]:
+    def make_token(
+        self, user_id: int, name: str, scopes: list[str], expires_at: str | None
+    ) -> dict[str, Any]:
         """A personal access token of that user: GitLab's entity, `token` included (shown this once)."""
         fields: dict[str, Any] = {"name": name, "scopes": scopes}
         if expires_at:
