@@ -89,9 +89,8 @@ class ReadinessGate:
 def refusal(reason: str, *, wants_html: bool) -> tuple[bytes, str]:
     """Body and content type of the answer while we are not ready."""
     if not wants_html:
-        return json.dumps(
-            {"message": f"Nautilus is starting: {reason}", "code": "not_ready"}
-        ).encode(), "application/json"
+        body = {"message": f"Nautilus is starting: {reason}", "code": "not_ready"}
+        return json.dumps(body).encode(), "application/json"
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=1>"
         "<meta name=viewport content='width=device-width'><title>Nautilus is starting</title>"

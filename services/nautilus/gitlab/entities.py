@@ -1,0 +1,107 @@
+"""GitLab's JSON to the port's values.
+
+Source: lib/api/entities/{user,project,commit,runner}.rb and lib/api/entities/ci/{job,pipeline}.rb of
+gitlabhq/gitlabhq.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from nautilus.core.identity import JobIdentity
+from nautilus.core.states import JobState
+from nautilus.gitlab.port import Commit, Job, JobOwner, Pipeline, Project, Runner, User
+
+Json = Mapping[str, Any]
+
+
+def user_of(data: Json) -> User:
+    username = str(data["username"])
+    return User(int(data["id"]), username, str(data.get("name") or username), data.get("is_admin") is True)
+
+
+def job_owner_of(data: Json) -> JobOwner:
+    pipeline = data["pipeline"]
+    job = JobIdentity(int(data["id"]), int(pipeline["project_id"]), int(pipeline["id"]), str(data["ref"]))
+    return JobOwner(job, user_of(data["user"]))
+
+
+def project_of(data: Json) -> Project:
+    return Project(
+        id=int(data["id"]),
+        name=str(data["name"]),
+        path_with_namespace=str(data["path_with_namespace"]),
+        description=str(data.get("description") or ""),
+        default_branch=data.get("default_branch") or None,
+        visibility=str(data.get("visibility") or "private"),
+        http_url_to_repo=str(data["http_url_to_repo"]),
+        web_url=str(data["web_url"]),
+        ci_config_path=str(data.get("ci_config_path") or ""),
+        access_level=_access_level(data.get("permissions") or {}),
+        created_at=_time(data.get("created_at")),
+        last_activity_at=_time(data.get("last_activity_at")),
+    )
+
+
+def commit_of(data: Json) -> Commit:
+    message = str(data.get("message") or data.get("title") or "")
+    return Commit(str(data["id"]), str(data.get("title") or message.partition("\n")[0]), message)
+
+
+def pipeline_of(data: Json) -> Pipeline:
+    return Pipeline(
+        id=int(data["id"]),
+        sha=str(data["sha"]),
+        ref=str(data["ref"]),
+        status=str(data["status"]),
+        web_url=str(data.get("web_url") or ""),
+        yaml_errors=data.get("yaml_errors") or None,
+    )
+
+
+def job_of(data: Json) -> Job:
+    pipeline, runner, exit_code = data["pipeline"], data.get("runner") or {}, data.get("exit_code")
+    return Job(
+        id=int(data["id"]),
+        name=str(data["name"]),
+        project_id=int(pipeline["project_id"]),
+        pipeline_id=int(pipeline["id"]),
+        ref=str(data["ref"]),
+        state=JobState(data["status"]),
+        failure_reason=data.get("failure_reason") or None,
+        web_url=str(data.get("web_url") or ""),
+        created_at=_time(data["created_at"]) or datetime.now(UTC),
+        started_at=_time(data.get("started_at")),
+        finished_at=_time(data.get("finished_at")),
+        runner_id=int(runner["id"]) if runner.get("id") else None,
+        has_artifacts=bool(data.get("artifacts_file")),
+        exit_code=exit_code if isinstance(exit_code, int) else None,
+    )
+
+
+def runner_of(data: Json) -> Runner:
+    return Runner(
+        id=int(data["id"]),
+        description=str(data.get("description") or ""),
+        runner_type=str(data.get("runner_type") or "instance_type"),
+        status=str(data.get("status") or "offline"),
+        is_paused=bool(data.get("paused")),
+        is_shared=bool(data.get("is_shared")),
+        contacted_at=_time(data.get("contacted_at")),
+    )
+
+
+def _access_level(permissions: Json) -> int:
+    levels = [
+        (permissions.get(kind) or {}).get("access_level") or 0 for kind in ("project_access", "group_access")
+    ]
+    return int(max(levels))
+
+
+def _time(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
