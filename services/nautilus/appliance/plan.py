@@ -128,7 +128,7 @@ def _ports(settings: ApplianceSettings, previous: Plan | None, listen: list[str]
 
 def _free_port(preferred: int, listen: list[str], taken: Iterable[int]) -> int:
     in_use = set(taken)
-    candidates = [preferred, *range(preferred + 1000, preferred + 1200)]
+    candidates: list[int] = [preferred, *range(preferred + 1000, preferred + 1200)]
     for port in candidates:
         if port not in in_use and all(_is_free(address, port) for address in listen):
             return port

@@ -7,13 +7,12 @@ import json
 import os
 from pathlib import Path
 
-from nautilus_gateway.appliance import Ports, appliance_config
-from nautilus_gateway.render import render
-
 from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.errors import MissingProgram
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan
+from nautilus_gateway.appliance import Ports, appliance_config
+from nautilus_gateway.render import render
 
 
 def ensure_gateway_configuration(layout: Layout, plan: Plan, who: Accounts) -> None:
