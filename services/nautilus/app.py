@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from nautilus.appliance.schema import head
@@ -25,6 +25,9 @@ from nautilus.gitlab.port import GitLab
 from nautilus.guard import check_routes
 from nautilus.readiness import Readiness, ReadinessGate
 from nautilus.settings import Settings
+from nautilus.web import wiring
+from nautilus.web.site import Site
+from nautilus.web.wiring import Pages
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ PUBLIC_ROUTES: frozenset[str] = frozenset(
         "/-/readiness",
         "/api/v1/health",
     }
+    | wiring.PUBLIC_PATHS
 )
 """Routes that ask nobody who they are. Everything else must ask, or the app does not start (guard.py)."""
 
@@ -69,6 +73,8 @@ class Parts:
         self.gitlab = gitlab or _gitlab_client(settings)
         self.auth = Authenticator(self.gitlab)
         self.events = Events()
+        self.pages = Pages(settings, self.database)
+        self.auth.use_sessions(self.pages.site.resolve)
         self.background: list[Callable[[], Awaitable[None]]] = []
         """Loops that run from readiness to the end; they are cancelled at shutdown."""
 
@@ -82,6 +88,7 @@ class Parts:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.pages.close()
             await self.gitlab.close()
             await self.database.close()
 
@@ -95,6 +102,7 @@ class Parts:
 
 def _add_routes(app: FastAPI, parts: Parts) -> None:
     """The route table."""
+    app.router.routes.extend(parts.pages.routes())
 
 
 def _gitlab_client(settings: Settings) -> GitLab:
@@ -103,23 +111,32 @@ def _gitlab_client(settings: Settings) -> GitLab:
     return GitLabClient(settings.gitlab_url)
 
 
-def _problem(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+async def _problem(
+    request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    """The error as JSON, or as a page where a browser asked for one."""
+    site: Site = request.app.state.parts.pages.site
+    if site.wants_page(request):
+        answer = await site.crash(request, status, message, code)
+        answer.headers.update(headers or {})
+        return answer
     return JSONResponse({"message": message, "code": code}, status_code=status, headers=headers)
 
 
-async def _on_error(request: Request, error: Exception) -> JSONResponse:
+async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, NautilusError)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="Nautilus"'
     if error.status >= 500:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
-    return _problem(error.status, error.code, error.message, headers)
+    return await _problem(request, error.status, error.code, error.message, headers)
 
 
-async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _problem(422, "invalid_request", "; ".join(_sentence(item) for item in error.errors()[:5]))
+    message = "; ".join(_sentence(item) for item in error.errors()[:5])
+    return await _problem(request, 422, "invalid_request", message)
 
 
 def _sentence(item: dict[str, Any]) -> str:
@@ -127,14 +144,14 @@ def _sentence(item: dict[str, Any]) -> str:
     return f"{where}: {item['msg']}" if where else str(item["msg"])
 
 
-async def _on_http_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(
         error.status_code, "invalid_request"
     )
-    return _problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+    return await _problem(request, error.status_code, code, str(error.detail), dict(error.headers or {}))
 
 
-async def _on_crash(request: Request, error: Exception) -> JSONResponse:
+async def _on_crash(request: Request, error: Exception) -> Response:
     logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _problem(500, "internal", "something went wrong in Nautilus; its log says more")
+    return await _problem(request, 500, "internal", "something went wrong in Nautilus; its log says more")

@@ -43,6 +43,12 @@ def _body(path: str) -> tuple[bytes, str] | None:
     return file.read_bytes(), kind
 
 
+async def icon(_: Request) -> Response:
+    """`GET /favicon.ico`, which browsers ask for wherever no page named another."""
+    body, kind = _body("icon.svg") or (b"", "image/svg+xml")
+    return Response(body, media_type=kind, headers={"Cache-Control": "public, max-age=86400"})
+
+
 async def serve(request: Request) -> Response:
     """`GET /static/<digest>/<path>`: kept for a year under the current digest, revalidated under another.
 
