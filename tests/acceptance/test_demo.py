@@ -9,9 +9,9 @@ from pathlib import Path
 import gitlab
 import httpx
 import pytest
-from acceptance.conftest import Appliance
 
 from nautilus.appliance.processes import family
+from nautilus.testing.command_line import Appliance
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
@@ -92,7 +92,9 @@ def test_a_wrong_token_is_told_so(appliance: Appliance) -> None:
     assert answer.json()["message"]
 
 
-def test_git_clones_and_pushes_with_a_token_and_is_refused_without(appliance: Appliance, tmp_path: Path) -> None:
+def test_git_clones_and_pushes_with_a_token_and_is_refused_without(
+    appliance: Appliance, tmp_path: Path
+) -> None:
     url = appliance.gitlab_url.replace("http://", f"http://root:{appliance.token}@") + "/root/digits.git"
     git = ["git", "-c", "credential.helper=", "-c", "user.name=t", "-c", "user.email=t@localhost"]
     subprocess.run([*git, "clone", "-q", url, str(tmp_path / "tree")], check=True)
