@@ -60,6 +60,11 @@ class CommandLine:
         )
         return json.loads(done.stdout.splitlines()[-1])
 
+    def service(self, name: str) -> dict[str, Any]:
+        """That service in `status --json`, whatever the appliance's state."""
+        status = json.loads(self.run("status", "--json").stdout)
+        return next(dict(s) for s in status["services"] if s["name"] == name)
+
     def logs(self) -> str:
         """The last lines of every log, for a failure's report."""
         found = []
