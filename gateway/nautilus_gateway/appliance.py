@@ -1,0 +1,120 @@
+"""The gateway of the Nautilus appliance: which path on which port goes where.
+
+The table is docs/reference/internals.md, section "Gateway"; here it is as values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nautilus_gateway.model import (
+    GatewayConfig,
+    Git,
+    Limits,
+    Listener,
+    Match,
+    Matching,
+    Proxy,
+    Refuse,
+    Route,
+    Tls,
+    Upload,
+    Upstream,
+)
+
+JOB_ARTIFACTS = Match(r"^/api/v4/jobs/[0-9]+/artifacts$", Matching.REGEX)
+TRACKED_ARTIFACTS = Match("/api/2.0/mlflow-artifacts/artifacts/", Matching.PREFIX_FIRST)
+EVERYTHING = Match("/")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Published ports; the `…_tls` ones are served only where a certificate is given."""
+
+    web: int = 8080
+    management: int = 8081
+    gitlab: int = 10080
+    web_tls: int | None = None
+    gitlab_tls: int | None = None
+
+
+def appliance_config(
+    home: Path,
+    run: Path | None = None,
+    *,
+    ports: Ports | None = None,
+    addresses: tuple[str, ...] = ("127.0.0.1",),
+    user: str = "",
+    git_http_backend: Path = Path("/usr/lib/git-core/git-http-backend"),
+    tls: Tls | None = None,
+    trusted_proxies: tuple[str, ...] = (),
+    access_log: str = "/dev/stdout",
+    request_error_level: str = "alert",
+    limits: Limits | None = None,
+) -> GatewayConfig:
+    """The configuration for the data folder `home`, whose sockets lie in `run` (`home/run` by default).
+
+    Raises ConfigurationInvalid for values that cannot be served.
+    """
+    run, ports = run or home / "run", ports or Ports()
+    forge = Upstream("forge", "The forge (Git, projects, pipelines)", run / "forge.sock", home / "forge")
+    management = Upstream(
+        "management",
+        "The management service (experiments, tracking, pages)",
+        run / "management.sock",
+        home / "management",
+    )
+    with_tls = tls is not None
+    listeners = (
+        Listener("web", ports.web, _web(forge, management), ports.web_tls if with_tls else None),
+        Listener("management", ports.management, _management(management)),
+        Listener(
+            "gitlab",
+            ports.gitlab,
+            _gitlab(forge, management, run / "git.sock"),
+            ports.gitlab_tls if with_tls else None,
+        ),
+    )
+    return GatewayConfig(
+        listeners=listeners,
+        spool_dir=home / "spool",
+        pid_file=run / "nginx.pid",
+        addresses=addresses,
+        user=user,
+        git_http_backend=git_http_backend,
+        tls=tls,
+        trusted_proxies=trusted_proxies,
+        access_log=access_log,
+        request_error_level=request_error_level,
+        limits=limits or Limits(),
+    )
+
+
+def _web(forge: Upstream, management: Upstream) -> tuple[Route, ...]:
+    return (
+        Upload(JOB_ARTIFACTS, forge, "POST"),
+        Proxy(Match("/api/v4/"), forge),
+        Upload(TRACKED_ARTIFACTS, management, "PUT"),
+        Proxy(EVERYTHING, management),
+    )
+
+
+def _management(management: Upstream) -> tuple[Route, ...]:
+    return (
+        Upload(TRACKED_ARTIFACTS, management, "PUT"),
+        *(Proxy(Match(path), management) for path in ("/api/v1/", "/api/2.0/", "/api/3.0/")),
+        Proxy(Match("/-/health", Matching.EXACT), management),
+        Refuse(EVERYTHING),
+    )
+
+
+def _gitlab(forge: Upstream, management: Upstream, responder: Path) -> tuple[Route, ...]:
+    sign_ins = (Match(path, Matching.EXACT) for path in ("/users/sign_in", "/oauth/token"))
+    return (
+        Git(forge, responder),
+        Upload(JOB_ARTIFACTS, forge, "POST"),
+        *(Proxy(match, forge, is_sign_in=True) for match in sign_ins),
+        Proxy(Match("/-/health", Matching.EXACT), management),
+        Proxy(EVERYTHING, forge),
+    )

@@ -1,0 +1,152 @@
+"""Each kind of route as nginx locations."""
+
+from __future__ import annotations
+
+from nautilus_gateway.git import git_locations
+from nautilus_gateway.headers import CREDENTIAL_HEADERS, NOT_HONOURED, response_headers
+from nautilus_gateway.model import (
+    GatewayConfig,
+    Git,
+    Limits,
+    Listener,
+    Match,
+    Matching,
+    Proxy,
+    Refuse,
+    Upload,
+    Upstream,
+    upstreams_of,
+)
+from nautilus_gateway.pages import error_pages, page_locations
+from nautilus_gateway.questions import challenge, question
+from nautilus_gateway.syntax import Directive, block, directive, literal
+
+_FILE_POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+"""Stored files are users' work: opened in a browser, they run nothing and see no cookie of ours."""
+
+_INTERNAL = (Match("/internal", Matching.EXACT), Match("/internal/", Matching.PREFIX_FIRST))
+"""Routes of the services that only the gateway's own questions reach."""
+
+_TAKEN_ASIDE = 418
+"""Never sent: nginx's idiom for "go on at a named location", which alone keeps method and URI as they are."""
+
+
+def server_body(listener: Listener, config: GatewayConfig) -> list[Directive]:
+    """Everything inside one `server` but its `listen` lines."""
+    found: list[Directive] = []
+    for route in listener.routes:
+        match route:
+            case Proxy():
+                found.append(_proxy(route, config.limits))
+            case Upload():
+                found.append(_upload(route, config.limits))
+            case Git():
+                found += git_locations(route, str(config.git_http_backend), config.limits)
+            case Refuse():
+                found.append(_refused(route.match))
+    for upstream in dict.fromkeys(route.upstream for route in listener.routes if isinstance(route, Upload)):
+        found += _spooling(upstream, config.limits)
+    found += [_files(upstream) for upstream in upstreams_of(listener) if upstream.files is not None]
+    found += [
+        _refused(Match("/internal", Matching.EXACT)),
+        _refused(Match("/internal/", Matching.PREFIX_FIRST)),
+    ]
+    return [directive("recursive_error_pages", "on"), *error_pages(), *found, *page_locations()]
+
+
+def _proxy(route: Proxy, limits: Limits) -> Directive:
+    limit = ("zone=sign_in", f"burst={limits.sign_ins_per_minute}", "nodelay")
+    body = [directive("limit_req", *limit), directive("limit_req_status", 429)] if route.is_sign_in else []
+    return _location(route.match, [*body, *_passing(route.upstream)])
+
+
+def _upload(route: Upload, limits: Limits) -> Directive:
+    """A body of the route's method is taken aside; anything else goes on as it comes, never onto the disk."""
+    body = [
+        directive("set", "$part", route.upstream.name),
+        *error_pages(),
+        directive("error_page", _TAKEN_ASIDE, "=", f"@{route.upstream.name}_spool"),
+        block("if", "($request_method", "=", f"{route.method})", body=[directive("return", _TAKEN_ASIDE)]),
+        directive("client_max_body_size", f"{limits.upload_mib}m"),
+        directive("proxy_request_buffering", "off"),
+        *_honoured(route.upstream),
+        directive("proxy_pass", f"http://{route.upstream.name}"),
+    ]
+    return _location(route.match, body)
+
+
+def _spooling(upstream: Upstream, limits: Limits) -> list[Directive]:
+    """Authorised first, then written below the spool folder, then handed over by path.
+
+    A denied one is passed on as it comes: the service's own route answers it, with its own status and body,
+    and has no need to read what follows the head.
+    """
+    name = upstream.name
+    spool = [
+        directive("auth_request", f"/_authorize/{name}/upload"),
+        directive("auth_request_set", "$authorize_status", "$upstream_status"),
+        directive("error_page", 401, 403, "=", f"@{name}_unspooled"),
+        directive("error_page", 500, "=", f"@{name}_spool_failed"),
+        *error_pages(),
+        directive("client_max_body_size", f"{limits.upload_mib}m"),
+        directive("client_body_in_file_only", "clean"),
+        directive("client_body_buffer_size", "256k"),
+        directive("set", "$is_spooled", 1),
+        directive("proxy_set_body", ""),
+        *_honoured(upstream),
+        directive("proxy_pass", f"http://{name}"),
+    ]
+    unspooled = [
+        *challenge(),
+        directive("client_max_body_size", 0),
+        directive("proxy_request_buffering", "off"),
+        *_honoured(upstream),
+        directive("proxy_pass", f"http://{name}"),
+    ]
+    failed = [
+        directive("error_page", 503, f"/_page/{name}$page_kind"),
+        directive("error_page", 507, "/_page/storage$page_kind"),
+        block("if", "($authorize_status", "~", "^2)", body=[directive("return", 507)]),
+        directive("return", 503),
+    ]
+    return [
+        block("location", f"@{name}_spool", body=spool),
+        block("location", f"@{name}_unspooled", body=unspooled),
+        block("location", f"@{name}_spool_failed", body=failed),
+        question(
+            f"/_authorize/{name}/upload", f"http://{name}/internal/upload/authorize", CREDENTIAL_HEADERS
+        ),
+    ]
+
+
+def _files(upstream: Upstream) -> Directive:
+    """Where `X-Accel-Redirect: /_<name>/…` leads; no symbolic link below the folder is followed."""
+    folder = literal(upstream.files)
+    body = [
+        directive("internal"),
+        directive("alias", f"{folder}/"),
+        directive("disable_symlinks", "on", f"from={folder}/"),
+        *response_headers({"Content-Security-Policy": _FILE_POLICY}),
+    ]
+    return block("location", "^~", f"/_{upstream.name}/", body=body)
+
+
+def _refused(match: Match) -> Directive:
+    return _location(match, [directive("return", 404)])
+
+
+def _passing(upstream: Upstream) -> list[Directive]:
+    return [
+        directive("set", "$part", upstream.name),
+        *_honoured(upstream),
+        directive("proxy_pass", f"http://{upstream.name}"),
+    ]
+
+
+def _honoured(upstream: Upstream) -> list[Directive]:
+    return [directive("proxy_ignore_headers", *NOT_HONOURED)] if upstream.files is None else []
+
+
+def _location(match: Match, body: list[Directive]) -> Directive:
+    how = (match.how.value,) if match.how.value else ()
+    return block("location", *how, match.text, body=body)
