@@ -32,7 +32,7 @@ class Stop(Exception):
 def main(root: Path, arguments: list[str]) -> None:
     """Makes what is missing, then becomes the command line. Never returns normally."""
     leave_unreachable_python(root, arguments)
-    wants_tests = arguments[:1] == ["test"]
+    wants_tests = arguments[:1] in (["test"], ["bench"])
     base = environment_folder(root)
     with locked(base):
         source = ensure_reachable_source(root, base)

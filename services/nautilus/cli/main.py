@@ -28,6 +28,11 @@ app.command("restart")(appliance_commands.restart)
 app.command("doctor")(doctor.doctor)
 app.command("run")(experiments.run)
 app.command("test", context_settings={"allow_extra_args": True})(testing.run_tests)
+app.command(
+    "bench",
+    hidden=True,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)(testing.run_bench)
 app.command("boot", hidden=True)(appliance_commands.boot_command)
 app.command("healthcheck", hidden=True)(appliance_commands.healthcheck)
 app.add_typer(experiments.app, name="experiments", help="List, show and cancel experiments.")

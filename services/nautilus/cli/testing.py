@@ -94,6 +94,15 @@ def run_tests(
         run_tier(root, TIERS[name])
 
 
+def run_bench(context: typer.Context) -> None:
+    """Measure (what `bench/run` calls; `bench/run --help` lists the parts)."""
+    root = Path(os.environ.get("NAUTILUS_CHECKOUT") or Path(__file__).resolve().parents[3])
+    folders = [str(root), *(str(root / part) for part in ("services", "gateway", "runner"))]
+    environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join(folders)}
+    done = subprocess.run([sys.executable, "-m", "bench.main", *context.args], cwd=root, env=environment)
+    raise SystemExit(done.returncode)
+
+
 def run_tier(root: Path, tier: Tier) -> None:
     """Runs every step; raises CommandError at the first that fails, or when the budget is exceeded."""
     began = time.monotonic()
