@@ -16,6 +16,9 @@ _SEGMENT = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
 _PROJECT = rf"(?!\S*/\.{{1,2}}/)/{_SEGMENT}(?:/{_SEGMENT})+"
 """A project's full path as GitLab allows it (ASCII, no percent sign), with no `.` or `..` segment."""
 
+_NOT_A_COMMAND = "The command you're trying to execute is not allowed."
+"""Where git's dumb protocol is asked for. Source: gitlabhq lib/gitlab/git_access.rb, `command_not_allowed`."""
+
 _SERVICES = ("git-upload-pack", "git-receive-pack")
 _IDENTITY = {
     "$git_repository": "$upstream_http_x_git_repository",
@@ -24,6 +27,15 @@ _IDENTITY = {
     "$git_username": "$upstream_http_x_git_username",
 }
 """Variable → header of the forge's 200."""
+
+_IDENTITY_HEADERS = (
+    "X-Git-Repository",
+    "X-Git-Project-Id",
+    "X-Git-User-Id",
+    "X-Git-Username",
+    "X-Git-Protocol-Allowed",
+)
+"""What the forge says to the gateway alone."""
 
 
 def git_maps(route: Git) -> list[Directive]:
@@ -65,7 +77,8 @@ def git_locations(route: Git, backend: str, limits: Limits) -> list[Directive]:
 
 def _data(route: Git, backend: str, limits: Limits) -> Directive:
     body = [
-        block("if", "($is_not_git)", body=[directive("return", 403)]),
+        block("if", "($is_not_git)", body=[directive("return", 403, _NOT_A_COMMAND)]),
+        directive("default_type", "text/plain"),
         directive("auth_request", f"/_authorize/{route.forge.name}/git"),
         directive("auth_request_set", "$authorize_status", "$upstream_status"),
         *(directive("auth_request_set", name, header) for name, header in _IDENTITY.items()),
@@ -145,6 +158,7 @@ def _denied(route: Git) -> Directive:
         directive("set", "$part", route.forge.name),
         directive("error_page", 502, 504, "=503", "/_page/$part$page_kind"),
         *challenge(),
+        *(directive("proxy_hide_header", name) for name in _IDENTITY_HEADERS),
         directive("proxy_method", "GET"),
         directive("proxy_request_buffering", "off"),
         directive("client_max_body_size", 0),

@@ -99,6 +99,9 @@ class StandIn:
         user = self._user(request.headers)
         allowed = (self.writable if is_push else self.readable).get(project, set())
         if user is not None and user in allowed and project in self.repositories:
+            if question == "denied":
+                await _reply(send, 503)
+                return
             identity = {
                 "x-git-repository": str(self.repositories[project]),
                 "x-git-project-id": "7",
