@@ -24,9 +24,7 @@ def test_a_cluster_gets_the_version_that_made_it(tmp_path: Path) -> None:
 
 
 def test_another_major_version_is_refused_with_the_package_that_helps(tmp_path: Path) -> None:
-    with pytest.raises(
-        PostgresUnusable, match="but only 17, 15"
-    ) as refused:
+    with pytest.raises(PostgresUnusable, match="but only 17, 15") as refused:
         binaries_for(cluster_of(tmp_path, "16"), [SEVENTEEN, FIFTEEN])
     assert "apt-get install postgresql-16" in str(refused.value)
 
