@@ -12,30 +12,9 @@ from pathlib import Path
 import pytest
 
 from nautilus.appliance.layout import PROJECT_ROOT
+from nautilus.testing.containers import docker, has_daemon
 
 BASE = "debian:trixie-slim"
-
-
-def docker(*arguments: str, timeout_s: float = 120, check: bool = True) -> str:
-    """Debian's own client where there are several; returns what it printed on stdout."""
-    program = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
-    done = subprocess.run(
-        [program, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=os.environ | {"DOCKER_BUILDKIT": "1"},
-    )
-    if check and done.returncode != 0:
-        raise AssertionError(f"docker {' '.join(arguments)}: {done.stderr[-3000:]}")
-    return done.stdout
-
-
-def has_daemon() -> bool:
-    try:
-        return subprocess.run(["docker", "info"], capture_output=True, timeout=20).returncode == 0
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return False
 
 
 def ensure_base(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The same journey inside `docker run`, with the seed's volumes and ports: demo, stop, start, everything still there."""
+"""The same journey inside `docker run`, with the seed's volumes and ports: demo, stop, start, all still there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import gitlab
 import httpx
 import pytest
 
-from conftest import docker
+from nautilus.testing.containers import docker
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1200)]
 
