@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -85,22 +85,40 @@ def ensure_reachable_source(root: Path, base: Path) -> Path:
     """The checkout itself, or a copy beside the environment where the services' user could not read it."""
     if os.geteuid() != 0 or is_reachable(root):
         return root
-    copy = base / "app"
-    new = base / "app.new"
+    copy, new, stamp = base / "app", base / "app.new", base / "app" / "stamp"
+    folders = [
+        root / name
+        for name in ("services", "gateway", "runner", "migrations", "requirements", "bench", "tests", "docs")
+    ]
+    files = [root / name for name in ("supervisord.conf", "pyproject.toml", "nautilus", "README.md")]
+    state = state_of(
+        [*files, *(path for folder in folders for path in folder.rglob("*") if path.suffix != ".pyc")]
+    )
+    if read_stamp(stamp) == state:
+        return copy
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o755)
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for name in ("services", "gateway", "runner", "migrations", "requirements", "bench", "tests", "docs"):
-        shutil.copytree(root / name, new / name, ignore=ignore, copy_function=shutil.copy)
-    for name in ("supervisord.conf", "pyproject.toml", "nautilus", "README.md"):
-        shutil.copy(root / name, new / name)
+    for folder in folders:
+        shutil.copytree(folder, new / folder.name, ignore=ignore)
+    for file in files:
+        shutil.copy2(file, new / file.name)
     subprocess.run(["chmod", "-R", "a+rX", str(new)], check=True)
+    (new / "stamp").write_text(state)
     if copy.exists():
         copy.rename(base / f"app.old-{os.getpid()}")
     new.rename(copy)
     for old in base.glob("app.old-*"):
         shutil.rmtree(old, ignore_errors=True)
     return copy
+
+
+def state_of(paths: Iterable[Path]) -> str:
+    """Changes when one of these files does."""
+    facts = sorted(
+        f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}" for path in paths if path.is_file()
+    )
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
 def ensure_system_programs() -> None:

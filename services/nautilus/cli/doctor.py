@@ -222,6 +222,6 @@ def _show(findings: list[Finding]) -> None:
     console = Console(highlight=False)
     marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
     for f in findings:
-        console.print(f"{marks[f.state]} {f.check:<12} {f.detail}")
+        console.print(f"{marks[f.state]} {f.check:<12} {f.detail}", soft_wrap=True)
         if f.mend:
-            console.print(f"  {'':<12} → {f.mend}")
+            console.print(f"  {'':<12} → {f.mend}", soft_wrap=True)
