@@ -236,7 +236,9 @@ def _identifier(cursor: _Cursor, vocabulary: Vocabulary) -> tuple[Entity, str]:
     if entity is Entity.ATTRIBUTE:
         key = _attribute(key, vocabulary)
     elif entity is Entity.DATASET and key not in DATASET_KEYS:
-        raise InvalidParameter(f"Invalid dataset key '{key[:100]}' specified. Valid keys are '{sorted(DATASET_KEYS)}'")
+        raise InvalidParameter(
+            f"Invalid dataset key '{key[:100]}' specified. Valid keys are '{sorted(DATASET_KEYS)}'"
+        )
     return entity, key
 
 
@@ -248,7 +250,11 @@ def _key(cursor: _Cursor) -> str:
     if token.kind not in ("word", "number"):
         raise cursor.error(f"Expected a key found '{token.text}'.")
     key = token.text
-    while cursor.peek().kind == "mark" and cursor.peek().text == "." and cursor.peek(1).kind in ("word", "number"):
+    while (
+        cursor.peek().kind == "mark"
+        and cursor.peek().text == "."
+        and cursor.peek(1).kind in ("word", "number")
+    ):
         cursor.take()
         key += "." + cursor.take().text
     return key
@@ -271,7 +277,9 @@ def _comparison(cursor: _Cursor, vocabulary: Vocabulary) -> Comparison:
     operator = _operator(cursor)
     allowed = _operators(entity, key, vocabulary)
     if operator not in allowed:
-        raise InvalidParameter(f"Invalid comparator '{operator}' for {entity.value} '{key[:100]}', not one of {allowed}")
+        raise InvalidParameter(
+            f"Invalid comparator '{operator}' for {entity.value} '{key[:100]}', not one of {allowed}"
+        )
     if operator in NULL_OPERATORS:
         return Comparison(entity, key, operator, None)
     if operator in LIST_OPERATORS:

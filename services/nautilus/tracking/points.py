@@ -20,7 +20,16 @@ import psycopg
 from nautilus.tracking.errors import InvalidParameter
 from nautilus.tracking.pool import Connection, Float8Array, Int4Array, Int8Array
 from nautilus.tracking.validation import check_metric_key
-from nautilus.tracking.wire import INT64_MAX, INT64_MIN, as_double, as_int, checked_text, message, missing, wrong
+from nautilus.tracking.wire import (
+    INT64_MAX,
+    INT64_MIN,
+    as_double,
+    as_int,
+    checked_text,
+    message,
+    missing,
+    wrong,
+)
 
 MAX_KNOWN_KEYS = 50_000
 
@@ -82,9 +91,12 @@ class KeyNumbers:
             self.known = {}
             unknown = sorted(set(names))
         await connection.execute(
-            "INSERT INTO tracking_metric_key (name) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING", (unknown,)
+            "INSERT INTO tracking_metric_key (name) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            (unknown,),
         )
-        rows = await connection.execute("SELECT name, id FROM tracking_metric_key WHERE name = ANY(%s)", (unknown,))
+        rows = await connection.execute(
+            "SELECT name, id FROM tracking_metric_key WHERE name = ANY(%s)", (unknown,)
+        )
         self.known.update({str(name): int(number) for name, number in await rows.fetchall()})
         return self.known
 

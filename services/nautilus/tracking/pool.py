@@ -63,12 +63,27 @@ class _Float8ArrayDumper(_Raw):
     oid = 1022
 
 
+def prepare_connection(connection: Connection) -> None:
+    """Teaches a connection the binary arrays above."""
+    connection.adapters.register_dumper(Int4Array, _Int4ArrayDumper)
+    connection.adapters.register_dumper(Int8Array, _Int8ArrayDumper)
+    connection.adapters.register_dumper(Float8Array, _Float8ArrayDumper)
+
+
 def conninfo(database_url: str) -> str:
     """libpq's connection string for SQLAlchemy's URL."""
     url = make_url(database_url)
-    parts = {"host": url.host, "port": url.port, "user": url.username, "password": url.password, "dbname": url.database}
+    parts = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+        "dbname": url.database,
+    }
     known = {key: str(value) for key, value in parts.items() if value is not None}
-    return psycopg.conninfo.make_conninfo("", **{**known, **{key: str(value) for key, value in url.query.items()}})
+    return psycopg.conninfo.make_conninfo(
+        "", **{**known, **{key: str(value) for key, value in url.query.items()}}
+    )
 
 
 class Pool:
@@ -132,14 +147,17 @@ class Pool:
                 application_name="nautilus-tracking",
             )
         except (psycopg.Error, OSError) as error:
-            raise Unavailable("The database does not answer; try again in a moment.", retry_after_s=1) from error
+            raise Unavailable(
+                "The database does not answer; try again in a moment.", retry_after_s=1
+            ) from error
         connection.prepare_threshold = 0
-        for cls, dumper in ((Int4Array, _Int4ArrayDumper), (Int8Array, _Int8ArrayDumper), (Float8Array, _Float8ArrayDumper)):
-            connection.adapters.register_dumper(cls, dumper)
+        prepare_connection(connection)
         return connection
 
     async def _put(self, connection: Connection) -> None:
-        is_usable = not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        is_usable = (
+            not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        )
         if self._is_closed or not is_usable:
             await connection.close()
             return
@@ -167,5 +185,7 @@ async def _answers(connection: Connection) -> bool:
 
 
 def _unavailable(connection: Connection) -> Unavailable:
-    reason = "The database does not answer" if connection.closed else "The database could not finish this in time"
+    reason = (
+        "The database does not answer" if connection.closed else "The database could not finish this in time"
+    )
     return Unavailable(f"{reason}; try again in a moment.", retry_after_s=1)

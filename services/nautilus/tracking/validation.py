@@ -78,7 +78,9 @@ def check_tag(key: str, value: str, path: str = "") -> tuple[str, str]:
 
 def check_experiment_tag(key: str, value: str) -> tuple[str, str]:
     _check_name(key, "key")
-    return check_length("key", MAX_KEY_LENGTH, key), check_length("value", MAX_EXPERIMENT_TAG_VALUE_LENGTH, value)
+    return check_length("key", MAX_KEY_LENGTH, key), check_length(
+        "value", MAX_EXPERIMENT_TAG_VALUE_LENGTH, value
+    )
 
 
 def check_run_id(run_id: str) -> str:
