@@ -25,6 +25,7 @@ from nautilus.gitlab.port import GitLab
 from nautilus.guard import check_routes
 from nautilus.readiness import Readiness, ReadinessGate
 from nautilus.settings import Settings
+from nautilus.signin.oauth import Provider
 from nautilus.web import wiring
 from nautilus.web.site import Site
 from nautilus.web.wiring import Pages
@@ -42,12 +43,14 @@ PUBLIC_ROUTES: frozenset[str] = frozenset(
 """Routes that ask nobody who they are. Everything else must ask, or the app does not start (guard.py)."""
 
 
-def create_app(settings: Settings, *, gitlab: GitLab | None = None) -> FastAPI:
-    """The management service. `gitlab` replaces the client, for tests.
+def create_app(
+    settings: Settings, *, gitlab: GitLab | None = None, provider: Provider | None = None
+) -> FastAPI:
+    """The management service. `gitlab` and `provider` replace the clients, for tests.
 
     Raises SettingError where a setting cannot be used or a route has no authentication.
     """
-    parts = Parts(settings, gitlab)
+    parts = Parts(settings, gitlab, provider)
     app = FastAPI(title="Nautilus", openapi_url=None, docs_url=None, redoc_url=None, lifespan=parts.lifespan)
     app.state.parts = parts
     _add_routes(app, parts)
@@ -64,7 +67,9 @@ class Parts:
     """Everything that lives as long as the process, made once; the features take what they need by
     argument."""
 
-    def __init__(self, settings: Settings, gitlab: GitLab | None = None) -> None:
+    def __init__(
+        self, settings: Settings, gitlab: GitLab | None = None, provider: Provider | None = None
+    ) -> None:
         self.settings = settings
         self.database = Database(
             settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
@@ -73,7 +78,7 @@ class Parts:
         self.gitlab = gitlab or _gitlab_client(settings)
         self.auth = Authenticator(self.gitlab)
         self.events = Events()
-        self.pages = Pages(settings, self.database)
+        self.pages = Pages(settings, self.database, provider)
         self.auth.use_sessions(self.pages.site.resolve)
         self.background: list[Callable[[], Awaitable[None]]] = []
         """Loops that run from readiness to the end; they are cancelled at shutdown."""

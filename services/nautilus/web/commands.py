@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
+
+from nautilus.experiments.schemas import ExperimentView
 
 
-class Repeatable(Protocol):
-    """What is needed of an experiment to run it again."""
-
-    @property
-    def project_path(self) -> str: ...
-    @property
-    def commit_sha(self) -> str: ...
-    @property
-    def command(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def params(self) -> Mapping[str, Any]: ...
-    @property
-    def env(self) -> Mapping[str, str]: ...
-    @property
-    def image(self) -> str | None: ...
-    @property
-    def seed(self) -> int | None: ...
-    @property
-    def resources(self) -> Mapping[str, Any]: ...
-    @property
-    def tags(self) -> list[str]: ...
-
-
-def nautilus_run(experiment: Repeatable) -> str:
+def nautilus_run(experiment: ExperimentView) -> str:
     """`nautilus run …` at the pinned commit."""
     lines = [
         ["nautilus", "run", experiment.command],
-        ["--project", experiment.project_path],
+        ["--project", experiment.project.path_with_namespace],
         ["--ref", experiment.commit_sha],
         ["--name", experiment.name],
     ]
     lines += [["--param", f"{key}={_value(value)}"] for key, value in experiment.params.items()]
-    lines += [["--env", f"{key}={value}"] for key, value in experiment.env.items()]
     if experiment.image:
         lines.append(["--image", experiment.image])
     if experiment.seed is not None:
@@ -50,10 +25,10 @@ def nautilus_run(experiment: Repeatable) -> str:
     return " \\\n  ".join(shlex.join(line) for line in lines)
 
 
-def curl(experiment: Repeatable, external_url: str) -> str:
+def curl(experiment: ExperimentView, external_url: str) -> str:
     """The same over the API, with the token in $NAUTILUS_TOKEN."""
     body: dict[str, Any] = {
-        "project": experiment.project_path,
+        "project": experiment.project.path_with_namespace,
         "ref": experiment.commit_sha,
         "command": experiment.command,
         "name": experiment.name,
@@ -62,7 +37,6 @@ def curl(experiment: Repeatable, external_url: str) -> str:
         "seed": experiment.seed,
         "resources": dict(experiment.resources),
         "tags": experiment.tags,
-        "env": dict(experiment.env),
     }
     text = json.dumps(
         {key: value for key, value in body.items() if value not in (None, {}, [])}, ensure_ascii=False

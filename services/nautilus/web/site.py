@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from nautilus.core.identity import Identity
+from nautilus.core.states import ACTIVE_STATES, FINAL_STATES, ExperimentState
 from nautilus.errors import NautilusError, TooLarge
 from nautilus.guard import guarded
 from nautilus.settings import Settings
@@ -101,6 +102,8 @@ class Site:
         )
         for name in ("number", "parameter", "duration", "filesize", "moment", "plural", "short_sha"):
             environment.filters[name] = getattr(words, name)
+        environment.tests["final"] = lambda state: state in FINAL_STATES
+        environment.tests["cancelable"] = lambda state: state in ACTIVE_STATES - {ExperimentState.CANCELING}
         environment.globals |= {
             "asset": assets.address,
             "gitlab_url": self.settings.gitlab_external_url,
@@ -224,3 +227,9 @@ def _sign_in_address(request: Request) -> str:
         return "/sign-in"
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return f"/sign-in?next={quote(path, safe='')}"
+
+
+def page_number(request: Request) -> int:
+    """`?page=`, 1 where it is missing or no page's number."""
+    text = request.query_params.get("page", "1")
+    return min(max(int(text), 1), 1_000_000) if text.isascii() and text.isdecimal() and len(text) < 9 else 1

@@ -70,7 +70,7 @@ class Row(Protocol):
     @property
     def params(self) -> Mapping[str, Any]: ...
     @property
-    def metrics(self) -> Mapping[str, float]: ...
+    def metrics(self) -> Mapping[str, float | None]: ...
     @property
     def sweep_id(self) -> int | None: ...
     @property
@@ -152,11 +152,8 @@ def best_rows(rows: Sequence[Row], metric: str) -> frozenset[int]:
         return frozenset()
     best: set[int] = set()
     for project in {r.project_id for r in rows}:
-        values = {
-            r.id: r.metrics[metric]
-            for r in rows
-            if r.project_id == project and metric in r.metrics and math.isfinite(r.metrics[metric])
-        }
+        found = {r.id: r.metrics.get(metric) for r in rows if r.project_id == project}
+        values = {one: value for one, value in found.items() if value is not None and math.isfinite(value)}
         if len(values) > 1 and len(set(values.values())) > 1:
             top = max(values.values()) if toward == "max" else min(values.values())
             best |= {one for one, value in values.items() if value == top}

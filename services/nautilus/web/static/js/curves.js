@@ -52,24 +52,25 @@ class Chart {
   }
 
   add(series, points) {
-    const table = this.tables.get(series) || [];
+    const table = this.tables.get(series) || new Map();
     for (const point of points) {
-      const value = typeof point.value === "number" ? point.value : Number(point.value);
-      table.push({ step: Number(point.step) || 0, at: Number(point.timestamp) || 0, value: Number.isFinite(value) ? value : null });
+      const value = typeof point.value === "number" && Number.isFinite(point.value) ? point.value : null;
+      // The stream may send a point twice, never not at all.
+      table.set(`${point.step} ${point.timestamp}`, { step: Number(point.step) || 0, at: Number(point.timestamp) || 0, value });
     }
     this.tables.set(series, table);
   }
 
   /** How many points its longest series has: one point makes no curve. */
   get length() {
-    return Math.max(0, ...[...this.tables.values()].map((table) => table.length));
+    return Math.max(0, ...[...this.tables.values()].map((table) => table.size));
   }
 
   #columns(series) {
-    const table = this.tables.get(series) || [];
-    const start = Math.min(...table.map((point) => point.at));
+    const table = [...(this.tables.get(series)?.values() || [])];
+    const start = table.reduce((least, point) => Math.min(least, point.at), Infinity);
     const x = this.board.axis === "time" ? (point) => (point.at - start) / 1000 : (point) => point.step;
-    const sorted = [...table].sort((a, b) => x(a) - x(b));
+    const sorted = table.sort((a, b) => x(a) - x(b));
     const kept = (value) => (this.board.logarithmic && value !== null && value <= 0 ? null : value);
     return [sorted.map(x), sorted.map((point) => kept(point.value))];
   }
@@ -157,11 +158,6 @@ export class CurveBoard {
     if (!this.charts.has(key)) this.charts.set(key, new Chart(this, key));
     this.charts.get(key).add(series, points);
     this.timer ||= setTimeout(() => { this.timer = 0; this.#draw(false); }, REDRAW_MS);
-  }
-
-  /** Drops every point, for a history that is read anew. */
-  clear() {
-    for (const chart of this.charts.values()) chart.tables.clear();
   }
 
   set({ axis, logarithmic }) {
