@@ -9,36 +9,37 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 
 from nautilus.appliance.schema import head
 from nautilus.auth import Authenticator
 from nautilus.db.engine import Database
-from nautilus.errors import NautilusError
 from nautilus.events import Events
+from nautilus.experiments.wiring import Experiments
 from nautilus.gitlab.port import GitLab
 from nautilus.guard import check_routes
+from nautilus.health.probes import Probes
+from nautilus.health.routes import health_routes
+from nautilus.hooks.routes import hook_routes
+from nautilus.problems import add_error_answers
+from nautilus.projects.access import ProjectAccess
+from nautilus.projects.routes import project_routes
+from nautilus.projects.service import ProjectService
 from nautilus.readiness import Readiness, ReadinessGate
+from nautilus.runners.routes import runner_routes
+from nautilus.runners.service import RunnerService
 from nautilus.settings import Settings
 from nautilus.signin.oauth import Provider
+from nautilus.tracking.routes import TrackingApp
+from nautilus.tracking.service import TrackingService
 from nautilus.web import wiring
-from nautilus.web.site import Site
 from nautilus.web.wiring import Pages
 
 logger = logging.getLogger(__name__)
 
-PUBLIC_ROUTES: frozenset[str] = frozenset(
-    {
-        "/-/health",
-        "/-/readiness",
-        "/api/v1/health",
-    }
-    | wiring.PUBLIC_PATHS
+PUBLIC_ROUTES: frozenset[str] = (
+    frozenset({"/-/health", "/-/readiness", "/api/v1/health"}) | wiring.PUBLIC_PATHS
 )
 """Routes that ask nobody who they are. Everything else must ask, or the app does not start (guard.py)."""
 
@@ -55,12 +56,23 @@ def create_app(
     app.state.parts = parts
     _add_routes(app, parts)
     check_routes(app, PUBLIC_ROUTES)
-    app.add_exception_handler(NautilusError, _on_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_crash)
+    add_error_answers(app, parts.pages.site)
     app.add_middleware(ReadinessGate, readiness=parts.readiness)
     return app
+
+
+def _add_routes(app: FastAPI, parts: Parts) -> None:
+    """The route table."""
+    auth, api = parts.auth, "/api/v1"
+    app.include_router(health_routes(parts.probes, parts.readiness))
+    app.include_router(project_routes(parts.projects, auth), prefix=api)
+    app.include_router(parts.experiments.routes(auth), prefix=api)
+    app.include_router(runner_routes(parts.runners, auth), prefix=api)
+    app.include_router(hook_routes(parts.experiments.reconciler.wake, parts.settings.session_key), prefix=api)
+    app.mount("/api/2.0", TrackingApp(parts.tracking))
+    app.mount("/api/3.0", TrackingApp(parts.tracking))
+    app.mount("/internal/upload", TrackingApp(parts.tracking))
+    app.router.routes.extend(parts.pages.routes())
 
 
 class Parts:
@@ -70,17 +82,28 @@ class Parts:
     def __init__(
         self, settings: Settings, gitlab: GitLab | None = None, provider: Provider | None = None
     ) -> None:
+        url = settings.database_url.get_secret_value()
         self.settings = settings
-        self.database = Database(
-            settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
-        )
+        self.database = Database(url, pool_size=settings.database_pool_size)
         self.readiness = Readiness(self.database, head("management"))
         self.gitlab = gitlab or _gitlab_client(settings)
         self.auth = Authenticator(self.gitlab)
         self.events = Events()
+        self.access = ProjectAccess(self.gitlab)
+        self.tracking = TrackingService(
+            url, settings.data_dir, settings.spool_dir, self.auth, self.gitlab, self.events.publish
+        )
+        self.projects = ProjectService(self.gitlab, self.access)
+        self.runners = RunnerService(self.gitlab, settings.runner_status_file)
+        self.experiments = Experiments(
+            settings, self.database, self.gitlab, self.tracking, self.access, self.events
+        )
+        self.probes = Probes(
+            self.readiness, self.gitlab, settings.runner_status_file, settings.provision_status_file
+        )
         self.pages = Pages(settings, self.database, provider)
         self.auth.use_sessions(self.pages.site.resolve)
-        self.background: list[Callable[[], Awaitable[None]]] = []
+        self.background: list[Callable[[], Awaitable[None]]] = [self.experiments.reconciler.run]
         """Loops that run from readiness to the end; they are cancelled at shutdown."""
 
     @asynccontextmanager
@@ -90,12 +113,12 @@ class Parts:
         try:
             yield
         finally:
+            self.events.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self.pages.close()
-            await self.gitlab.close()
-            await self.database.close()
+            for part in (self.pages, self.tracking, self.gitlab, self.database):
+                await part.close()
 
     async def _when_ready(self, loop: Callable[[], Awaitable[None]]) -> None:
         await self.readiness.wait()
@@ -105,58 +128,7 @@ class Parts:
             logger.exception("a background loop ended")
 
 
-def _add_routes(app: FastAPI, parts: Parts) -> None:
-    """The route table."""
-    app.router.routes.extend(parts.pages.routes())
-
-
 def _gitlab_client(settings: Settings) -> GitLab:
     from nautilus.gitlab.client import GitLabClient
 
     return GitLabClient(settings.gitlab_url)
-
-
-async def _problem(
-    request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
-) -> Response:
-    """The error as JSON, or as a page where a browser asked for one."""
-    site: Site = request.app.state.parts.pages.site
-    if site.wants_page(request):
-        answer = await site.crash(request, status, message, code)
-        answer.headers.update(headers or {})
-        return answer
-    return JSONResponse({"message": message, "code": code}, status_code=status, headers=headers)
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, NautilusError)
-    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="Nautilus"'
-    if error.status >= 500:
-        logger.warning("%s %s: %s", request.method, request.url.path, error)
-    return await _problem(request, error.status, error.code, error.message, headers)
-
-
-async def _on_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    message = "; ".join(_sentence(item) for item in error.errors()[:5])
-    return await _problem(request, 422, "invalid_request", message)
-
-
-def _sentence(item: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path"))
-    return f"{where}: {item['msg']}" if where else str(item["msg"])
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(
-        error.status_code, "invalid_request"
-    )
-    return await _problem(request, error.status_code, code, str(error.detail), dict(error.headers or {}))
-
-
-async def _on_crash(request: Request, error: Exception) -> Response:
-    logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-    return await _problem(request, 500, "internal", "something went wrong in Nautilus; its log says more")

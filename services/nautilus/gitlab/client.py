@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from gitlab.exceptions import GitlabHttpError
+
 from nautilus.core.identity import Credential
 from nautilus.errors import (
     GitLabConflict,
@@ -28,6 +30,7 @@ from nautilus.gitlab.entities import (
     user_of,
 )
 from nautilus.gitlab.port import (
+    TRACE_PART_BYTES,
     Commit,
     FileChange,
     GitLabAccount,
@@ -37,6 +40,7 @@ from nautilus.gitlab.port import (
     Pipeline,
     Project,
     Runner,
+    ServerCheck,
     TracePart,
     User,
     Visibility,
@@ -76,19 +80,19 @@ class GitLabClient:
     def acting(self, credential: Credential) -> GitLabAccount:
         return _Account(self, credential)
 
-    async def check(self, timeout_s: float = 2.0) -> str:
+    async def check(self, timeout_s: float = 2.0) -> ServerCheck:
         """GitLab answers `GET /version` without a token by 401 once it is up."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.run(self._transport.json, None, "GET", "/version")
-        except TimeoutError as error:
-            raise GitLabUnavailable(f"GitLab did not answer within {timeout_s:g} s") from error
-        except GitLabUnavailable:
-            raise
+        except TimeoutError:
+            return ServerCheck(False, False, f"GitLab did not answer within {timeout_s:g} s")
+        except GitLabUnavailable as error:
+            return ServerCheck(False, isinstance(error.__cause__, GitlabHttpError), error.message)
         except GitLabError as error:
             if error.status not in (401, 403):
-                raise GitLabUnavailable(f"GitLab answers strangely: {error}") from error
-        return "GitLab answers"
+                return ServerCheck(False, True, f"something else than GitLab answers: {error}")
+        return ServerCheck(True, True, "GitLab answers")
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -213,9 +217,12 @@ class _Account:
         data = await self._json("GET", _PROJECT + "/jobs", query=query, project=project)
         return [job_of(item) for item in data]
 
-    async def job_trace(self, project: int, job_id: int, offset: int = 0) -> TracePart:
-        transport = self._client.transport
-        return await self._client.run(read_trace, transport, self._credential, project, job_id, offset)
+    async def job_trace(
+        self, project: int, job_id: int, offset: int = 0, *, limit_bytes: int = TRACE_PART_BYTES
+    ) -> TracePart:
+        return await self._client.run(
+            read_trace, self._client.transport, self._credential, project, job_id, offset, limit_bytes
+        )
 
     async def job_artifact_file(self, project: int, job_id: int, path: str, limit_bytes: int) -> bytes:
         template = _PROJECT + "/jobs/{job}/artifacts/{file}"

@@ -25,6 +25,7 @@ from nautilus.errors import (
 )
 from nautilus.gitlab.memory_server import ENDED, MemoryServer, StoredJob, StoredProject, Tree
 from nautilus.gitlab.port import (
+    TRACE_PART_BYTES,
     AccessLevel,
     Commit,
     FileChange,
@@ -35,6 +36,7 @@ from nautilus.gitlab.port import (
     Pipeline,
     Project,
     Runner,
+    ServerCheck,
     TracePart,
     User,
     Visibility,
@@ -47,10 +49,10 @@ class MemoryGitLab(MemoryServer):
     def acting(self, credential: Credential) -> GitLabAccount:
         return _MemoryAccount(self, credential)
 
-    async def check(self, timeout_s: float = 2.0) -> str:
+    async def check(self, timeout_s: float = 2.0) -> ServerCheck:
         if self.is_down:
-            raise GitLabUnavailable("GitLab does not answer")
-        return "GitLab answers"
+            return ServerCheck(False, False, "GitLab does not answer")
+        return ServerCheck(True, True, "GitLab answers")
 
     async def close(self) -> None:
         return
@@ -198,9 +200,11 @@ class _MemoryAccount:
         gone = ENDED | {JobState.CANCELING}
         return [s.job for s in newest if s.job.project_id == project and s.job.state not in gone][:100]
 
-    async def job_trace(self, project: int, job_id: int, offset: int = 0) -> TracePart:
+    async def job_trace(
+        self, project: int, job_id: int, offset: int = 0, *, limit_bytes: int = TRACE_PART_BYTES
+    ) -> TracePart:
         trace = self._stored_job(project, job_id, "job_trace").trace
-        return TracePart(offset, trace[offset:], max(len(trace), offset))
+        return TracePart(offset, trace[offset : offset + limit_bytes], max(len(trace), offset))
 
     async def job_artifact_file(self, project: int, job_id: int, path: str, limit_bytes: int) -> bytes:
         artifacts = self._stored_job(project, job_id, "job_artifact_file").artifacts

@@ -29,6 +29,10 @@ from nautilus.core.states import JobState
 T = TypeVar("T")
 
 
+TRACE_PART_BYTES = 1024 * 1024
+"""How much of a log is read at a time; the caller comes again for the rest."""
+
+
 class Visibility(StrEnum):
     PRIVATE = "private"
     INTERNAL = "internal"
@@ -162,6 +166,15 @@ class Runner:
     contacted_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class ServerCheck:
+    """`is_reached`: something answered at its address, if only a proxy; `detail` is for people."""
+
+    is_ready: bool
+    is_reached: bool
+    detail: str
+
+
 class GitLabAccount(Protocol):
     """GitLab as one credential sees it. Projects are named by id or by full path."""
 
@@ -230,8 +243,10 @@ class GitLabAccount(Protocol):
         """Jobs that wait or run, newest first (at most 100). A job that is not listed need not have ended."""
         ...
 
-    async def job_trace(self, project: int, job_id: int, offset: int = 0) -> TracePart:
-        """The log from byte `offset` on; empty where it is not longer."""
+    async def job_trace(
+        self, project: int, job_id: int, offset: int = 0, *, limit_bytes: int = TRACE_PART_BYTES
+    ) -> TracePart:
+        """The log from byte `offset` on, at most `limit_bytes` of it; empty where it is not longer."""
         ...
 
     async def job_artifact_file(self, project: int, job_id: int, path: str, limit_bytes: int) -> bytes:
@@ -248,9 +263,8 @@ class GitLab(Protocol):
 
     def acting(self, credential: Credential) -> GitLabAccount: ...
 
-    async def check(self, timeout_s: float = 2.0) -> str:
-        """Asks without a credential whether the server is ready; a short text for people. Raises
-        GitLabUnavailable."""
+    async def check(self, timeout_s: float = 2.0) -> ServerCheck:
+        """Asks without a credential how the server is. Never raises."""
         ...
 
     async def close(self) -> None: ...

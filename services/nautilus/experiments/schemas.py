@@ -1,0 +1,171 @@
+"""Experiments as `/api/v1` takes and gives them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from nautilus.core.ci_file import RESERVED_VARIABLES
+from nautilus.db.models.experiment import Experiment
+from nautilus.errors import InvalidRequest
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+ArtifactPath = Annotated[
+    str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")
+]
+VARIABLE_LIMIT_BYTES = 64 * 1024
+_VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
+
+
+class Resources(BaseModel):
+    """What a run may use. `time_s`: GitLab ends it after that long; `runner_tags`: a runner must have them
+    all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    time_s: int | None = Field(default=None, ge=1, le=60 * 60 * 24 * 28)
+    runner_tags: list[Tag] = Field(default_factory=list, max_length=50)
+
+
+class Submission(BaseModel):
+    """`project` is an id or full path; `ref` a branch, tag or commit (the default branch where it is
+    missing).
+
+    `sweep` is a list of parameter sets, or a mapping of parameters to lists of values (every combination is
+    made). `artifacts` are paths that the job keeps, `outputs/` where it is missing.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: int | str
+    command: str
+    ref: str | None = Field(default=None, min_length=1, max_length=255)
+    name: Name | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    sweep: list[Any] | dict[str, Any] | None = None
+    image: str | None = Field(default=None, min_length=1, max_length=512, pattern=r"^[^\s\x00-\x1f]+$")
+    resources: Resources = Resources()
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    tags: list[Tag] = Field(default_factory=list, max_length=50)
+    env: dict[Annotated[str, StringConstraints(pattern=_VARIABLE_NAME)], str] = Field(
+        default_factory=dict, max_length=100
+    )
+    artifacts: list[ArtifactPath] = Field(default_factory=list, max_length=50)
+
+    def check_env(self) -> None:
+        """Raises InvalidRequest for names that are not free and values that no variable can hold."""
+        for name, value in self.env.items():
+            if RESERVED_VARIABLES.fullmatch(name):
+                raise InvalidRequest(f"env: {name} belongs to GitLab or Nautilus and cannot be set")
+            if "\0" in value or not _is_unicode(value) or len(value.encode()) > VARIABLE_LIMIT_BYTES:
+                raise InvalidRequest(f"env: the value of {name} is too long, or is not text")
+
+
+class ProjectRef(BaseModel):
+    id: int
+    path_with_namespace: str
+
+
+class UserRef(BaseModel):
+    id: int
+    username: str
+
+
+class ExperimentView(BaseModel):
+    """The experiment as everybody sees it. `metrics` are last values; `duration_s` runs on until the end."""
+
+    id: int
+    name: str
+    project: ProjectRef
+    state: str
+    reason: str | None
+    ref: str
+    commit_sha: str
+    command: str
+    params: dict[str, Any]
+    metrics: dict[str, float | None]
+    image: str | None
+    resources: dict[str, Any]
+    seed: int | None
+    tags: list[str]
+    sweep_id: int | None
+    rerun_of: int | None
+    user: UserRef
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_s: float | None
+    pipeline_id: int | None
+    job_id: int | None
+    job_url: str | None
+    mlflow_run_id: str
+    mlflow_experiment_id: str
+    artifact_uri: str
+    url: str
+
+    @property
+    def project_id(self) -> int:
+        return self.project.id
+
+    @classmethod
+    def of(
+        cls, experiment: Experiment, metrics: dict[str, float | None], *, artifact_uri: str, base_url: str
+    ) -> ExperimentView:
+        same = {
+            name: getattr(experiment, name)
+            for name in cls.model_fields
+            if name in Experiment.__table__.columns
+        }
+        return cls(
+            **same,
+            project=ProjectRef(id=experiment.project_id, path_with_namespace=experiment.project_path),
+            metrics=metrics,
+            user=UserRef(id=experiment.user_id, username=experiment.username),
+            duration_s=duration_s(experiment),
+            mlflow_experiment_id=str(experiment.project_id),
+            artifact_uri=artifact_uri,
+            url=f"{base_url}/experiments/{experiment.id}",
+        )
+
+
+class Submitted(BaseModel):
+    """`sweep_id` is null for a single experiment."""
+
+    sweep_id: int | None
+    experiments: list[ExperimentView]
+
+
+class MetricPointView(BaseModel):
+    step: int
+    value: float | None
+    """Null for NaN and infinities, which JSON does not know."""
+    timestamp: int
+    """Milliseconds since 1970."""
+
+
+class ArtifactView(BaseModel):
+    """`source` is `tracking` (logged by the script) or `job` (the archive that GitLab keeps)."""
+
+    path: str
+    size_bytes: int | None
+    source: str
+    url: str
+
+
+def duration_s(experiment: Experiment) -> float | None:
+    """Seconds from start to end, or to now; None before the start."""
+    if experiment.started_at is None:
+        return None
+    end = experiment.finished_at or datetime.now(UTC)
+    return round(max(0.0, (end - experiment.started_at).total_seconds()), 3)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""How every component of the appliance is, honestly."""

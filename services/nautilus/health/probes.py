@@ -1,0 +1,142 @@
+"""Asks each component how it is, with short time limits. Management itself is one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from nautilus.gitlab.port import GitLab
+from nautilus.readiness import Readiness
+
+CACHE_S = 0.5
+PROBE_TIMEOUT_S = 2.0
+RUNNER_SILENT_AFTER_S = 15.0
+"""The runner rewrites its status file each 5 s."""
+
+
+class ComponentState(StrEnum):
+    READY = "ready"
+    STARTING = "starting"
+    WAITING = "waiting"
+    FAILED = "failed"
+    DOWN = "down"
+
+
+@dataclass(frozen=True)
+class Component:
+    name: str
+    state: ComponentState
+    detail: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"name": self.name, "state": str(self.state), "detail": self.detail}
+
+
+@dataclass(frozen=True)
+class Health:
+    components: list[Component]
+
+    @property
+    def is_ready(self) -> bool:
+        return all(component.state is ComponentState.READY for component in self.components)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"ready": self.is_ready, "components": [component.as_json() for component in self.components]}
+
+
+class Probes:
+    """One per process; a result is kept for half a second, so that asking often costs nothing."""
+
+    def __init__(self, readiness: Readiness, gitlab: GitLab, runner_file: Path, provision_file: Path) -> None:
+        self._readiness = readiness
+        self._gitlab = gitlab
+        self._runner_file = runner_file
+        self._provision_file = provision_file
+        self._lock = asyncio.Lock()
+        self._kept: Health | None = None
+        self._kept_at = 0.0
+
+    async def health(self) -> Health:
+        async with self._lock:
+            if self._kept is None or time.monotonic() - self._kept_at > CACHE_S:
+                self._kept = await self._ask()
+                self._kept_at = time.monotonic()
+            return self._kept
+
+    async def _ask(self) -> Health:
+        reason, server = await asyncio.gather(
+            self._readiness.check(), self._gitlab.check(timeout_s=PROBE_TIMEOUT_S)
+        )
+        is_database_up = reason is None or "schema" in reason
+        postgres = _component("postgres", is_database_up, "answers", reason or "", ComponentState.DOWN)
+        forge = _component("forge", server.is_ready, server.detail, server.detail, ComponentState.DOWN)
+        management = _component("management", reason is None, "serves", reason or "", ComponentState.WAITING)
+        gateway = _component(
+            "gateway", server.is_reached, "answers", "GitLab's address does not answer", ComponentState.DOWN
+        )
+        runner, provision = runner_component(self._runner_file), provision_component(self._provision_file)
+        return Health([postgres, forge, management, gateway, runner, provision])
+
+
+def runner_component(path: Path) -> Component:
+    """From the bundled runner's status file: fresh and ready, or why not."""
+    status = _read(path)
+    if status is None:
+        return Component("runner", ComponentState.STARTING, "it has not written its status yet")
+    age_s = _age_s(status.get("updated_at"))
+    if age_s is None or age_s > RUNNER_SILENT_AFTER_S:
+        since = "" if age_s is None else f" since {age_s:.0f} s"
+        return Component("runner", ComponentState.DOWN, f"it is silent{since}")
+    if status.get("state") == "ready":
+        executors = ", ".join(str(name) for name in status.get("executors") or [])
+        return Component("runner", ComponentState.READY, f"executor {executors}" if executors else "ready")
+    return Component(
+        "runner", ComponentState.WAITING, str(status.get("reason") or status.get("state") or "waits")
+    )
+
+
+def provision_component(path: Path) -> Component:
+    """From the provision step's progress file."""
+    progress = _read(path)
+    if progress is None:
+        return Component("provision", ComponentState.STARTING, "it has not begun")
+    step, detail = str(progress.get("step") or ""), str(progress.get("detail") or "")
+    match progress.get("state"):
+        case "ready":
+            return Component("provision", ComponentState.READY, "done")
+        case "failed":
+            return Component("provision", ComponentState.FAILED, detail or f"{step} failed")
+        case _:
+            return Component("provision", ComponentState.STARTING, detail or step)
+
+
+def _component(name: str, is_ready: bool, good: str, bad: str, bad_state: ComponentState) -> Component:
+    return Component(name, ComponentState.READY if is_ready else bad_state, good if is_ready else bad)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The file's object; None where it is missing or (just being made) not whole."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _age_s(updated_at: object) -> float | None:
+    """Seconds since `updated_at`: Unix time or ISO 8601."""
+    if isinstance(updated_at, int | float) and not isinstance(updated_at, bool):
+        return max(0.0, time.time() - updated_at)
+    try:
+        moment = datetime.fromisoformat(str(updated_at))
+    except ValueError:
+        return None
+    return max(
+        0.0, (datetime.now(UTC) - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))).total_seconds()
+    )

@@ -1,0 +1,1 @@
+"""What GitLab may tell us by itself; always only a hint."""
