@@ -47,6 +47,11 @@ async def read(connection: Connection, live: Live, run: RunFacts, cursor: str, l
     else:
         live.watch(run.run_id)
     rows = await (await connection.execute(_PAGE, (run.number, *reading.last, limit))).fetchall()
+    if not rows:
+        # Also where a caller keeps the cursor that it had because nothing came.
+        kept = live.after(run.run_id, reading.position, limit)
+        found, position = kept if kept is not None else ([], reading.position)
+        return MetricBatch([MetricPoint(k, v, t, s) for k, s, t, v in found], f"l.{live.epoch}.{position}")
     points = [MetricPoint(name, value, timestamp_ms, step) for _, name, step, timestamp_ms, value in rows]
     if len(rows) < limit:
         return MetricBatch(points, f"l.{live.epoch}.{reading.position}")
