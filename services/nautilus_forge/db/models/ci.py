@@ -63,7 +63,8 @@ class CiInstance(Base):
 class Pipeline(Base):
     """`ref` is the short name. `stages`: names in order. `yaml_errors`: one mistake a line; then there are no jobs.
 
-    `is_protected`: the ref was protected when the pipeline was made.
+    `is_protected`: the ref was protected when the pipeline was made. `auto_cancel`: `on_new_commit`
+    (conservative, interruptible, none) and `on_job_failure` (none, all).
     """
 
     __tablename__ = "ci_pipelines"
@@ -82,6 +83,7 @@ class Pipeline(Base):
     name: Mapped[str | None]
     stages: Mapped[list[str]]
     config_path: Mapped[str]
+    auto_cancel: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     yaml_errors: Mapped[str | None]
     failure_reason: Mapped[str | None]
     committed_at: Mapped[datetime | None]
@@ -277,6 +279,10 @@ class Runner(Base):
     runner_type: Mapped[str]
     registration_type: Mapped[str]
     creator_id: Mapped[int | None] = _user()
+    namespace_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("namespaces.id", ondelete="CASCADE"), index=True
+    )
+    """The group of a runner of type group_type."""
     token_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     token_expires_at: Mapped[datetime | None]
     description: Mapped[str | None]

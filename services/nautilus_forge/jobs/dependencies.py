@@ -1,0 +1,67 @@
+"""What a job gets from jobs before it: their artifacts and the variables of their dotenv reports.
+
+Source: doc/ci/yaml/_index.md `dependencies`, `needs:artifacts`; GitLab app/models/ci/build_dependencies.rb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.ci.model import CompiledJob
+from nautilus_forge.jobs.payload import Dependency
+
+_EARLIER = text(
+    """
+    SELECT j.id, j.name, j.stage_idx, j.status, j.erased_at,
+           a.filename, a.size, (a.expire_at IS NOT NULL AND a.expire_at <= now()) AS is_expired,
+           (j.artifacts_expire_at IS NOT NULL AND j.artifacts_expire_at <= now()) AS had_expired
+    FROM ci_jobs j
+    LEFT JOIN ci_job_artifacts a ON a.job_id = j.id AND a.file_type = 'archive'
+    WHERE j.pipeline_id = :pipeline AND NOT j.is_retried AND j.name <> :name
+    ORDER BY j.stage_idx, j.id
+    """
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """`is_missing`: artifacts that the job asks for by name are gone (expired or erased)."""
+
+    dependencies: tuple[Dependency, ...] = ()
+    is_missing: bool = False
+
+    @property
+    def job_ids(self) -> list[int]:
+        return [dependency.id for dependency in self.dependencies]
+
+
+async def read_inputs(db: AsyncSession, pipeline_id: int, job: CompiledJob) -> Inputs:
+    """The jobs that `job` depends on for artifacts and variables."""
+    if job.dependencies == () or (job.dependencies is None and job.needs == ()):
+        return Inputs()
+    rows = (await db.execute(_EARLIER, {"pipeline": pipeline_id, "name": job.name})).all()
+    chosen = [row for row in rows if row.name in wanted_names(job, rows)]
+    is_named = job.dependencies is not None or job.needs is not None
+    missing = any(row.erased_at is not None or row.had_expired for row in chosen if row.filename is None)
+    missing = missing or any(row.is_expired for row in chosen)
+    return Inputs(tuple(_dependency(row) for row in chosen), is_named and missing)
+
+
+def wanted_names(job: CompiledJob, earlier: Sequence[Row[Any]]) -> set[str]:
+    """`needs` with artifacts, or all jobs of earlier stages; of these, those that `dependencies` names."""
+    if job.needs is not None:
+        names = {need.job for need in job.needs if need.artifacts}
+    else:
+        names = {row.name for row in earlier if row.stage_idx < job.stage_idx}
+    return names if job.dependencies is None else names & set(job.dependencies)
+
+
+def _dependency(row: Row[Any]) -> Dependency:
+    if row.filename is None or row.is_expired:
+        return Dependency(row.id, row.name)
+    return Dependency(row.id, row.name, row.filename, row.size)

@@ -1,0 +1,64 @@
+"""Why a job failed, in GitLab's words.
+
+Source: GitLab app/models/concerns/enums/ci/commit_status.rb (`failure_reasons`).
+"""
+
+from __future__ import annotations
+
+from nautilus_forge.ci.model import Retry
+
+RUNNER_REASONS = (
+    "unknown_failure",
+    "script_failure",
+    "runner_system_failure",
+    "job_execution_timeout",
+    "image_pull_failure",
+    "runner_configuration_error",
+    "runner_external_dependency_failure",
+    "runner_interrupted",
+)
+"""Those that a runner may give."""
+
+SERVER_REASONS = (
+    "api_failure",
+    "stuck_or_timeout_failure",
+    "stuck_pending_no_matching_runners",
+    "no_updates_running",
+    "no_updates_canceling",
+    "job_execution_server_timeout",
+    "missing_dependency_failure",
+    "runner_unsupported",
+    "scheduler_failure",
+    "data_integrity_failure",
+    "trace_size_exceeded",
+    "project_deleted",
+    "user_blocked",
+    "job_token_expired",
+    "unmet_prerequisites",
+    "stale_schedule",
+    "archived_failure",
+)
+
+ALL_REASONS = (*RUNNER_REASONS, *SERVER_REASONS)
+
+_AUTOMATIC_RETRIES = {"scheduler_failure": 2}
+"""Retried of themselves, this often, when the job has no `retry` of its own."""
+
+
+def known_reason(reason: str | None) -> str:
+    """What is stored for a reason that a runner gave; one that is not known becomes `unknown_failure`."""
+    return reason if reason in ALL_REASONS else "unknown_failure"
+
+
+def may_retry(retry: Retry, reason: str, exit_code: int | None, tries_before: int) -> bool:
+    """Whether a failed job is run again of itself. `tries_before`: automatic retries so far.
+
+    Source: doc/ci/yaml/_index.md `retry`; lib/gitlab/ci/build/auto_retry.rb.
+    """
+    if retry.max == 0:
+        return tries_before < _AUTOMATIC_RETRIES.get(reason, 0)
+    if tries_before >= retry.max:
+        return False
+    if not retry.when and not retry.exit_codes:
+        return True
+    return "always" in retry.when or reason in retry.when or exit_code in retry.exit_codes

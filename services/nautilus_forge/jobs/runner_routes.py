@@ -1,0 +1,154 @@
+"""What a runner calls while it works: `/jobs/request`, `/jobs/:id`, its log and its artifacts.
+
+Source: docs of the runner protocol; GitLab lib/api/ci/runner.rb, lib/api/ci/helpers/runner.rb.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from fastapi import APIRouter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nautilus_forge.artifacts import upload
+from nautilus_forge.artifacts.download import send_blob
+from nautilus_forge.ci_half import Ci, CiHalf
+from nautilus_forge.db.dependency import Db
+from nautilus_forge.errors import BadRequest, Forbidden, NotFound
+from nautilus_forge.jobs.authorize import find_job, live_job, resolve_job_token
+from nautilus_forge.jobs.errors import JobForbidden
+from nautilus_forge.jobs.requests import request_job
+from nautilus_forge.jobs.updates import update_job
+from nautilus_forge.params import MAX_ID, merged, read_body
+from nautilus_forge.responses import Json
+from nautilus_forge.traces import service as traces
+from nautilus_forge.traces.store import parse_start
+
+router = APIRouter()
+internal = APIRouter()
+
+_UPLOAD_PATH = re.compile(r"^/api/v4/jobs/([0-9]{1,19})/artifacts/?$")
+_MAX_PIECE = 16 << 20
+_ARCHIVE = text(
+    """
+    SELECT a.path, a.filename, j.project_id FROM ci_jobs j
+    LEFT JOIN ci_job_artifacts a ON a.job_id = j.id AND a.file_type = 'archive'
+        AND (a.expire_at IS NULL OR a.expire_at > now())
+    WHERE j.id = :id
+    """
+)
+
+
+@router.post("/jobs/request")
+async def ask(request: Request, ci: Ci) -> Response:
+    """201 with a job; 204; 400; 403. Held while there is none."""
+    return await request_job(ci, request, await merged(request))
+
+
+@router.put("/jobs/{id}")
+async def update(request: Request, ci: Ci) -> Response:
+    """200, 400, 403 with `Job-Status`, 412: the log does not match."""
+    return await update_job(ci, request, _job_id(request), await merged(request))
+
+
+@router.patch("/jobs/{id}/trace")
+async def append(request: Request, ci: Ci) -> Response:
+    """202 with the length of the log in `Range`; 400; 403; 416 with the length from which to go on; 507."""
+    return await append_trace(ci, request, _job_id(request))
+
+
+async def append_trace(ci: CiHalf, request: Request, job_id: int) -> Response:
+    job = await live_job(ci, job_id, job_token(request))
+    content_range = request.headers.get("content-range")
+    if content_range is None:
+        raise BadRequest(body={"error": "400 Missing header Content-Range"})
+    start = parse_start(content_range)
+    data = await read_body(request, _MAX_PIECE)
+    appended = await traces.append(ci, job, start, data)
+    if not appended.is_accepted:
+        return Json(
+            {"error": "416 Range Not Satisfiable"},
+            416,
+            {"Range": f"0-{appended.size}", "Job-Status": job.status.value},
+        )
+    interval = traces.interval_header(traces.update_interval_s(ci, job))
+    return Response(
+        status_code=202,
+        headers={
+            "Job-Status": job.status.value,
+            "Range": f"0-{appended.size}",
+            "X-GitLab-Trace-Update-Interval": interval,
+        },
+    )
+
+
+@router.post("/jobs/{id}/artifacts")
+async def upload_artifact(request: Request, ci: Ci) -> Response:
+    """201; 400; 403; 413; 507. The token is checked before a byte of the body is read."""
+    job_id, token = _job_id(request), job_token(request)
+    await upload.authorize(ci, job_id, token)
+    async with ci.forge.database.unit_of_work() as db:
+        limit_bytes = await upload.max_bytes(db)
+    async with upload.spooled(ci, request, limit_bytes) as fd:
+        content_type = request.headers.get("content-type", "")
+        await upload.store(ci, fd, content_type, request.query_params, job_id, token)
+    ci.presence.jobs.add(job_id)
+    return Json(201, 201)
+
+
+@router.get("/jobs/{id}/artifacts")
+async def download_artifact(request: Request, ci: Ci, db: Db) -> Response:
+    """The archive of a job, for the job itself or for a running job of the same project; 403; 404."""
+    job_id, token = _job_id(request), job_token(request)
+    found = (await db.execute(_ARCHIVE, {"id": job_id})).first()
+    if found is None or not await _may_download(db, job_id, token, found.project_id):
+        raise JobForbidden
+    if found.path is None:
+        raise NotFound
+    return send_blob(ci, request, found.path, found.filename)
+
+
+async def _may_download(db: AsyncSession, job_id: int, token: str, project_id: int) -> bool:
+    running = await resolve_job_token(db, token)
+    if running is not None:
+        return running.project_id == project_id
+    await find_job(db, job_id, token)
+    return True
+
+
+@internal.get("/internal/upload/authorize")
+async def authorize_upload(request: Request, ci: Ci) -> Response:
+    """The gateway asks before it takes an upload in (`X-Original-Method`, `X-Original-URI`, `JOB-TOKEN`).
+
+    200 goes ahead; 401 and 403 do not: the upload's own route then answers the client.
+    """
+    if request.headers.get("x-original-method") != "POST":
+        raise Forbidden
+    parts = urlsplit(request.headers.get("x-original-uri", ""))
+    match = _UPLOAD_PATH.match(unquote(parts.path))
+    if match is None:
+        raise Forbidden
+    token = request.headers.get("job-token") or parse_qs(parts.query).get("token", [""])[-1]
+    await upload.authorize(ci, int(match[1]), token)
+    return Response(status_code=200)
+
+
+def job_token(request: Request) -> str:
+    """The job's token as runners send it; empty where none is given."""
+    return request.query_params.get("token") or request.headers.get("job-token") or ""
+
+
+def _job_id(request: Request) -> int:
+    """Raises `BadRequest` for what is no number, `JobForbidden` (never 404) for one that no job can have."""
+    given: str = request.path_params["id"]
+    if not given.isascii() or not given.isdigit():
+        raise BadRequest(body={"error": "id is invalid"})
+    if len(given) > 19 or int(given) > MAX_ID:
+        raise JobForbidden
+    return int(given)
+
+

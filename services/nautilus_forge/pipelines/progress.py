@@ -1,0 +1,156 @@
+"""Lets a pipeline take note of its jobs: moves those whose turn has come, and sets the pipeline's own status.
+
+Every change of a job's status but a claim happens under its pipeline's row lock, taken first. A claim takes
+the job's lock alone, never waits for another, and leaves `is_processed` False behind; so nothing deadlocks, and
+what a crash leaves unprocessed the upkeep finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.ci.model import When
+from nautilus_forge.jobs.wakeups import Queued, tell
+from nautilus_forge.pipelines.processing import JobState, advance
+from nautilus_forge.pipelines.statuses import COMPLETED, Status
+
+_LOCK = text("SELECT id FROM ci_pipelines WHERE id = :id FOR NO KEY UPDATE")
+_STATES = text(
+    """
+    SELECT id, name, stage_idx, status, when_, allow_failure, needs, enqueue_now, resource_group,
+           project_id, is_protected, tags
+    FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried ORDER BY stage_idx, id
+    """
+)
+_CHANGE = text(
+    """
+    UPDATE ci_jobs SET status = :status, updated_at = now(),
+        queued_at = CASE WHEN :status = 'pending' THEN now() ELSE queued_at END,
+        scheduled_at = CASE WHEN :status = 'scheduled'
+            THEN now() + make_interval(secs => coalesce((definition->>'start_in_s')::float, 0)) ELSE scheduled_at END
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'created'
+    RETURNING id
+    """
+)
+_NOTED = text("UPDATE ci_jobs SET is_processed = true WHERE pipeline_id = :pipeline AND NOT is_processed")
+_SET_PIPELINE = text(
+    """
+    UPDATE ci_pipelines SET status = :status, updated_at = now(),
+        started_at = CASE WHEN :is_started THEN coalesce(started_at, now()) ELSE started_at END,
+        finished_at = CASE WHEN :is_over THEN now() END
+    WHERE id = :pipeline AND status <> :status
+    """
+)
+_FREE_RESOURCE = text(
+    """
+    SELECT j.id FROM ci_jobs j
+    WHERE j.project_id = :project AND j.resource_group = :name AND j.status = 'waiting_for_resource'
+      AND NOT EXISTS (SELECT FROM ci_jobs o WHERE o.project_id = j.project_id
+                      AND o.resource_group = j.resource_group AND o.status IN ('pending', 'running', 'canceling'))
+    ORDER BY j.id LIMIT 1
+    """
+)
+_GIVE_RESOURCE = text(
+    """
+    UPDATE ci_jobs SET status = 'pending', queued_at = now(), updated_at = now(), is_processed = false
+    WHERE id = :id AND status = 'waiting_for_resource'
+    """
+)
+
+
+async def lock_pipeline(db: AsyncSession, pipeline_id: int) -> bool:
+    """Takes the pipeline's row lock; False where the pipeline is gone."""
+    return (await db.execute(_LOCK, {"id": pipeline_id})).first() is not None
+
+
+async def job_states(db: AsyncSession, pipeline_id: int) -> list[JobState]:
+    """The pipeline's jobs, without retried ones."""
+    return [_state(row) for row in await db.execute(_STATES, {"pipeline": pipeline_id})]
+
+
+async def process(db: AsyncSession, pipeline_id: int) -> Status:
+    """Under the pipeline's lock: see the module. Jobs that became pending are told to the waiting runners."""
+    rows = (await db.execute(_STATES, {"pipeline": pipeline_id})).all()
+    progress = advance([_state(row) for row in rows])
+    by_id = {row.id: row for row in rows}
+    for status in dict.fromkeys(progress.changes.values()):
+        ids = [job for job, new in progress.changes.items() if new is status]
+        changed = (await db.execute(_CHANGE, {"status": status.value, "ids": ids})).scalars().all()
+        if status is Status.PENDING:
+            await _tell_queued(db, [by_id[job] for job in changed])
+    await db.execute(_NOTED, {"pipeline": pipeline_id})
+    await _set_status(db, pipeline_id, progress.status)
+    await _give_resources(db, rows, progress.changes)
+    return progress.status
+
+
+async def _set_status(db: AsyncSession, pipeline_id: int, status: Status) -> None:
+    await db.execute(
+        _SET_PIPELINE,
+        {
+            "pipeline": pipeline_id,
+            "status": status.value,
+            "is_started": status in (Status.RUNNING, Status.SUCCESS, Status.FAILED),
+            "is_over": status in COMPLETED,
+        },
+    )
+
+
+async def _tell_queued(db: AsyncSession, rows: Sequence[Row[Any]]) -> None:
+    for row in rows:
+        await tell(db, Queued(row.id, row.project_id, row.is_protected, frozenset(row.tags)))
+
+
+async def tell_queued(db: AsyncSession, job_id: int) -> None:
+    """Tells the waiting runners of a job that this transaction made pending."""
+    found = await db.execute(
+        text("SELECT id, project_id, is_protected, tags FROM ci_jobs WHERE id = :id"), {"id": job_id}
+    )
+    await _tell_queued(db, found.all())
+
+
+async def _give_resources(db: AsyncSession, rows: Sequence[Row[Any]], changes: Mapping[int, Status]) -> None:
+    """Jobs of this pipeline that now wait for a resource get it where it is free."""
+    groups = {
+        (row.project_id, row.resource_group)
+        for row in rows
+        if row.resource_group and changes.get(row.id, row.status) == Status.WAITING_FOR_RESOURCE
+    }
+    mine = {row.id for row in rows}
+    for project, name in sorted(groups):
+        job = await free_resource(db, project, name)
+        if job in mine:
+            await give_resource(db, job)
+
+
+async def free_resource(db: AsyncSession, project_id: int, name: str) -> int | None:
+    """The job that has waited longest for a resource that is free, None where there is none.
+
+    Takes the resource's lock until the end of the transaction, so that only one is given at a time.
+    """
+    key = f"ci resource {project_id} {name}"
+    await db.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
+    return await db.scalar(_FREE_RESOURCE, {"project": project_id, "name": name})
+
+
+async def give_resource(db: AsyncSession, job_id: int) -> None:
+    await db.execute(_GIVE_RESOURCE, {"id": job_id})
+    await tell_queued(db, job_id)
+
+
+def _state(row: Row[Any]) -> JobState:
+    return JobState(
+        id=row.id,
+        name=row.name,
+        stage_idx=row.stage_idx,
+        status=Status(row.status),
+        when=When(row.when_),
+        allow_failure=row.allow_failure,
+        needs=tuple(row.needs) if row.needs is not None else None,
+        enqueue_now=row.enqueue_now,
+        resource_group=row.resource_group,
+    )

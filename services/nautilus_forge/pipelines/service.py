@@ -1,0 +1,82 @@
+"""What people do to pipelines: cancel, retry, delete; and finding them."""
+
+from __future__ import annotations
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.ci_half import CiHalf
+from nautilus_forge.db.engine import after_commit
+from nautilus_forge.db.models import Pipeline
+from nautilus_forge.errors import NotFound
+from nautilus_forge.jobs.transitions import cancel_all, clone, unskip
+from nautilus_forge.jobs.wakeups import JobChanged, tell
+from nautilus_forge.pipelines.progress import lock_pipeline, process
+
+_RETRYABLE = text(
+    """
+    SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried
+      AND status IN ('failed', 'canceled') ORDER BY stage_idx, id
+    """
+)
+_SKIPPED = text("SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried AND status = 'skipped'")
+_ON_RUNNER = text(
+    """
+    SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline
+      AND (status IN ('running', 'canceling') OR is_ack_awaited)
+    """
+)
+_DELETE = text("DELETE FROM ci_pipelines WHERE id = :pipeline")
+_HAS_WARNINGS = text(
+    """
+    SELECT EXISTS (SELECT FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried
+                   AND allow_failure AND status IN ('failed', 'canceled'))
+    """
+)
+
+
+async def find_pipeline(db: AsyncSession, project_id: int, pipeline_id: int) -> Pipeline:
+    """As the database has it now. Raises `NotFound`."""
+    statement = select(Pipeline).where(Pipeline.id == pipeline_id, Pipeline.project_id == project_id)
+    found = await db.scalar(statement.execution_options(populate_existing=True))
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def has_warnings(db: AsyncSession, pipeline_id: int) -> bool:
+    return bool(await db.scalar(_HAS_WARNINGS, {"pipeline": pipeline_id}))
+
+
+async def cancel_pipeline(db: AsyncSession, pipeline: Pipeline) -> None:
+    """Cancels what can be cancelled; a pipeline that is over stays as it is, without an error."""
+    await lock_pipeline(db, pipeline.id)
+    await cancel_all(db, pipeline.id)
+
+
+async def retry_pipeline(db: AsyncSession, pipeline: Pipeline, user_id: int | None) -> None:
+    """New tries of what failed or was cancelled; what was skipped gets another chance.
+
+    Source: GitLab app/services/ci/retry_pipeline_service.rb.
+    """
+    await lock_pipeline(db, pipeline.id)
+    for job in (await db.execute(_RETRYABLE, {"pipeline": pipeline.id})).scalars().all():
+        await clone(db, job, user_id=user_id, enqueue_now=False)
+    skipped = (await db.execute(_SKIPPED, {"pipeline": pipeline.id})).scalars().all()
+    await unskip(db, skipped)
+    await process(db, pipeline.id)
+
+
+async def delete_pipeline(ci: CiHalf, db: AsyncSession, pipeline: Pipeline) -> None:
+    """With its jobs, logs and artifacts; runners that work for it are told to stop by their next 403."""
+    pipeline_id, project_id = pipeline.id, pipeline.project_id
+    await lock_pipeline(db, pipeline_id)
+    for job in (await db.execute(_ON_RUNNER, {"pipeline": pipeline_id})).scalars().all():
+        await tell(db, JobChanged(job))
+    await db.execute(_DELETE, {"pipeline": pipeline_id})
+
+    async def delete_ref() -> None:
+        git = ci.forge.repositories.git(project_id)
+        await git.run("update-ref", "-d", f"refs/pipelines/{pipeline_id}")
+
+    after_commit(db, delete_ref)

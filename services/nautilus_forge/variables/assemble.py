@@ -1,0 +1,110 @@
+"""All variables of a job, in GitLab's order of precedence.
+
+Lowest first: predefined, those of the file, dotenv reports of dependencies, the instance's, the project's, the
+pipeline's own, those given when a manual job was played.
+Source: doc/ci/variables/_index.md "CI/CD variable precedence"; GitLab lib/gitlab/ci/variables/builder.rb.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.ci.model import CompiledJob, Variable
+from nautilus_forge.ci_half import CiHalf
+from nautilus_forge.jobs.dependencies import Inputs
+from nautilus_forge.variables.cipher import Cipher
+from nautilus_forge.variables.expand import expand_all
+
+_STORED = text(
+    """
+    SELECT project_id, key, value, variable_type, is_masked, is_raw, environment_scope FROM ci_variables
+    WHERE (project_id = :project OR project_id IS NULL) AND (NOT is_protected OR :is_protected)
+    ORDER BY project_id NULLS FIRST, length(replace(environment_scope, '*', '')), id
+    """
+)
+_OF_PIPELINE = text(
+    "SELECT key, value, variable_type, is_raw FROM ci_pipeline_variables WHERE pipeline_id = :pipeline ORDER BY id"
+)
+_OF_JOBS = text("SELECT job_id, key, value, source FROM ci_job_variables WHERE job_id = ANY(:jobs) ORDER BY id")
+
+
+async def stored_variables(
+    db: AsyncSession, cipher: Cipher, project_id: int, *, is_protected: bool, environment: str | None
+) -> list[Variable]:
+    """The instance's variables, then the project's, for a ref and an environment; the better match comes later."""
+    rows = await db.execute(_STORED, {"project": project_id, "is_protected": is_protected})
+    return [
+        Variable(
+            key=row.key,
+            value=cipher.decrypt(row.value),
+            public=False,
+            masked=row.is_masked,
+            file=row.variable_type == "file",
+            raw=row.is_raw,
+        )
+        for row in rows
+        if is_in_scope(row.environment_scope, environment)
+    ]
+
+
+def is_in_scope(scope: str, environment: str | None) -> bool:
+    """`*` is for all; other scopes for environments that they match (`*` is a wildcard, nothing else is)."""
+    if scope == "*":
+        return True
+    pattern = scope.replace("[", "[[]").replace("?", "[?]")
+    return environment is not None and fnmatch.fnmatchcase(environment, pattern)
+
+
+async def pipeline_variables(db: AsyncSession, cipher: Cipher, pipeline_id: int) -> list[Variable]:
+    """Those that were given with the pipeline."""
+    return [
+        Variable(
+            key=row.key,
+            value=cipher.decrypt(row.value),
+            public=False,
+            file=row.variable_type == "file",
+            raw=row.is_raw,
+        )
+        for row in await db.execute(_OF_PIPELINE, {"pipeline": pipeline_id})
+    ]
+
+
+async def job_variables(
+    ci: CiHalf,
+    db: AsyncSession,
+    row: Row[Any],
+    job: CompiledJob,
+    inputs: Inputs,
+    token: str,
+    timeout_s: int,
+) -> list[Variable]:
+    """For the payload, expanded. `row`: as read by `jobs.claim`."""
+    from nautilus_forge.variables.predefined import of_claim
+
+    environment = job.environment.name if job.environment is not None else None
+    handed_on, played = await _of_jobs(db, ci.cipher, row.id, inputs.job_ids)
+    stored = await stored_variables(
+        db, ci.cipher, row.project_id, is_protected=row.is_protected, environment=environment
+    )
+    given = await pipeline_variables(db, ci.cipher, row.pipeline_id)
+    predefined = of_claim(ci.forge.settings.external_url, row, job, token, timeout_s)
+    return expand_all([*predefined, *job.variables, *handed_on, *stored, *given, *played])
+
+
+async def _of_jobs(
+    db: AsyncSession, cipher: Cipher, job_id: int, dependencies: Sequence[int]
+) -> tuple[list[Variable], list[Variable]]:
+    """Variables of the dependencies' dotenv reports, and those that the job was played with."""
+    handed_on, played = [], []
+    for row in await db.execute(_OF_JOBS, {"jobs": [job_id, *dependencies]}):
+        variable = Variable(key=row.key, value=cipher.decrypt(row.value), public=False)
+        if row.source == "play" and row.job_id == job_id:
+            played.append(variable)
+        elif row.source == "dotenv" and row.job_id != job_id:
+            handed_on.append(variable)
+    return handed_on, played
