@@ -84,11 +84,12 @@ class Cache:
     policy: str = "pull-push"
     when: str = "on_success"
     fallback_keys: tuple[str, ...] = ()
+    unprotect: bool = False
 
 
 @dataclass(frozen=True)
 class Retry:
-    """`retry`: attempts after the first (0 to 2), for these failure reasons and exit codes (empty: always)."""
+    """`retry`: attempts after the first (0 to 2), for these failure reasons and exit codes (none: always)."""
 
     max: int = 0
     when: tuple[str, ...] = ()
@@ -112,7 +113,11 @@ class Environment:
 
 @dataclass(frozen=True)
 class CompiledJob:
-    """One job as it will be created. Lists of commands are flat; variables are in precedence order, last wins."""
+    """One job as it will be created. Lists of commands are flat; each variable occurs once.
+
+    `variables` are those of the file alone (pipeline-level where inherited, the job's, the matrix's, the
+    rule's). Predefined ones, `CI_NODE_INDEX` included, come from `predefined.py`.
+    """
 
     name: str
     stage: str
@@ -165,9 +170,10 @@ class IncludedFile:
 
 @dataclass(frozen=True)
 class CompiledPipeline:
-    """Jobs in stage order. `variables` are the pipeline-level ones (already part of each job's, where inherited).
+    """Jobs in stage order. `variables` are the pipeline-level ones (part of each job's, where inherited).
 
-    `auto_cancel_on_new_commit`: conservative, interruptible or none. `auto_cancel_on_job_failure`: none or all.
+    `auto_cancel_on_new_commit`: conservative, interruptible or none.
+    `auto_cancel_on_job_failure`: none or all.
     """
 
     stages: tuple[str, ...]
@@ -205,6 +211,14 @@ class CiConfigError(Exception):
         self.errors = tuple(errors)
 
 
+class ProjectNotReadable(LookupError):
+    """For `Context.read_file` to raise: no such project, or the user may not read it."""
+
+
+class RefNotFound(LookupError):
+    """For `Context.read_file` to raise: the project has no such ref."""
+
+
 class NoPipeline(Exception):
     """`workflow:rules` or every job's `rules` say: no pipeline. The message is GitLab's."""
 
@@ -217,10 +231,11 @@ class Context:
     the file (`variables:`) win over them.
     `variables`: stored, trigger and pipeline variables; they win over those of the file.
     `inputs`: values for the main file's own `spec:inputs`.
-    `changed_paths`: paths changed by the push, None when unknown (then `rules:changes` is true, as in GitLab).
+    `changed_paths`: paths changed by the push, None when unknown (then `rules:changes` holds, as in GitLab).
     `existing_paths`: paths of the commit's tree, for `rules:exists`.
-    `read_file(project, path, ref)`: text of an included file (project None: the same project and commit);
-    raises `FileNotFoundError`. `template(name)`: text of a CI template, raises `FileNotFoundError`.
+    `read_file(project, path, ref)`: text of an included file (project None: the same project and commit;
+    ref None: the default branch of that project). Raises `FileNotFoundError`, `ProjectNotReadable`,
+    `RefNotFound`. `template(name)`: text of a CI template, raises `FileNotFoundError`.
     """
 
     ref: str

@@ -1,0 +1,361 @@
+"""GitLab's predefined variables, made from facts that the caller has.
+
+`pipeline_variables` exist before any job does, so `rules`, `workflow` and `include` see them; `seed_variables` are
+known once a job's name and stage are, so its `rules` see them too; `job_variables` exist only in the job itself.
+`CI_PROJECT_DIR`, `CI_BUILDS_DIR`, `CI_JOB_STATUS` and the like are the runner's to set.
+
+Source: doc/ci/variables/predefined_variables.md, lib/gitlab/ci/variables/builder.rb and builder/pipeline.rb,
+app/models/project.rb, app/models/ci/build.rb.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from nautilus_forge.ci.model import Environment, Variable, When
+
+ZERO_SHA = "0" * 40
+_GROUP = re.compile(r"(?:[\s:]+(?:\[[^\]]*\]|\d+[\s:/\\]+\d+)){1,3}\s*\Z")
+_SLUG_CHARS = 63
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """The server. `url` is its external URL without a slash at the end; `version` has three dot parts."""
+
+    url: str
+    version: str
+    revision: str = ""
+    name: str = "GitLab"
+    ssh_host: str | None = None
+    ssh_port: int = 22
+
+
+@dataclass(frozen=True)
+class ProjectFacts:
+    """The project. `path` is the last part of `path_with_namespace`; `name` its title."""
+
+    id: int
+    name: str
+    path: str
+    path_with_namespace: str
+    namespace_id: int
+    default_branch: str
+    web_url: str
+    description: str = ""
+    visibility: str = "private"
+    config_path: str = ".gitlab-ci.yml"
+    repository_languages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CommitFacts:
+    """The commit and the ref that the pipeline is for. `author` is `Name <email>`."""
+
+    sha: str
+    ref: str
+    before_sha: str = ZERO_SHA
+    is_tag: bool = False
+    message: str = ""
+    author: str = ""
+    committed_at: datetime | None = None
+    is_protected: bool = False
+    tag_message: str | None = None
+
+
+@dataclass(frozen=True)
+class PipelineFacts:
+    """The pipeline. `id` is unknown (None) while it is being made."""
+
+    iid: int
+    source: str
+    created_at: datetime
+    id: int | None = None
+    name: str | None = None
+    schedule_description: str | None = None
+
+
+@dataclass(frozen=True)
+class UserFacts:
+    """Who started the pipeline, or played the job."""
+
+    id: int
+    username: str
+    name: str
+    email: str
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """A job that a runner has taken. `token` is the job's token; `environment` has its name expanded."""
+
+    id: int
+    name: str
+    stage: str
+    token: str
+    when: When = When.ON_SUCCESS
+    parallel_index: int | None = None
+    parallel_total: int | None = None
+    environment: Environment | None = None
+    image: str | None = None
+    timeout_s: int | None = None
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RunnerFacts:
+    """The runner that has the job."""
+
+    id: int
+    description: str
+    tags: tuple[str, ...] = ()
+
+
+def pipeline_variables(
+    server: ServerFacts,
+    project: ProjectFacts,
+    commit: CommitFacts,
+    pipeline: PipelineFacts,
+    user: UserFacts | None = None,
+) -> tuple[Variable, ...]:
+    """What exists before any job does."""
+    return _variables(
+        [
+            *_server_pairs(server),
+            *_project_pairs(project),
+            *_pipeline_pairs(pipeline),
+            *_commit_pairs(commit),
+            *(_user_pairs(user) if user else ()),
+        ]
+    )
+
+
+def seed_variables(
+    name: str,
+    stage: str,
+    *,
+    when: When = When.ON_SUCCESS,
+    parallel_index: int | None = None,
+    parallel_total: int | None = None,
+    environment: Environment | None = None,
+) -> tuple[Variable, ...]:
+    """What is known of a job before it is created."""
+    pairs: list[tuple[str, str | None]] = [
+        ("CI_JOB_NAME", name),
+        ("CI_JOB_NAME_SLUG", slug(name)),
+        ("CI_JOB_GROUP_NAME", group_name(name)),
+        ("CI_JOB_STAGE", stage),
+        ("CI_JOB_MANUAL", "true" if when in (When.MANUAL, When.DELAYED) else None),
+        ("CI_NODE_INDEX", str(parallel_index) if parallel_index is not None else None),
+        ("CI_NODE_TOTAL", str(parallel_total or 1)),
+    ]
+    if environment is not None:
+        pairs += [
+            ("CI_ENVIRONMENT_NAME", environment.name),
+            ("CI_ENVIRONMENT_SLUG", environment_slug(environment.name)),
+            ("CI_ENVIRONMENT_ACTION", environment.action),
+            ("CI_ENVIRONMENT_TIER", environment.deployment_tier or environment_tier(environment.name)),
+            ("CI_ENVIRONMENT_URL", environment.url),
+        ]
+    return _variables(pairs)
+
+
+def job_variables(
+    server: ServerFacts,
+    project: ProjectFacts,
+    pipeline: PipelineFacts,
+    job: JobFacts,
+    runner: RunnerFacts | None = None,
+) -> tuple[Variable, ...]:
+    """What exists only in the job, `seed_variables` included; the token and the URL with it are masked."""
+    seeds = seed_variables(
+        job.name,
+        job.stage,
+        when=job.when,
+        parallel_index=job.parallel_index,
+        parallel_total=job.parallel_total,
+        environment=job.environment,
+    )
+    pairs: list[tuple[str, str | None]] = [
+        ("CI_PIPELINE_ID", str(pipeline.id) if pipeline.id is not None else None),
+        (
+            "CI_PIPELINE_URL",
+            f"{project.web_url}/-/pipelines/{pipeline.id}" if pipeline.id is not None else None,
+        ),
+        ("CI_JOB_ID", str(job.id)),
+        ("CI_JOB_URL", f"{project.web_url}/-/jobs/{job.id}"),
+        ("CI_JOB_STARTED_AT", _time(job.started_at)),
+        ("CI_JOB_IMAGE", job.image),
+        ("CI_JOB_TIMEOUT", str(job.timeout_s) if job.timeout_s is not None else None),
+    ]
+    if runner is not None:
+        pairs += [
+            ("CI_RUNNER_ID", str(runner.id)),
+            ("CI_RUNNER_DESCRIPTION", runner.description),
+            ("CI_RUNNER_TAGS", json.dumps(list(runner.tags))),
+        ]
+    secrets = (
+        Variable("CI_JOB_TOKEN", job.token, public=False, masked=True),
+        Variable("CI_REPOSITORY_URL", repository_url(server, project, job.token), public=False),
+    )
+    return (*seeds, *_variables(pairs), *secrets)
+
+
+def as_mapping(variables: Iterable[Variable]) -> dict[str, str]:
+    """The values by name, the last one winning: what `Context` takes."""
+    return {variable.key: variable.value for variable in variables}
+
+
+def repository_url(server: ServerFacts, project: ProjectFacts, token: str) -> str:
+    """Where a job clones from, with the job's token in it."""
+    parts = urlsplit(server.url)
+    base = f"{parts.scheme}://gitlab-ci-token:{token}@{parts.netloc}{parts.path.rstrip('/')}"
+    return f"{base}/{project.path_with_namespace}.git"
+
+
+def slug(text: str) -> str:
+    """The text as a part of a host name: lower case, digits and dashes, at most 63 characters."""
+    return re.sub(r"[^a-z0-9]", "-", text.lower())[:_SLUG_CHARS].strip("-")
+
+
+def group_name(name: str) -> str:
+    """The name of a job without what tells its parallel instances apart (`rspec 1/3`, `deploy: [eu]`)."""
+    return _GROUP.sub("", name)
+
+
+def environment_slug(name: str) -> str:
+    """Source: lib/gitlab/slug/environment.rb: at most 24 characters, unique by a suffix where changed."""
+    slugged = re.sub(r"[^a-z0-9]", "-", name.lower())
+    if not slugged[:1].isalpha():
+        slugged = f"env-{slugged}"
+    slugged = re.sub(r"-+", "-", slugged)
+    if len(slugged) <= 24 and slugged == name:
+        return slugged.removesuffix("-")
+    number = int(hashlib.sha256(name.encode()).hexdigest(), 16)
+    return f"{slugged[:17].removesuffix('-')}-{_base36(number)[-6:]}"
+
+
+def environment_tier(name: str) -> str:
+    """The tier that GitLab guesses from the name. Source: app/models/environment.rb."""
+    for pattern, tier in (
+        (r"(dev|review|trunk)", "development"),
+        (r"(test|tst|int|ac(ce|)pt|qa|qc|control|quality)", "testing"),
+        (r"(st(a|)g|mod(e|)l|pre|demo|non)", "staging"),
+        (r"(pr(o|)d|live)", "production"),
+    ):
+        if re.search(pattern, name, re.IGNORECASE):
+            return tier
+    return "other"
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, rest = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
+    return digits or "0"
+
+
+def _server_pairs(server: ServerFacts) -> list[tuple[str, str | None]]:
+    parts = urlsplit(server.url)
+    major, minor, patch = (*server.version.split("."), "0", "0")[:3]
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return [
+        ("CI", "true"),
+        ("GITLAB_CI", "true"),
+        ("CI_SERVER", "yes"),
+        ("CI_SERVER_URL", server.url),
+        ("CI_SERVER_FQDN", parts.netloc),
+        ("CI_SERVER_HOST", parts.hostname),
+        ("CI_SERVER_PORT", str(port)),
+        ("CI_SERVER_PROTOCOL", parts.scheme),
+        ("CI_SERVER_SHELL_SSH_HOST", server.ssh_host or parts.hostname),
+        ("CI_SERVER_SHELL_SSH_PORT", str(server.ssh_port)),
+        ("CI_SERVER_NAME", server.name),
+        ("CI_SERVER_VERSION", server.version),
+        ("CI_SERVER_VERSION_MAJOR", major),
+        ("CI_SERVER_VERSION_MINOR", minor),
+        ("CI_SERVER_VERSION_PATCH", patch.partition("-")[0]),
+        ("CI_SERVER_REVISION", server.revision or None),
+        ("CI_API_V4_URL", f"{server.url}/api/v4"),
+        ("CI_API_GRAPHQL_URL", f"{server.url}/api/graphql"),
+        ("GITLAB_FEATURES", ""),
+    ]
+
+
+def _project_pairs(project: ProjectFacts) -> list[tuple[str, str | None]]:
+    namespace = project.path_with_namespace.rpartition("/")[0]
+    return [
+        ("CI_PROJECT_ID", str(project.id)),
+        ("CI_PROJECT_NAME", project.path),
+        ("CI_PROJECT_TITLE", project.name),
+        ("CI_PROJECT_DESCRIPTION", project.description),
+        ("CI_PROJECT_PATH", project.path_with_namespace),
+        ("CI_PROJECT_PATH_SLUG", slug(project.path_with_namespace)),
+        ("CI_PROJECT_NAMESPACE", namespace),
+        ("CI_PROJECT_NAMESPACE_SLUG", slug(namespace)),
+        ("CI_PROJECT_NAMESPACE_ID", str(project.namespace_id)),
+        ("CI_PROJECT_ROOT_NAMESPACE", namespace.partition("/")[0]),
+        ("CI_PROJECT_URL", project.web_url),
+        ("CI_PROJECT_VISIBILITY", project.visibility),
+        ("CI_PROJECT_REPOSITORY_LANGUAGES", ",".join(project.repository_languages).lower()),
+        ("CI_PROJECT_CLASSIFICATION_LABEL", ""),
+        ("CI_DEFAULT_BRANCH", project.default_branch),
+        ("CI_DEFAULT_BRANCH_SLUG", slug(project.default_branch)),
+        ("CI_CONFIG_PATH", project.config_path),
+    ]
+
+
+def _pipeline_pairs(pipeline: PipelineFacts) -> list[tuple[str, str | None]]:
+    return [
+        ("CI_PIPELINE_IID", str(pipeline.iid)),
+        ("CI_PIPELINE_SOURCE", pipeline.source),
+        ("CI_PIPELINE_CREATED_AT", _time(pipeline.created_at)),
+        ("CI_PIPELINE_NAME", pipeline.name),
+        ("CI_PIPELINE_SCHEDULE_DESCRIPTION", pipeline.schedule_description),
+        ("CI_PIPELINE_TRIGGERED", "true" if pipeline.source == "trigger" else None),
+    ]
+
+
+def _commit_pairs(commit: CommitFacts) -> list[tuple[str, str | None]]:
+    title, _, body = commit.message.partition("\n")
+    return [
+        ("CI_COMMIT_SHA", commit.sha),
+        ("CI_COMMIT_SHORT_SHA", commit.sha[:8]),
+        ("CI_COMMIT_BEFORE_SHA", commit.before_sha),
+        ("CI_COMMIT_REF_NAME", commit.ref),
+        ("CI_COMMIT_REF_SLUG", slug(commit.ref)),
+        ("CI_COMMIT_BRANCH", None if commit.is_tag else commit.ref),
+        ("CI_COMMIT_TAG", commit.ref if commit.is_tag else None),
+        ("CI_COMMIT_TAG_MESSAGE", (commit.tag_message or "") if commit.is_tag else None),
+        ("CI_COMMIT_MESSAGE", commit.message),
+        ("CI_COMMIT_TITLE", title),
+        ("CI_COMMIT_DESCRIPTION", body.lstrip("\n") if len(title) < 100 else commit.message),
+        ("CI_COMMIT_REF_PROTECTED", "true" if commit.is_protected else "false"),
+        ("CI_COMMIT_TIMESTAMP", _time(commit.committed_at) or ""),
+        ("CI_COMMIT_AUTHOR", commit.author),
+    ]
+
+
+def _user_pairs(user: UserFacts) -> list[tuple[str, str | None]]:
+    return [
+        ("GITLAB_USER_ID", str(user.id)),
+        ("GITLAB_USER_EMAIL", user.email),
+        ("GITLAB_USER_LOGIN", user.username),
+        ("GITLAB_USER_NAME", user.name),
+    ]
+
+
+def _variables(pairs: Iterable[tuple[str, str | None]]) -> tuple[Variable, ...]:
+    return tuple(Variable(key, value) for key, value in pairs if value is not None)
+
+
+def _time(moment: datetime | None) -> str | None:
+    """ISO 8601 with whole seconds and `Z`, as Rails writes it."""
+    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")

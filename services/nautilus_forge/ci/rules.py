@@ -1,0 +1,76 @@
+"""Asking rules: which one matches in this context, and what follows from it.
+
+Source: lib/gitlab/ci/build/rules.rb and rules/rule/clause/{if,changes,exists}.rb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nautilus_forge.ci.budget import Budget
+from nautilus_forge.ci.entries.config import Rule
+from nautilus_forge.ci.glob import compile_glob, is_exact
+from nautilus_forge.ci.regex import Automaton, InvalidRegex
+from nautilus_forge.ci.variables import expand_nested
+
+MAX_EXISTS_COMPARISONS = 10_000
+MAX_CHANGES_COMPARISONS = 50_000
+"""Past so many comparisons of a glob with a path a rule counts as matching, as in GitLab."""
+
+
+class RuleEvaluator:
+    """Evaluates the rules of one compilation; what was found for a glob is remembered."""
+
+    def __init__(
+        self, changed_paths: Iterable[str] | None, existing_paths: frozenset[str], budget: Budget
+    ) -> None:
+        self._changed = None if changed_paths is None else frozenset(changed_paths)
+        self._existing = existing_paths
+        self._budget = budget
+        self._globs: dict[tuple[str, str], bool] = {}
+
+    def first_match(self, rules: Sequence[Rule], variables: Mapping[str, str]) -> Rule | None:
+        """The first rule of which all conditions hold; None where there is none. Raises `BudgetExhausted`."""
+        for rule in rules:
+            self._budget.spend(2)
+            if self._matches(rule, variables):
+                return rule
+        return None
+
+    def _matches(self, rule: Rule, variables: Mapping[str, str]) -> bool:
+        if rule.condition is not None and not rule.condition.holds(variables):
+            return False
+        if rule.changes is not None and self._changed is not None:
+            globs = [expand_nested(glob, variables) for glob in rule.changes]
+            if not self._any(globs, self._changed, "changes", MAX_CHANGES_COMPARISONS):
+                return False
+        if rule.exists is not None:
+            globs = [expand_nested(glob, variables) for glob in rule.exists]
+            return self._any(globs, self._existing, "exists", MAX_EXISTS_COMPARISONS)
+        return True
+
+    def _any(self, globs: list[str], paths: frozenset[str], kind: str, limit: int) -> bool:
+        exact = [glob for glob in globs if is_exact(glob)]
+        if any(glob in paths for glob in exact):
+            return True
+        patterns = [glob for glob in globs if not is_exact(glob)]
+        return (len(patterns) * len(paths) > limit) or any(
+            self._found(glob, paths, kind) for glob in patterns
+        )
+
+    def _found(self, glob: str, paths: frozenset[str], kind: str) -> bool:
+        key = (kind, glob)
+        known = self._globs.get(key)
+        if known is None:
+            automaton = _compiled(glob)
+            known = automaton is not None and any(automaton.search(path, self._budget) for path in paths)
+            self._globs[key] = known
+        return known
+
+
+def _compiled(glob: str) -> Automaton | None:
+    """None for a glob beyond all limits: it matches nothing."""
+    try:
+        return compile_glob(glob)
+    except InvalidRegex:
+        return None

@@ -1,0 +1,148 @@
+"""Expansion of variables, and the order in which one variable wins over another.
+
+From the weakest to the strongest: predefined, of the file (pipeline-level, `workflow:rules`, the job's, the
+matrix's, the rule's), stored (instance, project), trigger, pipeline.
+
+Source: lib/expand_variables.rb, lib/gitlab/ci/variables/collection.rb and collection/sort.rb,
+lib/gitlab/ci/variables/builder.rb (scoped_variables).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from nautilus_forge.ci.model import Variable
+
+_REFERENCE = re.compile(
+    r"\$\$|%%|\$([a-zA-Z_][a-zA-Z0-9_]*)|\$\{([a-zA-Z_][a-zA-Z0-9_]*)\}|%([a-zA-Z_][a-zA-Z0-9_]*)%"
+)
+MAX_EXPANDED_CHARS = 200_000
+"""Of one value: a value that would grow beyond it stays as it is written."""
+
+
+def expand(
+    text: str, variables: Mapping[str, str], *, keep_unknown: bool = True, unescape: bool = False
+) -> str:
+    """`$NAME`, `${NAME}` and `%NAME%` replaced once, not again in what they are replaced by.
+
+    `keep_unknown`: leave what has no value as it is written (else it vanishes). `unescape`: `$$` becomes `$`
+    as the runner makes it (else it stays, for the runner to do so).
+    """
+    if "$" not in text and "%" not in text:
+        return text
+    size = 0
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal size
+        name = match[1] or match[2] or match[3]
+        if name is None:
+            return match[0][0] if unescape else match[0]
+        found = variables.get(name)
+        if found is None:
+            return match[0] if keep_unknown else ""
+        size += len(found)
+        return found if size <= MAX_EXPANDED_CHARS else match[0]
+
+    return _REFERENCE.sub(value, text)
+
+
+def references(text: str) -> list[str]:
+    """The names of the variables that the text uses."""
+    if "$" not in text and "%" not in text:
+        return []
+    return [name for match in _REFERENCE.finditer(text) if (name := match[1] or match[2] or match[3])]
+
+
+def expand_nested(text: str, variables: Mapping[str, str], raw: Collection[str] = ()) -> str:
+    """As `expand`, with the variables in the values expanded too; unknown ones vanish.
+
+    `raw`: names whose values are taken as they are.
+    """
+    if "$" not in text and "%" not in text:
+        return text
+    wanted: dict[str, Variable] = {}
+    pending = references(text)
+    while pending:
+        name = pending.pop()
+        if name in wanted or name not in variables:
+            continue
+        wanted[name] = Variable(name, variables[name], raw=name in raw)
+        pending += references(variables[name]) if name not in raw else []
+    values = {name: variables[name] for name in raw if name in wanted}
+    for variable in sort_and_expand(wanted.values(), keep_unknown=False, defer=False):
+        values.setdefault(variable.key, variable.value)
+    return expand(text, values, keep_unknown=False)
+
+
+def merge(*layers: Iterable[Variable]) -> tuple[Variable, ...]:
+    """One variable of each name, the last one winning, in the order in which the names first occur."""
+    merged: dict[str, Variable] = {}
+    for layer in layers:
+        for variable in layer:
+            merged[variable.key] = variable
+    return tuple(merged.values())
+
+
+def sort_and_expand(
+    variables: Iterable[Variable], *, keep_unknown: bool = True, defer: bool = True
+) -> tuple[Variable, ...]:
+    """Each value with the variables in it expanded, whatever the order in which they are given.
+
+    `raw` and `file` variables are not expanded, and a reference to one stays as it is written for the runner
+    to resolve (a raw value would otherwise be expanded a second time there). Variables that refer to one
+    another in a circle stay as they are written. `defer` False: references to raw and file variables are
+    resolved here after all, for texts that no runner will see.
+    """
+    collection = {variable.key: variable for variable in variables}
+    values: dict[str, str] = {}
+    order = _sorted(collection)
+    if order is None:
+        return tuple(collection.values())
+    for key in order:
+        variable = collection[key]
+        if not variable.raw and not variable.file:
+            known: Mapping[str, str] = values
+            if defer and (kept := _deferred(variable.value, collection)):
+                known = {**values, **kept}
+            expanded = expand(variable.value, known, keep_unknown=keep_unknown)
+            if expanded != variable.value:
+                collection[key] = replace(variable, value=expanded)
+        values[key] = collection[key].value
+    return tuple(collection.values())
+
+
+def _deferred(text: str, collection: Mapping[str, Variable]) -> dict[str, str]:
+    """The raw and file variables that the text uses, each standing for itself."""
+    names = [name for name in references(text) if name in collection]
+    return {name: f"${{{name}}}" for name in names if collection[name].raw or collection[name].file}
+
+
+def _sorted(collection: Mapping[str, Variable]) -> list[str] | None:
+    """The names, each behind those that its value uses; None where they go round in a circle."""
+    order: list[str] = []
+    state: dict[str, int] = {}
+    for root in collection:
+        pending = [(root, False)]
+        while pending:
+            key, is_done = pending.pop()
+            if is_done:
+                state[key] = 2
+                order.append(key)
+                continue
+            if state.get(key) == 2:
+                continue
+            if state.get(key) == 1:
+                return None
+            state[key] = 1
+            pending.append((key, True))
+            variable = collection[key]
+            if variable.raw or variable.file:
+                continue
+            for name in references(variable.value):
+                if name in collection and state.get(name) != 2:
+                    if state.get(name) == 1:
+                        return None
+                    pending.append((name, False))
+    return order
