@@ -72,7 +72,9 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     app.mount("/api/2.0", TrackingApp(parts.tracking))
     app.mount("/api/3.0", TrackingApp(parts.tracking))
     app.mount("/internal/upload", TrackingApp(parts.tracking))
-    app.router.routes.extend(parts.pages.routes())
+    app.router.routes.extend(
+        parts.pages.routes(parts.experiments, parts.projects, parts.runners, parts.probes)
+    )
 
 
 class Parts:

@@ -14,7 +14,7 @@ from nautilus.errors import GitLabNotFound
 from nautilus.experiments.ports import MetricPoint, Tracking
 from nautilus.experiments.schemas import ArtifactView, MetricPointView
 from nautilus.experiments.service import ExperimentService
-from nautilus.gitlab.port import GitLab
+from nautilus.gitlab.port import TRACE_PART_BYTES, GitLab
 
 METRIC_POINTS_LIMIT = 100_000
 _ARTIFACT_ROUTE = "/api/2.0/mlflow-artifacts/artifacts/"
@@ -51,20 +51,26 @@ class ExperimentReader:
         self._base_url = base_url
         self._gitlab_url = gitlab_url
 
-    async def log(self, caller: Identity, experiment_id: int, offset: int) -> LogPart:
+    async def log(
+        self, caller: Identity, experiment_id: int, offset: int, *, limit_bytes: int = TRACE_PART_BYTES
+    ) -> LogPart:
         """Everything from `offset` on is read over several calls: each gives at most 1 MiB. Raises
         NotFound."""
         experiment = await self._service.visible(caller, experiment_id)
-        return await self.log_of(caller, experiment, offset)
+        return await self.log_of(caller, experiment, offset, limit_bytes=limit_bytes)
 
-    async def log_of(self, caller: Identity, experiment: Experiment, offset: int) -> LogPart:
+    async def log_of(
+        self, caller: Identity, experiment: Experiment, offset: int, *, limit_bytes: int = TRACE_PART_BYTES
+    ) -> LogPart:
         """As `log`, for a row that the caller may see."""
         is_final = ExperimentState(experiment.state).is_final
         if experiment.job_id is None:
             return LogPart(offset, b"", 0, is_final)
         account = self._gitlab.acting(caller.credential)
         try:
-            part = await account.job_trace(experiment.project_id, experiment.job_id, offset)
+            part = await account.job_trace(
+                experiment.project_id, experiment.job_id, offset, limit_bytes=limit_bytes
+            )
         except GitLabNotFound:
             return LogPart(offset, b"", 0, is_final)
         is_last = offset + len(part.data) >= part.size

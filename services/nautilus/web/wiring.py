@@ -5,10 +5,18 @@ from __future__ import annotations
 from starlette.routing import BaseRoute, Route
 
 from nautilus.db.engine import Database
+from nautilus.experiments.wiring import Experiments
+from nautilus.health.probes import Probes
+from nautilus.projects.service import ProjectService
+from nautilus.runners.service import RunnerService
 from nautilus.settings import Settings
 from nautilus.signin.oauth import Provider
 from nautilus.signin.sessions import Sessions
 from nautilus.web import assets, signin
+from nautilus.web.experiment import ExperimentPages
+from nautilus.web.experiments import ExperimentsPages
+from nautilus.web.home import HomePages
+from nautilus.web.projects import ProjectPages
 from nautilus.web.signin import SignIn
 from nautilus.web.site import Site
 
@@ -26,11 +34,18 @@ class Pages:
         )
         self.site = Site(settings, sessions)
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(
+        self, experiments: Experiments, projects: ProjectService, runners: RunnerService, probes: Probes
+    ) -> list[BaseRoute]:
+        """In the order in which they are tried: fixed paths before those with an id."""
         return [
             Route("/static/{digest}/{path:path}", assets.serve, methods=["GET"]),
             Route("/favicon.ico", assets.icon, methods=["GET"]),
             *SignIn(self.site, self._provider).routes(),
+            *HomePages(self.site, experiments.service, runners, probes).routes(),
+            *ProjectPages(self.site, projects).routes(),
+            *ExperimentsPages(self.site, experiments.service, projects).routes(),
+            *ExperimentPages(self.site, experiments.service, experiments.reader).routes(),
         ]
 
     async def close(self) -> None:

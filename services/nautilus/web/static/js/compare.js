@@ -1,7 +1,9 @@
 // Curves of several experiments over each other, read anew while one of them still runs.
 import { CurveBoard, number, wireToggles } from "./curves.js";
 
-const AGAIN_MS = 3000;
+const AGAIN_MS = 4000;
+const MOST_CURVES = 30;
+const AT_ONCE = 6;
 const items = [...document.querySelectorAll(".keys [data-series]")];
 const outputs = items.map((item) => item.querySelector("output"));
 
@@ -15,15 +17,21 @@ const board = new CurveBoard(document.getElementById("curves"), {
 });
 wireToggles(board);
 
-async function read(item) {
+async function keysOf(item) {
   const answer = await fetch(`/api/v1/experiments/${item.dataset.series}/metrics`);
-  if (!answer.ok) return;
-  const histories = await answer.json();
-  for (const [key, points] of Object.entries(histories)) board.add(item.dataset.series, key, points);
+  return answer.ok ? Object.keys(await answer.json()).slice(0, MOST_CURVES) : [];
 }
 
 async function readAll(which) {
-  await Promise.allSettled(which.map(read));
+  const wanted = (await Promise.all(which.map(async (item) => (await keysOf(item)).map((key) => [item, key])))).flat();
+  const next = async () => {
+    for (let pair = wanted.shift(); pair; pair = wanted.shift()) {
+      const [item, key] = pair;
+      const answer = await fetch(`/api/v1/experiments/${item.dataset.series}/metrics/${encodeURIComponent(key)}`);
+      if (answer.ok) board.add(item.dataset.series, key, await answer.json());
+    }
+  };
+  await Promise.allSettled(Array.from({ length: AT_ONCE }, next));
 }
 
 await readAll(items);
