@@ -64,14 +64,14 @@ def create_app(
 def _add_routes(app: FastAPI, parts: Parts) -> None:
     """The route table."""
     auth, api = parts.auth, "/api/v1"
+    # First, since routes are tried in order and a training loop waits for these.
+    for path in ("/api/2.0", "/api/3.0", "/internal/upload", "/version"):
+        app.mount(path, TrackingApp(parts.tracking))
     app.include_router(health_routes(parts.probes, parts.readiness))
     app.include_router(project_routes(parts.projects, auth), prefix=api)
     app.include_router(parts.experiments.routes(auth), prefix=api)
     app.include_router(runner_routes(parts.runners, auth), prefix=api)
     app.include_router(hook_routes(parts.experiments.reconciler.wake, parts.settings.session_key), prefix=api)
-    app.mount("/api/2.0", TrackingApp(parts.tracking))
-    app.mount("/api/3.0", TrackingApp(parts.tracking))
-    app.mount("/internal/upload", TrackingApp(parts.tracking))
     app.router.routes.extend(
         parts.pages.routes(parts.experiments, parts.projects, parts.runners, parts.probes)
     )
