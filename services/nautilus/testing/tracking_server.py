@@ -164,7 +164,6 @@ def tracking_server(database_url: str, home: Path) -> Iterator[TrackingServer]:
         wake=lambda _: None,
     )
     (home / "spool").mkdir(parents=True, exist_ok=True)
-    service.store.prepare()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(_with_lifespan(service), log_level="warning", http="httptools", lifespan="on")

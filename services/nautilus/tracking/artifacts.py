@@ -122,17 +122,22 @@ class ArtifactStore:
         self._root = data_dir / "artifacts"
         self._tmp = data_dir / "tmp"
         self._spool = spool_dir
+        self._is_prepared = False
 
     def prepare(self) -> None:
-        """Makes the folders and removes what a crash left half received."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        self._tmp.mkdir(parents=True, exist_ok=True)
+        """Makes the folders and removes what a crash left half received. The first upload does it, if nobody did."""
+        with _disk_errors():
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._tmp.mkdir(parents=True, exist_ok=True)
         for leftover in self._tmp.glob("artifact-*"):
             leftover.unlink(missing_ok=True)
+        self._is_prepared = True
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:
         """A new, empty file to receive into; gone afterwards unless it was stored. Raises DiskFull."""
+        if not self._is_prepared:
+            self.prepare()
         path = self._tmp / f"artifact-{secrets.token_hex(12)}"
         try:
             with _disk_errors():
@@ -244,7 +249,10 @@ class ArtifactStore:
     @contextmanager
     def _folder(self, names: tuple[str, ...], *, to_make: bool = False) -> Iterator[int]:
         """A folder below the root, opened step by step without following links. Raises NotFound."""
-        current = os.open(self._root, _FOLDER)
+        try:
+            current = os.open(self._root, _FOLDER)
+        except FileNotFoundError as error:
+            raise _no_artifact() from error
         try:
             for name in names:
                 try:
