@@ -16,7 +16,18 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.http import Edge, install_error_handlers
 from nautilus_forge.instance import routes as instance
+from nautilus_forge.namespaces import routes as namespaces
+from nautilus_forge.projects import member_routes as project_members
+from nautilus_forge.projects import protected_routes as protected_branches
+from nautilus_forge.projects import routes as projects
+from nautilus_forge.repository import commits_routes as repository_commits
+from nautilus_forge.repository import files_routes as repository_files
+from nautilus_forge.repository import reading_routes as repository_reading
+from nautilus_forge.repository import refs_routes as repository_refs
+from nautilus_forge.repository import updates
 from nautilus_forge.settings import Settings
+from nautilus_forge.tokens import routes as tokens
+from nautilus_forge.users import routes as users
 from nautilus_forge.users.root import ensure_accounts
 
 log = logging.getLogger(__name__)
@@ -27,6 +38,16 @@ def api_routers() -> list[APIRouter]:
     return [
         instance.router,
         appsettings.router,
+        users.router,
+        tokens.router,
+        namespaces.router,
+        projects.router,
+        project_members.router,
+        protected_branches.router,
+        repository_reading.router,
+        repository_files.router,
+        repository_commits.router,
+        repository_refs.router,
     ]
 
 
@@ -45,7 +66,7 @@ def build_forge(settings: Settings) -> Forge:
         repositories=RepositoryStore(settings),
         secret_key=startup.secret_key(settings),
     )
-    forge.on_ready += [ensure_accounts]
+    forge.on_ready += [ensure_accounts, updates.start_sweeping]
     return forge
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from nautilus_forge.db.dependency import Db, the_forge
+from nautilus_forge.db.dependency import Db, forge_of
 from nautilus_forge.db.models import OAuthToken, PersonalAccessToken, User
 from nautilus_forge.errors import Forbidden, InsufficientScope, InvalidToken, NotFound, Unauthorized
 from nautilus_forge.ports import JobIdentity
@@ -167,7 +167,7 @@ async def _by_oauth_token(db: AsyncSession, digest: bytes) -> Principal | None:
 
 async def by_job_token(request: Request, db: AsyncSession, token: str) -> Principal | None:
     """The principal of a running job's token, None for any other."""
-    job = await the_forge(request).resolve_job_token(db, token)
+    job = await forge_of(request).resolve_job_token(db, token)
     user = await db.get(User, job.user_id) if job is not None else None
     return Principal(user=user, scopes=frozenset(), job=job) if user is not None else None
 

@@ -10,7 +10,14 @@ from typing import Any
 
 from nautilus_forge.db.engine import Database
 from nautilus_forge.git.store import RepositoryStore
-from nautilus_forge.ports import CreateForPush, ResolveJobToken, no_job_tokens, no_pipelines
+from nautilus_forge.ports import (
+    CreateForPush,
+    LastPipeline,
+    ResolveJobToken,
+    no_job_tokens,
+    no_last_pipeline,
+    no_pipelines,
+)
 from nautilus_forge.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,6 +39,7 @@ class Forge:
     secret_key: bytes
     create_for_push: CreateForPush = no_pipelines
     resolve_job_token: ResolveJobToken = no_job_tokens
+    last_pipeline: LastPipeline = no_last_pipeline
     on_ready: list[Startup] = field(default_factory=list)
     on_project_deleted: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

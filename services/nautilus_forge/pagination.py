@@ -86,7 +86,7 @@ class Page:
         return f"{self.url}?{urlencode([*rest, ('page', number), ('per_page', self.per_page)])}"
 
 
-def requested_page(request: Request) -> Page:
+async def requested_page(request: Request) -> Page:
     """A dependency. Raises `InvalidParams` for what is no number, and for `per_page=0`."""
     per_page = _number(request, "per_page", DEFAULT_PER_PAGE)
     if per_page == 0:

@@ -9,7 +9,7 @@ Source: gitlabhq lib/api/api.rb (Grape), doc/api/rest/_index.md ("Encoding `arra
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
@@ -198,13 +198,13 @@ def _refuse_malformed(value: Any, depth: int = 0) -> None:
             _refuse_malformed(item, depth + 1)
 
 
-def path_text(name: str) -> Callable[[Request], str]:
+def path_text(name: str) -> Callable[[Request], Awaitable[str]]:
     """A dependency: the path parameter, decoded (`feature%2Fx` → `feature/x`). Raises `BadRequest`.
 
     Paths are routed undecoded (`app.RawPath`), so that `%2F` stays inside its segment.
     """
 
-    def decoded(request: Request) -> str:
+    async def decoded(request: Request) -> str:
         value = unquote(request.path_params[name], errors="surrogateescape")
         _refuse_malformed(value)
         return value
@@ -212,10 +212,10 @@ def path_text(name: str) -> Callable[[Request], str]:
     return decoded
 
 
-def path_id(name: str, thing: str | None = None) -> Callable[[Request], int]:
+def path_id(name: str, thing: str | None = None) -> Callable[[Request], Awaitable[int]]:
     """A dependency: the path parameter as a row id. Raises `InvalidParams` (no integer), `NotFound` (too big)."""
 
-    def number(request: Request) -> int:
+    async def number(request: Request) -> int:
         text = unquote(request.path_params[name])
         if not re.fullmatch(r"-?[0-9]{1,40}", text):
             raise InvalidParams(f"{name} is invalid")

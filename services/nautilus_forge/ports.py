@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -76,6 +76,17 @@ class ResolveJobToken(Protocol):
     """The running job that a `CI_JOB_TOKEN` belongs to; None where it is unknown or the job is over."""
 
     async def __call__(self, db: AsyncSession, token: str) -> JobIdentity | None: ...
+
+
+class LastPipeline(Protocol):
+    """The newest pipeline of a commit as `Ci_PipelineBasic` of GitLab's API; None where there is none."""
+
+    async def __call__(self, db: AsyncSession, project_id: int, sha: str) -> dict[str, Any] | None: ...
+
+
+async def no_last_pipeline(db: AsyncSession, project_id: int, sha: str) -> dict[str, Any] | None:
+    """A forge without CI: no commit has a pipeline."""
+    return None
 
 
 async def no_pipelines(

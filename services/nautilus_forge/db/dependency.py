@@ -12,9 +12,13 @@ from starlette.requests import Request
 from nautilus_forge.forge import Forge
 
 
-def the_forge(request: Request) -> Forge:
+def forge_of(request: Request) -> Forge:
     forge: Forge = request.app.state.forge
     return forge
+
+
+async def the_forge(request: Request) -> Forge:
+    return forge_of(request)
 
 
 async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
@@ -22,7 +26,7 @@ async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
 
     A handler that waits long (held requests) must not use it: it would keep a connection.
     """
-    async with the_forge(request).database.unit_of_work() as db:
+    async with forge_of(request).database.unit_of_work() as db:
         yield db
 
 

@@ -41,11 +41,13 @@ class Database:
     async def unit_of_work(self) -> AsyncIterator[AsyncSession]:
         """A session that commits when the block ends well and rolls back when it raises.
 
-        What `after_commit` registered runs after the commit, in order; a failure there is logged only.
+        `await db.commit()` in the block commits what there is so far and gives the connection back; the session
+        takes one again when it is next used. What `after_commit` registered runs after the last commit, in
+        order; a failure there is logged only.
         """
         async with self.session() as db:
-            async with db.begin():
-                yield db
+            yield db
+            await db.commit()
             callbacks: list[AfterCommit] = db.info.pop(_AFTER_COMMIT, [])
         for callback in callbacks:
             try:

@@ -87,6 +87,16 @@ class Git:
         """As `output`, decoded (undecodable bytes become U+FFFD) and without the last newline."""
         return (await self.output(*args, stdin=stdin)).decode("utf-8", "replace").removesuffix("\n")
 
+    async def head(self, limit_bytes: int, *args: str) -> bytes:
+        """As `output`, but at most about `limit_bytes`: what is longer is cut and git is ended."""
+        taken = bytearray()
+        async with asyncio.timeout(self.timeout_s), self.stream(*args) as chunks:
+            async for chunk in chunks:
+                taken += chunk
+                if len(taken) >= limit_bytes:
+                    break
+        return bytes(taken)
+
     @asynccontextmanager
     async def stream(self, *args: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Standard output in chunks of at most 64 KiB; the process ends with the block.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,17 @@ class RepositoryStore:
         (making / "HEAD").write_text(f"ref: refs/heads/{default_branch}\n", encoding="utf-8")
         (making / "config").write_text(_CONFIG.format(hooks=self._hooks), encoding="utf-8")
         making.rename(final)
+
+    def is_empty(self, project_id: int) -> bool:
+        """Has the repository no branch? Looks at the ref files alone, without starting git."""
+        path = self.path(project_id)
+        for _, _, files in os.walk(path / "refs" / "heads"):
+            if any(not name.endswith(".lock") for name in files):
+                return False
+        try:
+            return b" refs/heads/" not in (path / "packed-refs").read_bytes()
+        except FileNotFoundError:
+            return True
 
     async def set_head(self, project_id: int, branch: str) -> None:
         """Point HEAD at a branch. Raises `GitError`."""

@@ -16,6 +16,7 @@ from nautilus_forge.auth import Principal, admit, identify
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Member, Namespace, Project, User
 from nautilus_forge.errors import NotFound
+from nautilus_forge.namespaces.level import at_and_above
 from nautilus_forge.policy import Ability, Level, Standing
 from nautilus_forge.projects.attributes import attribute
 
@@ -63,7 +64,7 @@ async def level_of(db: AsyncSession, user: User | None, project: Project) -> Lev
         return Level.ADMIN
     if project.namespace.owner_id == user.id:
         return Level.OWNER
-    above = await _namespaces_above(db, project.namespace)
+    above = await at_and_above(db, project.namespace)
     today = datetime.now(UTC).date()
     highest = await db.scalar(
         select(func.max(Member.access_level)).where(
@@ -73,17 +74,6 @@ async def level_of(db: AsyncSession, user: User | None, project: Project) -> Lev
         )
     )
     return Level(highest or Level.NONE)
-
-
-async def _namespaces_above(db: AsyncSession, namespace: Namespace) -> list[int]:
-    """The namespace and its parents, nearest first."""
-    if namespace.parent_id is None:
-        return [namespace.id]
-    chain = select(Namespace.id, Namespace.parent_id).where(Namespace.id == namespace.id).cte(recursive=True)
-    chain = chain.union_all(
-        select(Namespace.id, Namespace.parent_id).where(Namespace.id == chain.c.parent_id)
-    )
-    return list((await db.scalars(select(chain.c.id))).all())
 
 
 async def standing_of(db: AsyncSession, who: Principal, project: Project) -> Standing:

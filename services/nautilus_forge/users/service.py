@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import Namespace, User
 from nautilus_forge.db.models.namespace import NamespaceKind
-from nautilus_forge.errors import Conflict, InvalidRecord
+from nautilus_forge.errors import Conflict, InvalidParams, InvalidRecord
 from nautilus_forge.users.password import hash_password
+from nautilus_forge.web import sessions
 
 _USERNAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,254}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
@@ -136,3 +137,51 @@ def refuse(problems: dict[str, list[str]]) -> None:
     real = {field: messages for field, messages in problems.items() if messages}
     if real:
         raise InvalidRecord(real)
+
+
+def missing_password() -> InvalidParams:
+    """Source: lib/api/users.rb (`at_least_one_of`)."""
+    return InvalidParams(
+        "password, reset_password, force_random_password are missing, at least one parameter must be provided"
+    )
+
+
+async def change_account(
+    db: AsyncSession,
+    user: User,
+    *,
+    username: str | None = None,
+    name: str | None = None,
+    email: str | None = None,
+    password: SecretStr | None = None,
+    minimum_password_length: int = 8,
+) -> None:
+    """Change what is not None; the namespace is renamed with the user. Raises `InvalidRecord`, `Conflict`."""
+    refuse(
+        {
+            "username": username_problems(username) if username is not None else [],
+            "email": email_problems(email) if email is not None else [],
+            "password": password_problems(password, minimum_password_length) if password else [],
+        }
+    )
+    await require_free(db, username=username, email=email, but=user.id)
+    user.email = email or user.email
+    user.name = name or user.name
+    if username is not None and username != user.username:
+        user.username = username
+        namespace = await db.scalar(select(Namespace).where(Namespace.owner_id == user.id))
+        if namespace is not None:
+            namespace.path = namespace.full_path = username
+    if password is not None:
+        user.password_hash = await hash_password(password)
+        user.failed_attempts, user.locked_at = 0, None
+        await sessions.end_all(db, user.id)
+    await db.flush()
+
+
+async def set_state(db: AsyncSession, user: User, state: str) -> None:
+    """Block or unblock. A blocked user is signed out; his tokens stop to work as long as it lasts."""
+    user.state = state
+    if state != "active":
+        await sessions.end_all(db, user.id)
+    await db.flush()

@@ -1,0 +1,1 @@
+"""Namespaces: where projects may be made."""

@@ -1,0 +1,57 @@
+"""Which branches are protected, and who may push to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.db.models import ProtectedBranch
+from nautilus_forge.policy import Level, may_push
+
+
+async def rules_of(db: AsyncSession, project_id: int) -> Sequence[ProtectedBranch]:
+    statement = select(ProtectedBranch).where(ProtectedBranch.project_id == project_id)
+    return (await db.scalars(statement.order_by(ProtectedBranch.id))).all()
+
+
+def matching(rules: Sequence[ProtectedBranch], branch: str) -> list[ProtectedBranch]:
+    """The rules that apply to a branch; `*` in a rule's name stands for anything."""
+    return [rule for rule in rules if _matches(rule.name, branch)]
+
+
+def _matches(pattern: str, branch: str) -> bool:
+    if "*" not in pattern:
+        return pattern == branch
+    return (
+        re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), branch, re.DOTALL) is not None
+    )
+
+
+def is_protected(rules: Sequence[ProtectedBranch], branch: str) -> bool:
+    return bool(matching(rules, branch))
+
+
+def can_push(rules: Sequence[ProtectedBranch], branch: str, level: Level) -> bool:
+    """Developers push anywhere but to protected branches; there any matching rule's level will do."""
+    if level < Level.DEVELOPER:
+        return False
+    applying = matching(rules, branch)
+    return not applying or any(may_push(level, rule.push_access_level) for rule in applying)
+
+
+def can_force_push(rules: Sequence[ProtectedBranch], branch: str) -> bool:
+    """Every matching rule must allow it."""
+    return all(rule.allow_force_push for rule in matching(rules, branch))
+
+
+async def protect_default_branch(db: AsyncSession, project_id: int, branch: str) -> None:
+    """Once the default branch exists it is protected, unless a rule for it exists already.
+
+    Source: gitlabhq app/services/projects/protect_default_branch_service.rb.
+    """
+    if not is_protected(await rules_of(db, project_id), branch):
+        db.add(ProtectedBranch(project_id=project_id, name=branch))
+        await db.flush()

@@ -1,0 +1,112 @@
+"""Parameters of the projects API.
+
+Source: gitlabhq lib/api/helpers/projects_helpers.rb, lib/api/projects.rb.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BeforeValidator
+
+from nautilus_forge.params import CommaList, Field, Id, ParamModel
+
+VisibilityName = Literal["private", "internal", "public"]
+FeatureLevel = Literal["disabled", "private", "enabled"]
+
+
+def _feature_level(value: object) -> object:
+    """`issues_enabled=false` of old clients."""
+    if isinstance(value, bool) or value in ("true", "false", "1", "0"):
+        return "enabled" if value in (True, "true", "1") else "disabled"
+    return value
+
+
+Feature = Annotated[FeatureLevel, BeforeValidator(_feature_level)]
+
+
+def _level(name: str) -> Feature:
+    aliases = AliasChoices(f"{name}_access_level", "jobs_enabled" if name == "builds" else f"{name}_enabled")
+    value: Feature = Field(default="enabled", validation_alias=aliases)
+    return value
+
+
+class ProjectSettings(ParamModel):
+    """What may be set at creation and changed later; what a client does not send stays as it is."""
+
+    description: str | None = Field(default=None, max_length=2000)
+    visibility: VisibilityName | None = None
+    default_branch: str | None = None
+    ci_config_path: str | None = Field(default=None, max_length=255)
+    build_timeout: int | None = Field(default=None, ge=600, le=2_592_000, description="seconds")
+    shared_runners_enabled: bool | None = None
+    topics: CommaList | None = Field(default=None, validation_alias=AliasChoices("topics", "tag_list"))
+    public_jobs: bool | None = Field(
+        default=None, validation_alias=AliasChoices("public_jobs", "public_builds")
+    )
+    auto_cancel_pending_pipelines: Literal["disabled", "enabled"] | None = None
+    build_git_strategy: Literal["fetch", "clone"] | None = None
+    ci_default_git_depth: int | None = Field(default=None, ge=0, le=1000)
+    ci_forward_deployment_enabled: bool | None = None
+    ci_separated_caches: bool | None = None
+    ci_push_repository_for_job_token_allowed: bool | None = None
+    ci_pipeline_variables_minimum_override_role: (
+        Literal["no_one_allowed", "developer", "maintainer", "owner"] | None
+    ) = None
+    restrict_user_defined_variables: bool | None = None
+    keep_latest_artifact: bool | None = None
+    auto_devops_enabled: bool | None = None
+    lfs_enabled: bool | None = None
+    request_access_enabled: bool | None = None
+    only_allow_merge_if_pipeline_succeeds: bool | None = None
+    allow_merge_on_skipped_pipeline: bool | None = None
+    only_allow_merge_if_all_discussions_are_resolved: bool | None = None
+    remove_source_branch_after_merge: bool | None = None
+    printing_merge_request_link_enabled: bool | None = None
+    merge_method: Literal["ff", "rebase_merge", "merge"] | None = None
+    squash_option: Literal["never", "always", "default_on", "default_off"] | None = None
+    emails_enabled: bool | None = None
+    group_runners_enabled: bool | None = None
+    issues_access_level: Feature = _level("issues")
+    repository_access_level: Feature = "enabled"
+    merge_requests_access_level: Feature = _level("merge_requests")
+    forking_access_level: Feature = "enabled"
+    wiki_access_level: Feature = _level("wiki")
+    builds_access_level: Feature = _level("builds")
+    snippets_access_level: Feature = _level("snippets")
+    container_registry_access_level: Feature = _level("container_registry")
+
+
+class CreateProject(ProjectSettings):
+    name: str | None = None
+    path: str | None = None
+    namespace_id: Id | None = None
+    initialize_with_readme: bool = False
+
+
+class ChangeProject(ProjectSettings):
+    name: str | None = None
+    path: str | None = None
+
+
+class ListProjects(ParamModel):
+    owned: bool = False
+    membership: bool = False
+    starred: bool = False
+    search: str | None = None
+    search_namespaces: bool = False
+    simple: bool = False
+    archived: bool | None = None
+    visibility: VisibilityName | None = None
+    order_by: Literal[
+        "id", "name", "path", "created_at", "updated_at", "last_activity_at", "similarity", "star_count"
+    ] = "created_at"
+    sort: Literal["asc", "desc"] = "desc"
+    min_access_level: Literal[10, 15, 20, 30, 40, 50] | None = None
+    topic: CommaList | None = None
+    id_after: Id | None = None
+    id_before: Id | None = None
+    last_activity_after: datetime | None = None
+    last_activity_before: datetime | None = None
+    pagination: Literal["offset", "keyset"] = "offset"

@@ -1,0 +1,220 @@
+"""`/projects`: list, create, read, change, archive, delete.
+
+Source: doc/api/projects.md, gitlabhq lib/api/projects.rb.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from nautilus_forge.auth import Admin, MaybeWho, Principal, Who
+from nautilus_forge.db.dependency import Db, TheForge
+from nautilus_forge.db.models import Namespace, Project, User
+from nautilus_forge.errors import InvalidParams, InvalidRecord
+from nautilus_forge.forge import Forge
+from nautilus_forge.namespaces import level as namespace_level
+from nautilus_forge.pagination import Page, Paged
+from nautilus_forge.params import Params, path_id
+from nautilus_forge.policy import Ability, Level
+from nautilus_forge.projects import entities, keyset, queries, service
+from nautilus_forge.projects.access import ProjectAccess, project_with
+from nautilus_forge.projects.params import ChangeProject, CreateProject, ListProjects
+from nautilus_forge.projects.removal import remove_project
+from nautilus_forge.responses import Json
+from nautilus_forge.users.queries import existing_user
+
+router = APIRouter()
+
+Read = Annotated[ProjectAccess, Depends(project_with(Ability.READ_PROJECT, job_token=True))]
+Change = Annotated[ProjectAccess, Depends(project_with(Ability.ADMIN_PROJECT))]
+Own = Annotated[ProjectAccess, Depends(project_with(Ability.REMOVE_PROJECT))]
+Filter = Annotated[ListProjects, Params(ListProjects)]
+UserId = Annotated[int, Depends(path_id("user_id", "User"))]
+
+
+def _filtered(user: User | None, params: ListProjects) -> Select[tuple[Project]]:
+    statement = queries.visible_to(user)
+    if user is not None:
+        if params.owned:
+            statement = statement.where(queries.owned_by(user))
+        if params.membership:
+            statement = statement.where(queries.belongs_to(user, Level.GUEST))
+        if params.min_access_level is not None:
+            statement = statement.where(queries.belongs_to(user, params.min_access_level))
+    if params.search:
+        statement = queries.searched(statement, params.search, with_namespace=params.search_namespaces)
+    if params.visibility is not None:
+        statement = statement.where(Project.visibility == params.visibility)
+    if params.archived is not None:
+        statement = statement.where(Project.is_archived.is_(params.archived))
+    for topic in params.topic or ():
+        statement = statement.where(Project.topics.contains([topic]))
+    for column, low, high in (
+        (Project.id, params.id_after, params.id_before),
+        (Project.last_activity_at, params.last_activity_after, params.last_activity_before),
+    ):
+        statement = statement.where(column > low) if low is not None else statement
+        statement = statement.where(column < high) if high is not None else statement
+    return queries.ordered(statement, params.order_by, params.sort)
+
+
+async def _listed(
+    db: AsyncSession,
+    forge: Forge,
+    who: Principal,
+    page: Page,
+    params: ListProjects,
+    statement: Select[tuple[Project]],
+) -> Response:
+    by_key = params.pagination == "keyset" and params.order_by == "id"
+    total = None if by_key else await page.count(db, statement)
+    limited = statement.limit(page.per_page).offset(0 if by_key else page.offset)
+    found = list((await db.scalars(limited)).unique().all())
+    if params.simple or who.user is None:
+        shown = [entities.basic(forge.settings, project) for project in found]
+    else:
+        shown = await _shown(db, forge, who.user, found)
+    if by_key:
+        return Json(shown, headers=keyset.headers(page, params.sort, [project.id for project in found]))
+    return page.respond(shown, total)
+
+
+async def _shown(
+    db: AsyncSession, forge: Forge, user: User | None, found: list[Project]
+) -> list[dict[str, Any]]:
+    levels = await queries.memberships(db, user, [project.id for project in found])
+    groups = await queries.group_memberships(db, user, list({project.namespace_id for project in found}))
+    owners = await queries.owners(db, found)
+    return [
+        entities.full(
+            forge.settings,
+            project,
+            is_empty=forge.repositories.is_empty(project.id),
+            owner=owners.get(project.namespace.owner_id or 0),
+            project_level=levels.get(project.id),
+            group_level=groups.get(project.namespace_id),
+            sees_settings=user is not None
+            and (user.is_admin or levels.get(project.id, 0) >= Level.MAINTAINER),
+        )
+        for project in found
+    ]
+
+
+@router.get("/projects")
+async def list_projects(who: MaybeWho, db: Db, forge: TheForge, page: Paged, params: Filter) -> Response:
+    """Every project that one may see; `order_by=id` may be paged by key too."""
+    return await _listed(db, forge, who, page, params, _filtered(who.user, params))
+
+
+@router.get("/users/{user_id}/projects")
+async def list_projects_of_user(
+    who: MaybeWho, db: Db, forge: TheForge, page: Paged, user_id: UserId, params: Filter
+) -> Response:
+    """Those in the user's own namespace, as far as one may see them."""
+    user = await existing_user(db, user_id)
+    statement = _filtered(who.user, params)
+    statement = statement.where(Project.namespace.has(Namespace.owner_id == user.id))
+    return await _listed(db, forge, who, page, params, statement)
+
+
+@router.post("/projects")
+async def create_project(
+    who: Who, db: Db, forge: TheForge, params: Annotated[CreateProject, Params(CreateProject)]
+) -> Response:
+    """In one's own namespace, or in `namespace_id` where one may."""
+    user = who.require_user()
+    namespace = await _namespace_for(db, user, params.namespace_id)
+    return await _created(db, forge, user, user, namespace, params)
+
+
+@router.post("/projects/user/{user_id}")
+async def create_project_for_user(
+    who: Admin,
+    db: Db,
+    forge: TheForge,
+    user_id: UserId,
+    params: Annotated[CreateProject, Params(CreateProject)],
+) -> Response:
+    """In the namespace of another user; administrators only."""
+    owner = await existing_user(db, user_id)
+    namespace = await _namespace_for(db, owner, params.namespace_id)
+    return await _created(db, forge, owner, owner, namespace, params)
+
+
+async def _namespace_for(db: AsyncSession, user: User, namespace_id: int | None) -> Namespace:
+    """Raises `InvalidRecord` for a namespace in which the user may make no project."""
+    namespace = await namespace_level.own_or(db, user, namespace_id)
+    if namespace is None or await namespace_level.of(db, user, namespace) < Level.DEVELOPER:
+        raise InvalidRecord({"namespace": ["is not valid"]})
+    return namespace
+
+
+async def _created(
+    db: AsyncSession, forge: Forge, creator: User, owner: User, namespace: Namespace, params: CreateProject
+) -> Response:
+    if not params.name and not params.path:
+        raise InvalidParams("name, path are missing, at least one parameter must be provided")
+    given = params.given()
+    for name in ("namespace_id", "initialize_with_readme"):
+        given.pop(name, None)
+    given = {name: value for name, value in given.items() if value is not None}
+    project = await service.create_project(
+        db,
+        forge,
+        creator=creator,
+        owner=owner,
+        namespace=namespace,
+        given=given,
+        with_readme=params.initialize_with_readme,
+    )
+    return Json((await _shown(db, forge, owner, [project]))[0], 201)
+
+
+@router.get("/projects/{id}")
+async def read_project(at: Read, db: Db, forge: TheForge) -> Response:
+    """By id or URL-encoded path. Nobody in particular sees the basic details alone."""
+    if at.user is None:
+        return Json(entities.basic(forge.settings, at.project))
+    return Json((await _shown(db, forge, at.user, [at.project]))[0])
+
+
+@router.put("/projects/{id}")
+async def change_project(
+    at: Change, db: Db, forge: TheForge, params: Annotated[ChangeProject, Params(ChangeProject)]
+) -> Response:
+    given = params.given()
+    if not given:
+        raise InvalidParams("no attribute is given, at least one parameter must be provided")
+    if params.visibility is not None and params.visibility != at.project.visibility:
+        at.require(Ability.CHANGE_VISIBILITY)
+    await service.change_project(db, forge, at.project, given)
+    return Json((await _shown(db, forge, at.user, [at.project]))[0])
+
+
+@router.post("/projects/{id}/archive")
+async def archive_project(at: Own, db: Db, forge: TheForge) -> Response:
+    return await _set_archived(db, forge, at, archived=True)
+
+
+@router.post("/projects/{id}/unarchive")
+async def unarchive_project(at: Own, db: Db, forge: TheForge) -> Response:
+    return await _set_archived(db, forge, at, archived=False)
+
+
+async def _set_archived(db: AsyncSession, forge: Forge, at: ProjectAccess, *, archived: bool) -> Response:
+    at.project.is_archived = archived
+    await db.flush()
+    await db.refresh(at.project)
+    return Json((await _shown(db, forge, at.user, [at.project]))[0], 201)
+
+
+@router.delete("/projects/{id}")
+async def delete_project(at: Own, db: Db, forge: TheForge) -> Response:
+    """At once and for good: the project, its repository, pipelines, logs and artifacts."""
+    await remove_project(db, forge, at.project)
+    return Json({"message": "202 Accepted"}, 202)

@@ -1,0 +1,171 @@
+"""Making and changing projects.
+
+Source: gitlabhq app/services/projects/{create,update}_service.rb.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.appsettings.values import current_values
+from nautilus_forge.db.models import Member, Namespace, Project, User
+from nautilus_forge.errors import BadRequest, InvalidRecord
+from nautilus_forge.forge import Forge
+from nautilus_forge.git import refs
+from nautilus_forge.git.writing import ZERO_SHA, Action, Person, write_commit
+from nautilus_forge.policy import Level
+from nautilus_forge.projects import naming
+from nautilus_forge.projects.branches import protect_default_branch
+
+_COLUMNS = {
+    "name",
+    "path",
+    "description",
+    "visibility",
+    "default_branch",
+    "ci_config_path",
+    "shared_runners_enabled",
+    "topics",
+}
+
+
+async def create_project(
+    db: AsyncSession,
+    forge: Forge,
+    *,
+    creator: User,
+    owner: User,
+    namespace: Namespace,
+    given: dict[str, Any],
+    with_readme: bool,
+) -> Project:
+    """A project with its empty repository (or one with a README). Raises `InvalidRecord`.
+
+    `given`: columns and attributes as the API names them; `owner` becomes the owning member.
+    """
+    settings = await current_values(db)
+    given = dict(given)
+    name = given.pop("name", None) or given.get("path", "")
+    path = given.pop("path", None) or naming.path_of_name(name)
+    given.setdefault("visibility", settings.default_project_visibility)
+    branch = given.pop("default_branch", None) or settings.default_branch_name
+    _refuse(name=name, path=path, branch=branch, ci_path=given.get("ci_config_path"))
+    await require_free_path(db, namespace, path)
+    project = Project(
+        namespace_id=namespace.id,
+        creator_id=creator.id,
+        name=name,
+        path=path,
+        default_branch=branch,
+        attributes={},
+    )
+    apply(project, given)
+    db.add(project)
+    await _flush(db)
+    db.add(
+        Member(user_id=owner.id, project_id=project.id, access_level=Level.OWNER, created_by_id=creator.id)
+    )
+    await db.flush()
+    await db.refresh(project)
+    await forge.repositories.create(project.id, branch)
+    if with_readme:
+        await _write_readme(db, forge, project, creator)
+    return project
+
+
+def _refuse(*, name: str, path: str, branch: str, ci_path: str | None) -> None:
+    problems = {
+        "name": naming.name_problems(name),
+        "path": naming.path_problems(path),
+        "default_branch": [] if refs.is_valid_name(branch) else ["is invalid"],
+        "ci_config_path": naming.ci_path_problems(ci_path),
+    }
+    if real := {field: messages for field, messages in problems.items() if messages}:
+        raise InvalidRecord(real)
+
+
+async def require_free_path(db: AsyncSession, namespace: Namespace, path: str, but: int = 0) -> None:
+    """Raises `InvalidRecord` where another project (not `but`) has the path, or a group does."""
+    taken = select(Project.id).where(
+        Project.namespace_id == namespace.id, func.lower(Project.path) == path.lower(), Project.id != but
+    )
+    full_path = f"{namespace.full_path}/{path}".lower()
+    group = select(Namespace.id).where(func.lower(Namespace.full_path) == full_path)
+    if await db.scalar(taken) is not None or await db.scalar(group) is not None:
+        raise _taken()
+
+
+def _taken() -> InvalidRecord:
+    words = ["has already been taken"]
+    return InvalidRecord({"project_namespace.name": words, "name": words, "path": words})
+
+
+async def _flush(db: AsyncSession) -> None:
+    try:
+        await db.flush()
+    except IntegrityError as error:
+        raise _taken() from error
+
+
+async def _write_readme(db: AsyncSession, forge: Forge, project: Project, user: User) -> None:
+    """The first commit: a README with name and description. Nothing of it can start a pipeline."""
+    git = forge.repositories.git(project.id)
+    text = f"# {project.name}\n" + (f"\n{project.description}\n" if project.description else "")
+    person = Person(user.name, user.email)
+    sha = await write_commit(
+        git,
+        forge.repositories.tmp_dir,
+        parent=None,
+        actions=[Action("create", "README.md", content=text.encode())],
+        message="Initial commit",
+        author=person,
+        committer=person,
+    )
+    await refs.move_ref(git, f"refs/heads/{project.default_branch}", ZERO_SHA, sha)
+    await protect_default_branch(db, project.id, project.default_branch)
+
+
+def apply(project: Project, given: dict[str, Any]) -> None:
+    """Set columns and attributes; a value of None resets an attribute to its default."""
+    attributes = dict(project.attributes)
+    for name, value in given.items():
+        if name == "build_timeout":
+            project.build_timeout_s = value if value is not None else 3600
+        elif name in _COLUMNS:
+            setattr(project, name, value)
+        elif value is None:
+            attributes.pop(name, None)
+        else:
+            attributes[name] = value
+    project.attributes = attributes
+
+
+async def change_project(db: AsyncSession, forge: Forge, project: Project, given: dict[str, Any]) -> None:
+    """Raises `InvalidRecord`, and `BadRequest` for a default branch that does not exist."""
+    _refuse(
+        name=given.get("name") or project.name,
+        path=given.get("path") or project.path,
+        branch=given.get("default_branch") or project.default_branch,
+        ci_path=given.get("ci_config_path"),
+    )
+    if (path := given.get("path")) and path != project.path:
+        await require_free_path(db, project.namespace, path, but=project.id)
+    branch = given.get("default_branch")
+    if branch and branch != project.default_branch:
+        git = forge.repositories.git(project.id)
+        is_empty = forge.repositories.is_empty(project.id)
+        if not is_empty and await refs.ref_sha(git, f"refs/heads/{branch}") == ZERO_SHA:
+            raise BadRequest(message={"base": ["Could not set the default branch"]})
+        await forge.repositories.set_head(project.id, branch)
+    apply(
+        project, {name: value for name, value in given.items() if value is not None or name not in _REQUIRED}
+    )
+    await _flush(db)
+    await db.refresh(project)
+
+
+_REQUIRED = {"name", "path", "visibility", "default_branch", "shared_runners_enabled", "topics"}

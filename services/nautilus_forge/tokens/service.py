@@ -1,0 +1,118 @@
+"""Making and finding personal access tokens.
+
+Source: doc/api/personal_access_tokens.md, gitlabhq app/models/personal_access_token.rb.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.db.models import PersonalAccessToken, User
+from nautilus_forge.errors import BadRequest, InvalidParams
+from nautilus_forge.responses import day, timestamp
+from nautilus_forge.tokens import secret
+
+SCOPES = (
+    "api",
+    "read_api",
+    "read_user",
+    "create_runner",
+    "manage_runner",
+    "k8s_proxy",
+    "self_rotate",
+    "read_repository",
+    "write_repository",
+    "read_registry",
+    "write_registry",
+)
+ADMIN_SCOPES = ("sudo", "admin_mode", "read_service_ping")
+DEFAULT_LIFETIME = timedelta(days=365)
+LONGEST_LIFETIME = timedelta(days=400)
+
+
+def require_scopes(scopes: list[str], user: User) -> list[str]:
+    """Raises `InvalidParams` for none, for unknown ones, and for an administrator's on anybody else's token."""
+    allowed = SCOPES + (ADMIN_SCOPES if user.is_admin else ())
+    if not scopes or any(scope not in allowed for scope in scopes):
+        raise InvalidParams("scopes does not have a valid value")
+    return list(dict.fromkeys(scopes))
+
+
+def expiry(wanted: date | None, today: date) -> date:
+    """A year from today where nothing is wanted. Raises `BadRequest` for the past and beyond 400 days."""
+    if wanted is None:
+        return today + DEFAULT_LIFETIME
+    if wanted < today:
+        raise BadRequest(message="Expiration date can't be in the past")
+    latest = today + LONGEST_LIFETIME
+    if wanted > latest:
+        raise BadRequest(message=f"Expiration date must be before {latest.isoformat()}")
+    return wanted
+
+
+async def create_token(
+    db: AsyncSession,
+    user: User,
+    *,
+    name: str,
+    scopes: list[str],
+    expires_at: date | None,
+    description: str | None = None,
+    is_impersonation: bool = False,
+) -> tuple[PersonalAccessToken, str]:
+    """A new token and its secret, which is not kept. Raises `InvalidParams`, `BadRequest`."""
+    value = secret.generate(secret.PERSONAL_ACCESS_TOKEN)
+    token = PersonalAccessToken(
+        user_id=user.id,
+        name=name,
+        description=description,
+        digest=secret.digest(value),
+        scopes=require_scopes(scopes, user),
+        is_impersonation=is_impersonation,
+        expires_at=expiry(expires_at, datetime.now(UTC).date()),
+    )
+    db.add(token)
+    await db.flush()
+    await db.refresh(token)
+    return token, value
+
+
+async def rotate(
+    db: AsyncSession, token: PersonalAccessToken, expires_at: date | None
+) -> tuple[PersonalAccessToken, str]:
+    """Revoke the token and make its successor (a week's life unless said otherwise)."""
+    user = await db.get_one(User, token.user_id)
+    token.is_revoked = True
+    return await create_token(
+        db,
+        user,
+        name=token.name,
+        scopes=list(token.scopes),
+        expires_at=expires_at or datetime.now(UTC).date() + timedelta(days=7),
+        description=token.description,
+        is_impersonation=token.is_impersonation,
+    )
+
+
+def is_active(token: PersonalAccessToken) -> bool:
+    expired = token.expires_at is not None and token.expires_at <= datetime.now(UTC).date()
+    return not token.is_revoked and not expired
+
+
+def entity(token: PersonalAccessToken) -> dict[str, Any]:
+    """Source: lib/api/entities/personal_access_token.rb."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "revoked": token.is_revoked,
+        "created_at": timestamp(token.created_at),
+        "description": token.description,
+        "scopes": token.scopes,
+        "user_id": token.user_id,
+        "last_used_at": timestamp(token.last_used_at),
+        "active": is_active(token),
+        "expires_at": day(token.expires_at),
+    }

@@ -1,0 +1,47 @@
+"""Finding users."""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.db.models import Namespace, User
+from nautilus_forge.errors import NotFound
+
+_ORDERS = {
+    "id": User.id,
+    "name": User.name,
+    "username": User.username,
+    "created_at": User.created_at,
+    "updated_at": User.updated_at,
+}
+
+
+async def existing_user(db: AsyncSession, user_id: int) -> User:
+    """Raises `NotFound`."""
+    user = await db.get(User, user_id)
+    if user is None:
+        raise NotFound("User")
+    return user
+
+
+async def namespace_id_of(db: AsyncSession, user: User) -> int | None:
+    return await db.scalar(select(Namespace.id).where(Namespace.owner_id == user.id))
+
+
+def like(text: str) -> str:
+    """A LIKE pattern for "contains", with the wildcards of the text taken literally."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def matching(text: str, *, by_email: bool) -> Select[tuple[User]]:
+    """Users whose name or user name contains `text`, or whose address is exactly it (part of it: `by_email`)."""
+    pattern = like(text)
+    email = User.email.ilike(pattern) if by_email else func.lower(User.email) == text.lower()
+    return select(User).where(or_(User.name.ilike(pattern), User.username.ilike(pattern), email))
+
+
+def ordered(statement: Select[tuple[User]], order_by: str, sort: str) -> Select[tuple[User]]:
+    column = _ORDERS[order_by]
+    return statement.order_by(column.asc() if sort == "asc" else column.desc(), User.id)
