@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from nautilus.appliance.schema import head
 from nautilus.auth import Authenticator
@@ -65,8 +66,10 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     """The route table."""
     auth, api = parts.auth, "/api/v1"
     # First, since routes are tried in order and a training loop waits for these.
-    for path in ("/api/2.0", "/api/3.0", "/internal/upload", "/version"):
-        app.mount(path, TrackingApp(parts.tracking))
+    tracking = TrackingApp(parts.tracking)
+    for path in ("/api/2.0", "/api/3.0", "/internal/upload"):
+        app.mount(path, tracking)
+    app.router.routes.append(Route("/version", tracking))
     app.include_router(health_routes(parts.probes, parts.readiness))
     app.include_router(project_routes(parts.projects, auth), prefix=api)
     app.include_router(parts.experiments.routes(auth), prefix=api)
