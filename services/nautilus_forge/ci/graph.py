@@ -68,7 +68,7 @@ class _Checker:
                 self._problems.add(f"{instance.name} job: undefined {kind}: {name}", place)
             return
         own, others = self._index.get(instance.config.stage), self._index.get(other.config.stage)
-        if own is not None and others is not None and others > own:
+        if own is not None and (others is None or others > own):
             message = f"{instance.name} job: {kind} {name} is not defined in current or prior stages"
             self._problems.add(message, place)
 

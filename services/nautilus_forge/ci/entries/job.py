@@ -9,7 +9,7 @@ from typing import Any
 
 from nautilus_forge.ci.document import YamlMap, place_of
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list, read_script
-from nautilus_forge.ci.entries.config import JobConfig
+from nautilus_forge.ci.entries.config import Inherit, JobConfig
 from nautilus_forge.ci.entries.defaults import inherit, read_common
 from nautilus_forge.ci.entries.needs import read_needs
 from nautilus_forge.ci.entries.parallel import read_parallel
@@ -82,14 +82,12 @@ class JobReader:
         fields = Fields(config, spot, problems)
         self._check(name, config, spot)
         own = read_common(config, spot, problems)
-        rule = read_inherit(config.get("inherit"), spot.key(config, "inherit"), problems)
+        rule = Inherit()
+        if "inherit" in config:
+            rule = read_inherit(config["inherit"], spot.key(config, "inherit"), problems)
         common = inherit(own, self._defaults, rule)
         when = fields.choice("when", _WHEN)
         rules = self._rules.read(config, spot, JOB_RULES) if "rules" in config else None
-        needs = read_needs(config.get("needs"), spot.key(config, "needs"), problems)
-        dependencies = fields.texts("dependencies")
-        if dependencies and needs:
-            _check_dependencies(dependencies, needs, fields)
         return JobConfig(
             name=name,
             place=spot.place,
@@ -100,11 +98,8 @@ class JobReader:
             when=when,
             start_in_s=self._start_in(fields, when, has_rules=rules is not None),
             rules=rules,
-            needs=needs,
-            needs_place=place_of(config, "needs") or spot.place,
-            dependencies=dependencies,
-            dependencies_place=place_of(config, "dependencies") or spot.place,
             inherit=rule,
+            **self._links(fields),
             **self._rarely(config, spot),
         )
 
@@ -150,6 +145,20 @@ class JobReader:
         if fields.value.get("start_in") is not None and not has_rules:
             fields.fail("start_in", "must be blank")
         return None
+
+    def _links(self, fields: Fields) -> dict[str, Any]:
+        """What the job needs of others."""
+        config, spot = fields.value, fields.spot
+        found: dict[str, Any] = {}
+        if "needs" in config:
+            at = spot.key(config, "needs")
+            found["needs"], found["needs_place"] = read_needs(config["needs"], at, self._problems), at.place
+        if "dependencies" in config:
+            found["dependencies"] = fields.texts("dependencies")
+            found["dependencies_place"] = place_of(config, "dependencies") or spot.place
+        if found.get("dependencies") and found.get("needs"):
+            _check_dependencies(found["dependencies"], found["needs"], fields)
+        return found
 
     def _rarely(self, config: YamlMap, spot: Spot) -> dict[str, Any]:
         """The keywords that few jobs have."""

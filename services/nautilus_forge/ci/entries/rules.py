@@ -94,18 +94,11 @@ class RuleReader:
             when = None
         return Rule(
             condition=self._condition(fields),
-            changes=_changes(value.get("changes"), spot.key(value, "changes"), problems),
-            exists=_exists(
-                value.get("exists"), spot.key(value, "exists"), problems, is_limited=kind is not INCLUDE_RULES
-            ),
             when=when,
             start_in_s=_start_in(fields, is_delayed=when == "delayed") if "start_in" in kind.keys else None,
             allow_failure=fields.flag("allow_failure"),
             interruptible=fields.flag("interruptible"),
-            variables=read_variables(value.get("variables"), spot.key(value, "variables"), problems, JOB_DATA)
-            or (),
-            needs=read_needs(value.get("needs"), spot.key(value, "needs"), problems),
-            auto_cancel=read_auto_cancel(value.get("auto_cancel"), spot.key(value, "auto_cancel"), problems),
+            **_rarely(value, spot, problems, kind),
         )
 
     def _condition(self, fields: Fields) -> Expression | None:
@@ -123,6 +116,25 @@ class RuleReader:
         if self._expressions[text] is None:
             fields.fail("if", "invalid expression syntax")
         return self._expressions[text]
+
+
+def _rarely(value: dict[Any, Any], spot: Spot, problems: Problems, kind: RuleKind) -> dict[str, Any]:
+    """The keywords that few rules have."""
+    found: dict[str, Any] = {}
+    if "changes" in value:
+        found["changes"] = _changes(value["changes"], spot.key(value, "changes"), problems)
+    if "exists" in value:
+        is_limited = kind is not INCLUDE_RULES
+        found["exists"] = _exists(value["exists"], spot.key(value, "exists"), problems, is_limited=is_limited)
+    if "variables" in value:
+        at = spot.key(value, "variables")
+        found["variables"] = read_variables(value["variables"], at, problems, JOB_DATA) or ()
+    if "needs" in value:
+        found["needs"] = read_needs(value["needs"], spot.key(value, "needs"), problems)
+    if "auto_cancel" in value:
+        at = spot.key(value, "auto_cancel")
+        found["auto_cancel"] = read_auto_cancel(value["auto_cancel"], at, problems)
+    return found
 
 
 def _flatten(rules: list[Any], level: int, spot: Spot, flat: list[tuple[Any, Spot]]) -> bool:
@@ -148,9 +160,6 @@ def _start_in(fields: Fields, *, is_delayed: bool) -> int | None:
 def read_start_in(fields: Fields) -> int | None:
     """`start_in` where it must be there: a duration of at most a week."""
     value = fields.value.get("start_in")
-    if value is None:
-        fields.fail("start_in", "can't be blank")
-        return None
     seconds = duration.parse(value) if isinstance(value, str) else None
     if seconds is None:
         fields.fail("start_in", "should be a duration")
