@@ -96,9 +96,7 @@ NOT_HONOURED = ("X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Limit-Rate", "X-
 """What an answer may not tell nginx unless its upstream has a folder of files to send."""
 
 
-def request_headers(
-    client: tuple[str, ...] = CLIENT_HEADERS, own: Mapping[str, str] = SPOOLED_HEADERS
-) -> list[Directive]:
+def request_headers(client: tuple[str, ...] = CLIENT_HEADERS, own: Mapping[str, str] = {}) -> list[Directive]:
     """The directives that send the `client` headers as they came and `own` besides the gateway's.
 
     nginx inherits these as a whole or not at all, so what only some locations send is a variable that is

@@ -181,6 +181,10 @@ class GatewayConfig:
         return tuple(found.values())
 
     @property
+    def has_uploads(self) -> bool:
+        return any(isinstance(route, Upload) for one in self.listeners for route in one.routes)
+
+    @property
     def git(self) -> Git | None:
         """The one git route, which any number of listeners may serve."""
         routes = {route for one in self.listeners for route in one.routes if isinstance(route, Git)}

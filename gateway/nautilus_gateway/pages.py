@@ -118,6 +118,7 @@ def page_locations() -> list[Directive]:
             rf"^/_page/(?<page_name>[a-z-]+)\.{kind}$",
             body=[
                 directive("internal"),
+                directive("client_max_body_size", 0),
                 directive("default_type", media_type),
                 directive("charset", "utf-8"),
                 *(directive("add_header", *header, "always") for header in (*common, *extra)),

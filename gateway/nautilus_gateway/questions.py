@@ -9,13 +9,15 @@ from nautilus_gateway.syntax import Directive, block, directive, lookup
 def question(path: str, url: str, credentials: tuple[str, ...]) -> Directive:
     """The internal location `path` that asks `url`: without body, with the `credentials` headers alone.
 
-    It has an error page of its own (for a status that never occurs) so as to inherit none: what a page looks
-    up here, nginx would remember when it answers the request itself.
+    The length of the body counts here all the same, so it has no limit. There is an error page (for a status that
+    never occurs) so as to inherit none: what a page looks up here, nginx would remember when it answers the
+    request itself.
     """
     body = [
         directive("internal"),
         directive("error_page", 418, "@none"),
         *request_headers(credentials, {**ORIGINAL_HEADERS, "Content-Length": ""}),
+        directive("client_max_body_size", 0),
         directive("proxy_pass_request_body", "off"),
         directive("proxy_ignore_headers", *NOT_HONOURED),
         directive("proxy_pass", url),

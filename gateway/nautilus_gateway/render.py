@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from nautilus_gateway.git import git_maps
-from nautilus_gateway.headers import request_headers, response_headers
+from nautilus_gateway.headers import SPOOLED_HEADERS, request_headers, response_headers
 from nautilus_gateway.locations import server_body
 from nautilus_gateway.model import GatewayConfig, Listener, Upstream
 from nautilus_gateway.pages import page_maps, pages_for
@@ -43,10 +43,14 @@ def render(config: GatewayConfig) -> str:
         upstreams=write(map(_upstream, config.upstreams), 1),
         client=write(_client(config), 1),
         maps=write(_maps(config), 1),
-        headers=write([*request_headers(), *response_headers()], 1),
+        headers=write([*_request_headers(config), *response_headers()], 1),
         tls=write(_tls(config), 1),
         servers="\n\n".join(write([_server(listener, config)], 1) for listener in config.listeners),
     )
+
+
+def _request_headers(config: GatewayConfig) -> list[Directive]:
+    return request_headers(own=SPOOLED_HEADERS if config.has_uploads else {})
 
 
 def _temp_paths(spool: Path) -> list[Directive]:
@@ -95,9 +99,9 @@ def _client(config: GatewayConfig) -> list[Directive]:
 
 
 def _maps(config: GatewayConfig) -> list[Directive]:
-    spool = lookup("$is_spooled", "body_file", {"1": "$request_body_file"})
+    spooled = [lookup("$is_spooled", "body_file", {"1": "$request_body_file"})] if config.has_uploads else []
     git = git_maps(config.git) if config.git else []
-    return [spool, challenge_map(), *git, *page_maps(pages_for(config.upstreams, has_git=bool(git)))]
+    return [*spooled, challenge_map(), *git, *page_maps(pages_for(config.upstreams, has_git=bool(git)))]
 
 
 def _tls(config: GatewayConfig) -> list[Directive]:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -50,8 +51,18 @@ class StandIn:
     repositories: dict[str, Path] = field(default_factory=dict)
     readable: dict[str, set[str]] = field(default_factory=dict)
     writable: dict[str, set[str]] = field(default_factory=dict)
+    connections: int = 0
     seen: list[Seen] = field(default_factory=list)
     next_event: threading.Event = field(default_factory=threading.Event)
+    has_left: threading.Event = field(default_factory=threading.Event)
+
+    def forget(self) -> None:
+        """Everything but the users."""
+        for memory in (self.repositories, self.readable, self.writable, self.seen):
+            memory.clear()
+        self.connections = 0
+        self.next_event.clear()
+        self.has_left.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,7 +97,9 @@ class StandIn:
             case ["events"]:
                 await self._events(send)
             case ["slow"]:
-                await asyncio.sleep(3600)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                self.has_left.set()
             case _:
                 await self._echo(request, receive, send)
 
@@ -181,7 +194,15 @@ class StandIn:
 @contextlib.contextmanager
 def serving(service: StandIn) -> Iterator[StandIn]:
     """Runs the service on its socket until the block ends."""
-    config = uvicorn.Config(service, uds=str(service.socket), log_level="critical", lifespan="off")
+
+    class Counting(HttpToolsProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            service.connections += 1
+            super().connection_made(transport)
+
+    config = uvicorn.Config(
+        service, uds=str(service.socket), http=Counting, log_level="critical", lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
