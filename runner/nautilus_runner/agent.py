@@ -1,0 +1,289 @@
+"""The runner as a whole: asks its servers for jobs while there is room, and sees each job through.
+
+One held request per registration; a job is in the journal before anything of it begins. `detach` leaves jobs
+running for the next start to find; `end_jobs` ends and reports them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import random
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from nautilus_runner import status
+from nautilus_runner.cache import LocalCache
+from nautilus_runner.client import Coordinator, Offer
+from nautilus_runner.errors import ForbiddenError, JobError, RunnerError, ServerError, UnavailableError
+from nautilus_runner.executors.factory import Factory
+from nautilus_runner.gpu import GpuPool, find_gpus
+from nautilus_runner.job import JobRun, Machine
+from nautilus_runner.journal import Entry, Journal, entry_key
+from nautilus_runner.payload import Job
+from nautilus_runner.settings import RunnerSettings, Settings
+from nautilus_runner.slots import Slots
+from nautilus_runner.sources.mirror import Mirrors
+
+log = logging.getLogger(__name__)
+
+_STATUS_EVERY_S = 5.0
+_POLL_S = 1.0  # between two requests that the server does not hold
+_HELD_S = 2.0  # an answer that took this long was held: ask again at once
+_MAX_WAIT_S = 15.0
+
+
+class Agent:
+    """Lives as long as the service; `apply` takes new settings at any time."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._journal = Journal(data_dir / "journal")
+        self._slots = Slots(1)
+        system_id = ensure_system_id(data_dir)
+        gpus = find_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        self._machine = Machine(
+            system_id=system_id,
+            mirrors=Mirrors(data_dir / "mirrors"),
+            cache=LocalCache(data_dir / "cache"),
+            gpus=GpuPool(gpus),
+            executors=Factory(data_dir, system_id),
+        )
+        self._settings = Settings(data_dir=data_dir)
+        self._loops: dict[RunnerSettings, asyncio.Task[None]] = {}
+        self._reasons: dict[RunnerSettings, str] = {}
+        self._jobs: dict[str, tuple[JobRun, asyncio.Task[None]]] = {}
+        self._is_stopping = False
+        self._changed = asyncio.Event()
+        self._status_task: asyncio.Task[None] | None = None
+
+    async def start(self, settings: Settings) -> None:
+        """Take up what the journal knows, remove what it does not, then ask for jobs."""
+        self._status_task = asyncio.create_task(self._keep_status())
+        keys = self._journal.keys()
+        for entry in self._journal.entries():
+            try:
+                self._resume(entry)
+            except (RunnerError, ValueError, KeyError) as error:
+                log.warning("journal: job %s can't be taken up: %s", entry.key, error)
+                entry.forget()
+        await self.apply(settings)
+        await self._machine.executors.remove_orphans(settings.runners, keys)
+
+    async def apply(self, settings: Settings) -> None:
+        """New settings: registrations come and go, running jobs keep the settings that they began with."""
+        self._settings = settings
+        self._slots.resize(settings.concurrent)
+        for runner in set(self._loops) - set(settings.runners):
+            self._loops.pop(runner).cancel()
+            self._reasons.pop(runner, None)
+        for runner in settings.runners:
+            if runner not in self._loops:
+                self._reasons[runner] = "connecting"
+                self._loops[runner] = asyncio.create_task(self._serve(runner))
+        self._changed.set()
+
+    async def stop_taking(self) -> None:
+        self._is_stopping = True
+        self._changed.set()
+        loops = list(self._loops.values())
+        self._loops.clear()
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    async def detach(self) -> None:
+        """Let go of all jobs: they run on, the journal knows them."""
+        await self.stop_taking()
+        tasks = [task for _, task in self._jobs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._close()
+
+    async def end_jobs(self, grace_s: float) -> None:
+        """End all jobs and report them; what can't be reported in `grace_s` is reported at the next start."""
+        await self.stop_taking()
+        for run, _ in self._jobs.values():
+            run.control.interrupt()
+        tasks = [task for _, task in self._jobs.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_s)
+        await self.detach()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._jobs
+
+    # ---- asking
+
+    async def _serve(self, settings: RunnerSettings) -> None:
+        """Ask one server for jobs until cancelled."""
+        client = Coordinator(settings, self._machine.system_id, len(self._machine.gpus.gpus))
+        last_update = ""
+        failures = 0
+        try:
+            while True:
+                slot = await self._slots.take(settings, settings.limit)
+                wait_s = 0.0
+                is_used = False
+                try:
+                    await self._check_executor(settings)
+                    asked_at = time.monotonic()
+                    offer = await client.request_job("" if self._slots.is_contended else last_update)
+                    failures = 0
+                    self._say(settings, "")
+                    last_update = offer.last_update
+                    if offer.job is not None:
+                        is_used = await self._begin(offer, settings, client, slot)
+                    elif time.monotonic() - asked_at < _HELD_S:
+                        wait_s = _POLL_S
+                except (ServerError, JobError) as error:
+                    failures += 1
+                    self._say(settings, str(error))
+                    wait_s = _patience_s(failures, error)
+                finally:
+                    if not is_used:
+                        self._slots.give_back(slot)
+                await asyncio.sleep(wait_s)
+        finally:
+            await asyncio.shield(self._release(client))
+
+    async def _release(self, client: Coordinator) -> None:
+        """The client is shared with the jobs that came through it: it is closed with the last of them."""
+        if not any(run.client is client for run, _ in self._jobs.values()):
+            await client.close()
+
+    async def _check_executor(self, settings: RunnerSettings) -> None:
+        if settings.executor == "docker":
+            await asyncio.to_thread(self._machine.executors.daemon, settings.docker.host)
+
+    async def _begin(self, offer: Offer, settings: RunnerSettings, client: Coordinator, slot: int) -> bool:
+        """Journal a job and set it going; True: the slot is its."""
+        job = offer.job
+        assert job is not None
+        key = entry_key(settings.url, job.id)
+        if key in self._jobs:
+            log.warning("job %s was offered twice; the one that runs goes on", job.id)
+            return False
+        first = {
+            "claimed_at": time.time(),
+            "payload": offer.raw,
+            "settings": _dumped(settings),
+        }
+        entry = await self._journal.start(key, first)
+        log.info("job %s (%s of %s) taken", job.id, job.job_info.name, job.job_info.project_full_path)
+        self._slots.use(slot)
+        self._run(entry, job, settings, client, slot)
+        return True
+
+    def _resume(self, entry: Entry) -> None:
+        job = Job.model_validate(entry.state["payload"])
+        settings = RunnerSettings.model_validate(entry.state["settings"])
+        client = Coordinator(settings, self._machine.system_id)
+        log.info("job %s: taken up again (%s)", job.id, entry.state.get("phase", "prepare"))
+        self._run(entry, job, settings, client, self._slots.occupy(settings))
+
+    def _run(self, entry: Entry, job: Job, settings: RunnerSettings, client: Coordinator, slot: int) -> None:
+        run = JobRun(entry, job, settings, client, self._machine, slot)
+        task = asyncio.create_task(self._see_through(entry.key, run, slot))
+        self._jobs[entry.key] = (run, task)
+        self._changed.set()
+
+    async def _see_through(self, key: str, run: JobRun, slot: int) -> None:
+        freeing = asyncio.create_task(self._free(run, slot))
+        try:
+            await run.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("job %s: left in the journal for the next start", run.job.id)
+        finally:
+            run.is_off_slot.set()
+            await asyncio.shield(freeing)
+            self._jobs.pop(key, None)
+            self._changed.set()
+            if run.client.settings not in self._loops:
+                await asyncio.shield(self._release(run.client))
+
+    async def _free(self, run: JobRun, slot: int) -> None:
+        """The slot is free once the job only has its result to deliver."""
+        await run.is_off_slot.wait()
+        self._slots.give_back(slot)
+        self._changed.set()
+
+    # ---- telling
+
+    def _say(self, settings: RunnerSettings, reason: str) -> None:
+        if self._reasons.get(settings) != reason:
+            if reason:
+                log.warning("%s: %s", settings.label, reason)
+            else:
+                log.info("%s: %s answers", settings.label, settings.url)
+            self._reasons[settings] = reason
+            self._changed.set()
+
+    async def _keep_status(self) -> None:
+        while True:
+            if self._settings.status_file is not None:
+                status.write_status(self._settings.status_file, self.status())
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STATUS_EVERY_S):
+                    await self._changed.wait()
+
+    def status(self) -> status.Status:
+        reasons = [f"{runner.label}: {reason}" for runner, reason in self._reasons.items() if reason]
+        is_ready = bool(self._reasons) and len(reasons) < len(self._reasons)
+        if not self._reasons:
+            reasons = ["no [[runners]] entry in the configuration yet"]
+        return status.Status(
+            state="stopping" if self._is_stopping else "ready" if is_ready else "connecting",
+            reason="; ".join(reasons),
+            executors=tuple(dict.fromkeys(runner.executor for runner in self._settings.runners)),
+            total=self._settings.concurrent,
+            busy=self._slots.busy,
+            gpus=[gpu.as_json() for gpu in self._machine.gpus.gpus],
+            jobs=[
+                {"id": run.job.id, "state": run.state, "started_at": status.timestamp(run.started_at)}
+                for run, _ in self._jobs.values()
+            ],
+        )
+
+    async def _close(self) -> None:
+        if self._status_task is not None:
+            self._status_task.cancel()
+        if self._settings.status_file is not None:
+            status.write_status(self._settings.status_file, self.status())
+
+
+def ensure_system_id(data_dir: Path) -> str:
+    """This installation's name for itself, made once (`s_` and 12 hex digits, as gitlab-runner's)."""
+    path = data_dir / "system_id"
+    with contextlib.suppress(FileNotFoundError):
+        if found := path.read_text().strip():
+            return found
+    made = f"s_{secrets.token_hex(6)}"
+    path.write_text(made + "\n")
+    return made
+
+
+def _patience_s(failures: int, error: Exception) -> float:
+    """How long to wait after an error: seconds, never an hour."""
+    if isinstance(error, ForbiddenError):
+        return _MAX_WAIT_S
+    wait_s: float = min(0.25 * 2.0 ** min(failures, 10), _MAX_WAIT_S) * random.uniform(0.8, 1.2)  # noqa: S311
+    asked = error.retry_after_s if isinstance(error, UnavailableError) else None
+    return min(max(wait_s, asked or 0.0), _MAX_WAIT_S)
+
+
+def _dumped(settings: RunnerSettings) -> dict[str, Any]:
+    """Settings with their secrets, for the journal alone."""
+    dumped: dict[str, Any] = json.loads(settings.model_dump_json())
+    dumped["token"] = settings.token.get_secret_value()
+    return dumped

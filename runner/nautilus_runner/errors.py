@@ -1,0 +1,117 @@
+"""Everything that goes wrong in the runner.
+
+RunnerError
+├── ConfigurationError          config.toml is unreadable or says something impossible
+├── ServerError                 the coordinator answered with an error (status, message)
+│   ├── ForbiddenError          403: the token is not (any longer) good for this
+│   └── UnavailableError        no answer, 429 or 5xx: again later
+├── GitError                    git ended with an error while sources were fetched
+├── PathError                   a path leads out of the folder that it must stay in
+├── ArchiveError                an archive is refused (escape, bomb, broken)
+└── JobError                    the job ends as failed; knows GitLab's failure reason
+    ├── ScriptFailed            the user's script ended with an exit code other than 0
+    ├── JobTimedOut
+    ├── JobCanceled             asked for by a user, through the server
+    ├── JobLost                 the server no longer knows the job as ours: nothing is reported
+    ├── JobInterrupted          this runner is told to stop and to end its jobs
+    ├── ImagePullFailed
+    ├── JobMisconfigured
+    └── SystemFailure           we failed, not the job
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class FailureReason(StrEnum):
+    """What a runner may report. Source: gitlab-runner 19.x `common/spec`, GitLab `Ci::Build.failure_reasons`."""
+
+    SCRIPT = "script_failure"
+    SYSTEM = "runner_system_failure"
+    TIMEOUT = "job_execution_timeout"
+    IMAGE_PULL = "image_pull_failure"
+    UNKNOWN = "unknown_failure"
+    CONFIGURATION = "runner_configuration_error"
+    EXTERNAL = "runner_external_dependency_failure"
+    INTERRUPTED = "runner_interrupted"
+    CANCELED = "job_canceled"
+
+
+class RunnerError(Exception):
+    """Base of all errors of this package; `str()` is safe to show."""
+
+
+class ConfigurationError(RunnerError):
+    pass
+
+
+class ServerError(RunnerError):
+    """The coordinator refused. `status` is HTTP's; `retry_after_s` what it asked for, if anything."""
+
+    def __init__(self, message: str, status: int = 0, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class ForbiddenError(ServerError):
+    pass
+
+
+class UnavailableError(ServerError):
+    pass
+
+
+class GitError(RunnerError):
+    pass
+
+
+class PathError(RunnerError):
+    pass
+
+
+class ArchiveError(RunnerError):
+    pass
+
+
+class JobError(RunnerError):
+    """The job ends as failed, with this reason and, where a program ended, its exit code."""
+
+    reason = FailureReason.UNKNOWN
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class ScriptFailed(JobError):
+    reason = FailureReason.SCRIPT
+
+
+class JobTimedOut(JobError):
+    reason = FailureReason.TIMEOUT
+
+
+class JobCanceled(JobError):
+    reason = FailureReason.CANCELED
+
+
+class JobLost(JobError):
+    reason = FailureReason.UNKNOWN
+
+
+class JobInterrupted(JobError):
+    reason = FailureReason.INTERRUPTED
+
+
+class ImagePullFailed(JobError):
+    reason = FailureReason.IMAGE_PULL
+
+
+class JobMisconfigured(JobError):
+    reason = FailureReason.CONFIGURATION
+
+
+class SystemFailure(JobError):
+    reason = FailureReason.SYSTEM

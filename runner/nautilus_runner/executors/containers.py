@@ -1,0 +1,138 @@
+"""What is asked of a Docker daemon for a job: pure builders of names, labels and container settings."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nautilus_runner.payload import Credentials, Image
+from nautilus_runner.settings import DockerSettings
+
+BUILDS = "/builds"
+LABEL_RUNNER = "org.nautilus.runner.system-id"
+LABEL_JOB = "org.nautilus.runner.job"
+LABEL_ROLE = "org.nautilus.runner.role"
+# A log of its own, kept to the byte (json-file would mend what is not UTF-8), never cut off
+_LOG = {"Type": "local", "Config": {"max-size": "1000g", "max-file": "1", "compress": "false"}}
+_CONTAINER_ID = re.compile(r"/containers/([0-9a-f]{64})/")
+
+
+def labels(system_id: str, key: str, role: str) -> dict[str, str]:
+    return {LABEL_RUNNER: system_id, LABEL_JOB: key, LABEL_ROLE: role}
+
+
+def host_config(
+    settings: DockerSettings, *, volume: str, network: str, gpus: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The limits of a job's container: one volume of its own, no privilege, no socket, no device but its GPUs."""
+    config: dict[str, Any] = {
+        "Mounts": [{"Type": "volume", "Source": volume, "Target": BUILDS}] if volume else [],
+        "NetworkMode": network or "bridge",
+        "ExtraHosts": list(settings.extra_hosts),
+        "CapDrop": list(settings.cap_drop),
+        "SecurityOpt": ["no-new-privileges"],
+        "PidsLimit": settings.pids_limit,
+        "ShmSize": settings.shm_mib << 20,
+        "Init": True,
+        "LogConfig": _LOG,
+        "AutoRemove": False,
+        "RestartPolicy": {"Name": "no"},
+    }
+    if gpus:
+        config["DeviceRequests"] = [{"Driver": "", "DeviceIDs": list(gpus), "Capabilities": [["gpu"]]}]
+    return config
+
+
+def container_config(
+    image: str,
+    *,
+    host: Mapping[str, Any],
+    environment: Mapping[str, str],
+    labels: Mapping[str, str],
+    command: Sequence[str] | None,
+    entrypoint: Sequence[str] | None,
+    user: str = "",
+    network: str = "",
+    aliases: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The body of POST /containers/create."""
+    config: dict[str, Any] = {
+        "Image": image,
+        "Env": [f"{name}={value}" for name, value in environment.items() if "\0" not in value],
+        "Labels": dict(labels),
+        "HostConfig": dict(host),
+        "AttachStdin": False,
+        "Tty": False,
+    }
+    if command is not None:
+        config["Cmd"] = list(command)
+    if entrypoint is not None:
+        config["Entrypoint"] = list(entrypoint)
+    if user:
+        config["User"] = user
+    if network and aliases:
+        config["NetworkingConfig"] = {"EndpointsConfig": {network: {"Aliases": list(aliases)}}}
+    return config
+
+
+def service_aliases(service: Image) -> list[str]:
+    """The names of a service: its own aliases, else two made of its image's name, as gitlab-runner makes them."""
+    name = service.name.partition("@")[0]
+    head, slash, tail = name.rpartition("/")
+    path = f"{head}{slash}{tail.partition(':')[0]}"
+    path = path.replace(":", "")
+    made = [path.replace("/", "__"), path.replace("/", "-")]
+    return list(dict.fromkeys([*service.aliases, *made]))
+
+
+def registry_of(image: str) -> str:
+    """The registry's host of an image's name, as Docker reads it."""
+    first, slash, _ = image.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
+def pull_credentials(
+    image: str, credentials: Sequence[Credentials], auth_config: str
+) -> dict[str, str] | None:
+    """What to log in with to pull `image`: the user's DOCKER_AUTH_CONFIG first, then what the server gave."""
+    registry = registry_of(image)
+    for host, pair in _auths(auth_config).items():
+        if _same_registry(host, registry):
+            return pair
+    for given in credentials:
+        if given.type == "registry" and _same_registry(given.url, registry):
+            return {"username": given.username, "password": given.password}
+    return None
+
+
+def own_container_id(mountinfo: str) -> str | None:
+    """The id of the container that we run in, from /proc/self/mountinfo; None outside of one."""
+    found = _CONTAINER_ID.search(mountinfo)
+    return found.group(1) if found else None
+
+
+def read_mountinfo() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return ""
+
+
+def _auths(text: str) -> dict[str, dict[str, str]]:
+    try:
+        auths = json.loads(text)["auths"] if text else {}
+        pairs = {
+            host: base64.b64decode(entry["auth"]).decode().partition(":") for host, entry in auths.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {host: {"username": user, "password": secret} for host, (user, _, secret) in pairs.items()}
+
+
+def _same_registry(url: str, registry: str) -> bool:
+    host = url.removeprefix("https://").removeprefix("http://").split("/", 1)[0]
+    return (host.removeprefix("index.") or url) == registry

@@ -1,0 +1,344 @@
+"""Jobs in containers of the Docker daemon (20.10 and later), beside the runner or beside the container it lives in.
+
+A job has one volume, mounted at /builds, and one container, which runs one script at a time (it is started again
+for after_script). The daemon never sees a folder of ours: files go in and out as tar streams. Everything made for
+a job carries its key as a label, so that it is found, or removed, after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from nautilus_runner import shell
+from nautilus_runner.errors import ImagePullFailed, JobError, JobMisconfigured, SystemFailure
+from nautilus_runner.executors import container_files, containers
+from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
+from nautilus_runner.executors.container_output import ContainerOutput
+from nautilus_runner.files.removal import remove_tree
+from nautilus_runner.files.tree import Tree
+from nautilus_runner.payload import Image
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_NEVER_STARTED = "0001-01-01T00:00:00Z"
+_PASSWD_LIMIT = 1 << 20
+
+
+class DockerExecutor:
+    """One job's containers. `own_networks` are those of the container that the runner itself lives in."""
+
+    name = "docker"
+
+    def __init__(self, context: Context, api: Any, system_id: str, own_networks: tuple[str, ...]) -> None:
+        self._context = context
+        self._settings = context.settings.docker
+        self._api = api
+        self._system_id = system_id
+        self._project = context.job.job_info.project_full_path.strip("/") or f"project-{context.job.id}"
+        self._stage = context.folder / "stage"
+        self._name = f"nautilus-{system_id[-6:]}-{context.key}"
+        self._network = self._settings.network or next(iter(own_networks), "")
+        self._container = ""
+        self._owner = (0, 0)
+        self._outputs: dict[int, ContainerOutput] = {}
+        self._files: dict[int, OutputFile] = {}
+        self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
+        self._totals = {"out": 0, "err": 0}
+
+    def place(self) -> Place:
+        return Place(containers.BUILDS, f"{containers.BUILDS}/{self._project}", is_shared=False)
+
+    def stage(self) -> Any:
+        remove_tree(self._stage)
+        self._stage.mkdir(mode=0o700)
+        return self._stage
+
+    # ---- prepare
+
+    async def prepare(self) -> None:
+        job = self._context.job
+        image = self._context.variables.expand(job.image.name) or self._settings.image
+        self._context.say(f"Using Docker executor with image {image} ...")
+        await self._call(self._remove_everything)
+        wanted = job.image.pull_policy or self._settings.pull_policy
+        found = await self._ensure_image(image, tuple(wanted))
+        await self._call(self._create_volume)
+        job_network = await self._start_services() if job.services else ""
+        self._context.say(f"Using docker image {found['Id']} for {image} ...")
+        await self._call(self._create_container, image, found, job_network)
+
+    async def _ensure_image(self, image: str, policies: tuple[str, ...]) -> dict[str, Any]:
+        """The image's description; pulled where the policies, tried in order, want it. Raises ImagePullFailed."""
+        problem = ""
+        for policy in policies:
+            if policy in ("never", "if-not-present"):
+                with contextlib.suppress(ImageNotFound):
+                    found: dict[str, Any] = await self._call(self._api.inspect_image, image)
+                    return found
+                problem = f"{image} is not on this machine (pull policy {policy})"
+            if policy in ("always", "if-not-present"):
+                self._context.say(f"Pulling docker image {image} ...")
+                try:
+                    await self._call(self._pull, image)
+                    pulled: dict[str, Any] = await self._call(self._api.inspect_image, image)
+                    return pulled
+                except (DockerException, SystemFailure) as error:
+                    problem = _explain(error)
+                    self._context.say(f"WARNING: Failed to pull image with policy {policy!r}: {problem}")
+        raise ImagePullFailed(
+            f"failed to pull image {image!r} with specified policies {list(policies)}: {problem}"
+        )
+
+    def _pull(self, image: str) -> None:
+        auth = containers.pull_credentials(
+            image, self._context.job.credentials, self._context.variables.get("DOCKER_AUTH_CONFIG")
+        )
+        has_tag = "@" in image or ":" in image.rpartition("/")[2]
+        for line in self._api.pull(
+            image, tag=None if has_tag else "latest", stream=True, decode=True, auth_config=auth
+        ):
+            if error := line.get("error"):
+                raise SystemFailure(str(error))
+
+    def _create_volume(self) -> None:
+        self._api.create_volume(self._name, labels=self._labels("volume"))
+
+    def _create_container(self, image: str, found: dict[str, Any], job_network: str) -> None:
+        context, first = self._context, self._context.first
+        user = context.job.image.executor_opts.docker.user
+        host = containers.host_config(
+            self._settings,
+            volume=self._name,
+            network=job_network or self._network,
+            gpus=context.gpus.uuids,
+        )
+        config = containers.container_config(
+            image,
+            host=host,
+            environment=first.environment if first else {},
+            labels=self._labels("job"),
+            command=shell.container_command(f"{containers.BUILDS}/{self._project}.tmp/.script"),
+            entrypoint=context.job.image.entrypoint,
+            user=user,
+        )
+        self._container = self._api.create_container_from_config(config, name=self._name)["Id"]
+        if job_network and self._network:
+            self._api.connect_container_to_network(self._container, self._network)
+        self._owner = self._owner_of(user or found.get("Config", {}).get("User") or "")
+
+    def _owner_of(self, user: str) -> tuple[int, int]:
+        """The numbers of a `user[:group]`; names are looked up in the image's own files."""
+        name, _, group = user.partition(":")
+        if not name or name in ("0", "root"):
+            return 0, 0
+        uid, gid = (int(name), 0) if name.isdigit() else (-1, 0)
+        if uid < 0:
+            passwd = container_files.read_file(self._api, self._container, "/etc/passwd", _PASSWD_LIMIT)
+            rows = [row.split(":") for row in passwd.decode(errors="replace").splitlines()]
+            row = next((row for row in rows if row[0] == name and len(row) > 3), None)
+            if row is None or not (row[2].isdigit() and row[3].isdigit()):
+                raise JobMisconfigured(f"the image has no user {name!r}")
+            uid, gid = int(row[2]), int(row[3])
+        return uid, int(group) if group.isdigit() else gid
+
+    async def _start_services(self) -> str:
+        """A network of the job's own with its services in it; their names are known there. Returns its name."""
+        await self._call(self._api.create_network, self._name, labels=self._labels("network"))
+        for number, service in enumerate(self._context.job.services):
+            await self._start_service(number, service)
+        return self._name
+
+    async def _start_service(self, number: int, service: Image) -> None:
+        variables = self._context.variables
+        image = variables.expand(service.name)
+        self._context.say(f"Starting service {image} ...")
+        await self._ensure_image(image, tuple(service.pull_policy or self._settings.pull_policy))
+        own = {v.key: v.value if v.raw else variables.expand(v.value) for v in service.variables}
+        config = containers.container_config(
+            image,
+            host=containers.host_config(self._settings, volume="", network=self._name),
+            environment={**variables.environment(), **own},
+            labels=self._labels("service"),
+            command=service.command,
+            entrypoint=service.entrypoint,
+            user=service.executor_opts.docker.user,
+            network=self._name,
+            aliases=containers.service_aliases(service.model_copy(update={"name": image})),
+        )
+        made = await self._call(
+            self._api.create_container_from_config, config, f"{self._name}-service-{number}"
+        )
+        await self._call(self._api.start, made["Id"])
+
+    # ---- run
+
+    async def adopt(self) -> None:
+        files = self._context.variables.files()
+        if self._context.first is not None:
+            files[".script"] = self._context.first.text
+        await self._call(
+            container_files.put_tree,
+            self._api,
+            self._container,
+            self._stage,
+            self._project,
+            files,
+            self._owner,
+        )
+        await asyncio.to_thread(remove_tree, self._stage)
+
+    async def start(self, script: Script, announce: Announce) -> Handle:
+        if script is not self._context.first:
+            put = container_files.put_files
+            tmp = f"{self._project}.tmp"
+            await self._call(put, self._api, self._container, tmp, {".script": script.text}, self._owner)
+        state = await self._inspect()
+        handle = {
+            "number": script.number,
+            "container": self._container,
+            "skip": dict(self._totals),
+            "started_before": state.get("StartedAt", _NEVER_STARTED),
+            "owner": list(self._owner),
+        }
+        output = self._output(handle)
+        await self._call(output.attach)
+        await announce(handle)
+        try:
+            await self._call(self._api.start, self._container)
+        except JobError:
+            output.close()
+            raise
+        output.follow()
+        return handle
+
+    def _output(self, handle: Handle) -> ContainerOutput:
+        """Where a run's output goes; `logs` and `wait` live on what its thread tells."""
+        number = handle["number"]
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[dict[str, Any] | None] = loop.create_future()
+        path = self._context.folder / f"output-{number}"
+        file = OutputFile(path, ended.done)
+
+        def end(state: dict[str, Any] | None) -> None:
+            if not ended.done():
+                ended.set_result(state)
+            file.wake.set()
+
+        def tell(call: Callable[..., object], *args: Any) -> None:
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the loop is closed: the runner has gone, the job lives on
+                loop.call_soon_threadsafe(call, *args)
+
+        output = ContainerOutput(
+            self._api,
+            handle["container"],
+            path,
+            handle["skip"],
+            on_data=lambda: tell(file.wake.set),
+            on_end=lambda state: tell(end, state),
+        )
+        self._outputs[number], self._files[number], self._ends[number] = output, file, ended
+        return output
+
+    def logs(self, handle: Handle) -> AsyncIterator[bytes]:
+        return self._files[handle["number"]].follow()
+
+    async def wait(self, handle: Handle) -> Exit:
+        number = handle["number"]
+        state = await asyncio.shield(self._ends[number])
+        self._totals = self._outputs[number].totals
+        if state is None:
+            return Exit(1, is_system_failure=True, note="the job's container was removed by somebody else")
+        code = int(state.get("ExitCode", 1))
+        if state.get("OOMKilled"):
+            return Exit(code or 137, note="out of memory: the container was killed by its memory limit")
+        return Exit(
+            code, is_system_failure=bool(state.get("Error")) and code != 0, note=state.get("Error", "")
+        )
+
+    async def stop(self, handle: Handle, grace_s: float) -> None:
+        container = handle["container"]
+        with contextlib.suppress(JobError, NotFound):
+            if grace_s > 0:
+                await self._call(self._terminate_all, container)
+                await self._call(self._api.stop, container, int(grace_s) or 1)
+            else:
+                await self._call(self._api.kill, container)
+        await asyncio.shield(self._ends[handle["number"]])
+
+    def _terminate_all(self, container: str) -> None:
+        """SIGTERM to every process, not only to the first: a shell waits for its children before it minds it."""
+        with contextlib.suppress(DockerException):
+            made = self._api.exec_create(container, ["sh", "-c", "kill -TERM -1"], stdout=False, stderr=False)
+            self._api.exec_start(made["Id"], detach=True)
+
+    def tree(self) -> Tree:
+        return container_files.ContainerTree(self._api, self._container, self._project)
+
+    async def reattach(self, handle: Handle) -> bool:
+        self._container = handle["container"]
+        self._owner = (handle["owner"][0], handle["owner"][1])
+        self._totals = dict(handle["skip"])
+        state = await self._inspect()
+        if state.get("StartedAt", _NEVER_STARTED) == handle["started_before"]:
+            return False
+        self._output(handle).follow()
+        return True
+
+    async def _inspect(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = (await self._call(self._api.inspect_container, self._container))["State"]
+        except NotFound as error:
+            raise SystemFailure("the job's container was removed by somebody else") from error
+        return state
+
+    # ---- cleanup
+
+    async def cleanup(self) -> None:
+        for output in self._outputs.values():
+            output.close()
+        with contextlib.suppress(JobError, DockerException):
+            await self._call(self._remove_everything)
+        await asyncio.to_thread(remove_tree, self._stage)
+
+    def _remove_everything(self) -> None:
+        remove_labelled(self._api, f"{containers.LABEL_JOB}={self._context.key}")
+
+    def _labels(self, role: str) -> dict[str, str]:
+        return containers.labels(self._system_id, self._context.key, role)
+
+    async def _call(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """A call of the daemon in a thread. Not found stays Docker's own error; the rest is a SystemFailure."""
+        try:
+            return await asyncio.to_thread(call, *args, **kwargs)
+        except NotFound:
+            raise
+        except (DockerException, OSError) as error:
+            raise SystemFailure(f"Docker: {_explain(error)}") from error
+
+
+def remove_labelled(api: Any, label: str) -> None:
+    """Remove containers, then networks and volumes that carry the label. Blocking; what is gone is no error."""
+    filters = {"label": label}
+    for container in api.containers(all=True, filters=filters):
+        with contextlib.suppress(NotFound, APIError):
+            api.remove_container(container["Id"], force=True, v=True)
+    for network in api.networks(filters=filters):
+        with contextlib.suppress(NotFound, APIError):
+            api.remove_network(network["Id"])
+    for volume in api.volumes(filters=filters).get("Volumes") or []:
+        with contextlib.suppress(NotFound, APIError):
+            api.remove_volume(volume["Name"], force=True)
+
+
+def _explain(error: BaseException) -> str:
+    text = getattr(error, "explanation", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:500]

@@ -1,0 +1,138 @@
+"""Which executors this machine can offer, and one of them for each job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from nautilus_runner.errors import JobError, JobMisconfigured, SystemFailure
+from nautilus_runner.executors import containers, processes
+from nautilus_runner.executors.base import Context, Executor
+from nautilus_runner.executors.dummy import DummyExecutor
+from nautilus_runner.executors.process import ProcessExecutor
+from nautilus_runner.files.removal import remove_tree
+from nautilus_runner.settings import RunnerSettings
+
+log = logging.getLogger(__name__)
+
+_DAEMON_TIMEOUT_S = 120
+
+
+class Factory:
+    """Makes executors. The Docker library is imported when the first container is wanted."""
+
+    def __init__(self, data_dir: Path, system_id: str) -> None:
+        self._data_dir = data_dir
+        self._system_id = system_id
+        self._cgroup_root = processes.control_group_root()
+        self._daemons: dict[str, tuple[Any, tuple[str, ...]]] = {}
+
+    def make(self, context: Context) -> Executor:
+        """Raises JobError where the daemon can't be reached."""
+        settings = context.settings
+        if settings.executor == "docker":
+            from nautilus_runner.executors.docker import DockerExecutor
+
+            api, own_networks = self.daemon(settings.docker.host)
+            return DockerExecutor(context, api, self._system_id, own_networks)
+        if settings.executor == "dummy":
+            return DummyExecutor(context, self._builds(settings))
+        return ProcessExecutor(context, self._builds(settings), self._cgroup_root)
+
+    def daemon(self, host: str) -> tuple[Any, tuple[str, ...]]:
+        """A client of the daemon at `host` ("" = DOCKER_HOST or the default socket), and our own networks there.
+
+        Blocking on first use. Raises SystemFailure.
+        """
+        if host not in self._daemons:
+            import docker
+            from docker.utils import kwargs_from_env
+
+            where = {"base_url": host} if host else kwargs_from_env()
+            try:
+                api = docker.APIClient(version="auto", timeout=_DAEMON_TIMEOUT_S, num_pools=32, **where)
+            except docker.errors.DockerException as error:
+                raise SystemFailure(f"no Docker daemon answers: {error}") from error
+            self._daemons[host] = (api, _own_networks(api))
+        return self._daemons[host]
+
+    async def remove_orphans(self, runners: tuple[RunnerSettings, ...], keys: set[str]) -> None:
+        """Remove what belongs to jobs that the journal does not know: folders, processes, containers."""
+        for folder in {self._builds(runner) for runner in runners}:
+            for path in list(folder.iterdir()):
+                if path.name not in keys:
+                    log.info("orphan: %s removed", path)
+                    await asyncio.to_thread(_end_processes, path.name)
+                    await asyncio.to_thread(remove_tree, path)
+        for host in {runner.docker.host for runner in runners if runner.executor == "docker"}:
+            try:
+                api, _ = await asyncio.to_thread(self.daemon, host)
+                await asyncio.to_thread(_remove_containers, api, self._system_id, keys)
+            except (JobError, OSError) as error:
+                log.warning("orphans in Docker are not looked for: %s", error)
+
+    def _builds(self, settings: RunnerSettings) -> Path:
+        """The folder of work trees: passable for the job's user, and listable only for us."""
+        process = settings.process
+        folder = Path(process.builds_dir) if process.builds_dir else self._data_dir / "builds"
+        try:
+            account = processes.account_of(process.user if settings.executor == "process" else "")
+        except JobMisconfigured:
+            account = processes.account_of("")
+        if not process.builds_dir and not processes.can_reach(folder.parent, account):
+            digest = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:8]
+            folder = Path(f"/var/tmp/nautilus-runner-{digest}/builds")
+            folder.parent.mkdir(mode=0o711, exist_ok=True)
+            _refuse_foreign(folder.parent)
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        folder.chmod(0o711)
+        return folder
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """/var/tmp is everybody's: a folder that somebody else put there first is not ours to use."""
+    info = folder.lstat()
+    if info.st_uid != os.geteuid() or folder.is_symlink() or info.st_mode & 0o022:
+        raise JobMisconfigured(f"{folder} belongs to somebody else; set runners.process.builds_dir")
+
+
+def _end_processes(key: str) -> None:
+    for pid in processes.marked(key):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, 9)
+
+
+def _own_networks(api: Any) -> tuple[str, ...]:
+    """The user-made networks of the container that we live in, if we do."""
+    own = containers.own_container_id(containers.read_mountinfo())
+    if own is None:
+        return ()
+    import docker
+
+    try:
+        found = api.inspect_container(own)["NetworkSettings"]["Networks"]
+    except docker.errors.DockerException:
+        return ()
+    return tuple(name for name in found if name not in ("bridge", "host", "none"))
+
+
+def _remove_containers(api: Any, system_id: str, keys: set[str]) -> None:
+    from nautilus_runner.executors.docker import remove_labelled
+
+    found: set[str] = set()
+    filters = {"label": f"{containers.LABEL_RUNNER}={system_id}"}
+    things = [
+        *api.containers(all=True, filters=filters),
+        *api.networks(filters=filters),
+        *(api.volumes(filters=filters).get("Volumes") or []),
+    ]
+    for thing in things:
+        found.add((thing.get("Labels") or {}).get(containers.LABEL_JOB, ""))
+    for key in found - keys - {""}:
+        log.info("orphan: containers of job %s removed", key)
+        remove_labelled(api, f"{containers.LABEL_JOB}={key}")

@@ -1,0 +1,1 @@
+"""Files that a job could have written: found, read, packed and unpacked without ever following its links."""

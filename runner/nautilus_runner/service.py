@@ -1,0 +1,164 @@
+"""`nautilus-runner run`: waits for its configuration, reloads it when it changes, ends as signals ask.
+
+SIGTERM, SIGINT: let the jobs run and end; the next start takes them up. SIGQUIT: end the jobs, report them, end.
+SIGHUP: read the configuration now. A second signal ends at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO
+
+from nautilus_runner import __version__, status
+from nautilus_runner.errors import ConfigurationError
+from nautilus_runner.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 1.0
+DEFAULT_CONFIG = "/etc/nautilus-runner/config.toml"
+EXIT_CONFIGURATION = 2
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point of `run`; `arguments` default to the command line."""
+    parser = argparse.ArgumentParser(prog="nautilus-runner run")
+    parser.add_argument("--config", "-c", type=Path, default=Path(DEFAULT_CONFIG))
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(words[1:] if words[:1] == ["run"] else words)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    sys.exit(run(options.config.absolute()))
+
+
+def run(config: Path) -> int:
+    """The exit status: 0, or 2 where another runner uses the same data folder."""
+    os.umask(0o077)
+    return asyncio.run(Service(config).run())
+
+
+class Service:
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._stamp: tuple[int, int, int] | None = None
+        self._problem = ""
+        self._look = asyncio.Event()
+        self._first_signal: int | None = None
+        self._hasten = asyncio.Event()
+        self._end = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        log.info("nautilus-runner %s, configuration %s", __version__, self._config)
+        settings = await self._wait_for_settings()
+        if settings is None:
+            return 0
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _lock(settings.data_dir)
+        if lock is None:
+            log.error("another runner uses %s; give this one a data_dir of its own", settings.data_dir)
+            return EXIT_CONFIGURATION
+        await self._serve(settings)
+        lock.close()
+        return 0
+
+    async def _serve(self, settings: Settings) -> None:
+        from nautilus_runner.agent import Agent
+
+        agent = Agent(settings.data_dir)
+        await agent.start(settings)
+        while not self._end.is_set():
+            await self._until_look()
+            if (fresh := self._changed_settings()) is not None:
+                if fresh.data_dir != settings.data_dir:
+                    log.warning("data_dir changes only with a restart")
+                await agent.apply(fresh.model_copy(update={"data_dir": settings.data_dir}))
+                settings = fresh
+                log.info("configuration read: %d registrations", len(fresh.runners))
+        await self._stop(agent, settings)
+
+    async def _stop(self, agent: object, settings: Settings) -> None:
+        from nautilus_runner.agent import Agent
+
+        assert isinstance(agent, Agent)
+        is_quit = self._first_signal == signal.SIGQUIT
+        ending = asyncio.create_task(agent.end_jobs(settings.shutdown_grace_s) if is_quit else agent.detach())
+        hasten = asyncio.create_task(self._hasten.wait())
+        await asyncio.wait({ending, hasten}, return_when=asyncio.FIRST_COMPLETED)
+        hasten.cancel()
+        if not ending.done():
+            log.warning("told twice: ending at once")
+            ending.cancel()
+
+    async def _wait_for_settings(self) -> Settings | None:
+        while not self._end.is_set():
+            if (settings := self._changed_settings()) is not None:
+                logging.getLogger().setLevel(settings.log_level.upper())
+                return settings
+            # where the status belongs is in the file that is not there: beside it is where the appliance looks
+            status.write_status(self._config.parent / "status.json", status.Status(reason=self._problem))
+            await self._until_look()
+        return None
+
+    def _changed_settings(self) -> Settings | None:
+        """The settings, when the file is another than last time and can be read."""
+        try:
+            info = self._config.stat()
+        except OSError:
+            self._tell(f"waiting for {self._config}")
+            return None
+        stamp = (info.st_mtime_ns, info.st_size, info.st_ino)
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            settings = load_settings(self._config)
+        except ConfigurationError as error:
+            self._tell(str(error))
+            return None
+        self._problem = ""
+        return settings
+
+    def _tell(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            log.warning("%s", problem)
+
+    async def _until_look(self) -> None:
+        waiters = [asyncio.create_task(self._look.wait()), asyncio.create_task(self._end.wait())]
+        await asyncio.wait(waiters, timeout=_LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        for waiter in waiters:
+            waiter.cancel()
+        self._look.clear()
+
+    def _on_signal(self, number: int) -> None:
+        if self._first_signal is None:
+            self._first_signal = number
+            log.info("%s: ending", signal.Signals(number).name)
+            self._end.set()
+        else:
+            self._hasten.set()
+
+    def _on_hangup(self) -> None:
+        self._stamp = None
+        self._look.set()
+
+
+def _lock(data_dir: Path) -> IO[str] | None:
+    """Hold the data folder for this process; None where another has it. Children do not inherit it."""
+    file = (data_dir / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file

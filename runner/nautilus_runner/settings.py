@@ -1,0 +1,145 @@
+"""`config.toml`: what this machine's runner is and which servers it serves.
+
+The file is the whole configuration; nothing else is read from the environment but `DOCKER_HOST` (by the
+Docker client). Shape: docs/reference/internals.md, "Runner configuration".
+"""
+
+from __future__ import annotations
+
+import logging
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from nautilus_runner.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+ExecutorName = Literal["process", "docker", "dummy"]
+PullPolicy = Literal["never", "if-not-present", "always"]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _without_slash(value: Any) -> Any:
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ProcessSettings(_Section):
+    """`[runners.process]`. `user` is only used by root; empty means "as ourselves"."""
+
+    user: str = "nautilus-job"
+    path: tuple[str, ...] = ()
+    builds_dir: str = ""  # "" = data_dir/builds, or a folder below /var/tmp where `user` could not reach that
+    cgroup: bool = True  # put each job into a cgroup of its own where the unified hierarchy is writable
+    grace_s: float = Field(default=10.0, ge=0)  # between SIGTERM and SIGKILL
+
+
+class DockerSettings(_Section):
+    """`[runners.docker]`."""
+
+    image: str = "nautilus-job"
+    host: str = ""
+    network: str = ""
+    extra_hosts: tuple[str, ...] = ()
+    pull_policy: Annotated[tuple[PullPolicy, ...], BeforeValidator(_as_list)] = ("if-not-present",)
+    cap_drop: tuple[str, ...] = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SYS_CHROOT")
+    pids_limit: int = 8192
+    shm_mib: int = 64
+    grace_s: float = Field(default=10.0, ge=0)
+
+
+class RunnerSettings(_Section):
+    """One `[[runners]]` entry: one registration at one server."""
+
+    name: str = ""
+    id: int = 0
+    url: Annotated[str, BeforeValidator(_without_slash)]
+    token: SecretStr
+    clone_url: Annotated[str, BeforeValidator(_without_slash)] = ""
+    executor: ExecutorName = "process"
+    limit: int = Field(default=0, ge=0)  # jobs of this registration at a time; 0 = `concurrent` alone bounds
+    environment: tuple[str, ...] = ()
+    output_limit_mib: int = Field(default=1024, ge=1)
+    unpack_limit_mib: int = Field(default=65536, ge=1)  # of one archive, once unpacked
+    cache_limit_mib: int = Field(default=10240, ge=0)
+    tls_ca_file: str = ""
+    process: ProcessSettings = ProcessSettings()
+    docker: DockerSettings = DockerSettings()
+
+    @property
+    def short_token(self) -> str:
+        """What a log may show of the token (as gitlab-runner's `ShortenToken`)."""
+        bare = self.token.get_secret_value()
+        for prefix in ("glrtr-", "glrt-"):
+            bare = bare.removeprefix(prefix)
+        if len(bare) > 3 and bare[0] == "t" and bare[2] == "_":
+            bare = bare[3:]
+        return bare[:9]
+
+    @property
+    def label(self) -> str:
+        return self.name or self.short_token
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    data_dir: Path
+    concurrent: int = Field(default=1, ge=1)
+    status_file: Path | None = None
+    log_level: str = "info"
+    shutdown_grace_s: float = Field(default=20.0, ge=0)
+    runners: tuple[RunnerSettings, ...] = ()
+
+
+def parse_settings(text: str, base: Path) -> Settings:
+    """Settings from TOML text; relative folders are below `base`.
+
+    Raises ConfigurationError, naming the key.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"not valid TOML: {error}") from error
+    raw.setdefault("data_dir", str(base))
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigurationError(_explained(error)) from error
+    _warn_of_unknown(raw)
+    return settings.model_copy(update={"data_dir": (base / settings.data_dir).absolute()})
+
+
+def load_settings(path: Path) -> Settings:
+    """Settings from a file. Raises ConfigurationError (also where the file can't be read)."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} can't be read: {error}") from error
+    try:
+        return parse_settings(text, path.absolute().parent)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _explained(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}"
+
+
+def _warn_of_unknown(raw: dict[str, Any]) -> None:
+    for key in sorted(set(raw) - set(Settings.model_fields)):
+        log.warning("config.toml: %s is not a setting; ignored", key)
+    for runner in raw.get("runners", []):
+        for key in sorted(set(runner) - set(RunnerSettings.model_fields)):
+            log.warning("config.toml: runners.%s is not a setting; ignored", key)

@@ -1,0 +1,161 @@
+"""Bare mirrors, one per repository, owned by the runner: the only place where git meets the network.
+
+A mirror holds what jobs asked for: shallow as long as they asked for shallow history, whole once one needed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from nautilus_runner.errors import GitError
+from nautilus_runner.sources import git
+
+log = logging.getLogger(__name__)
+
+_WHOLE = 0  # "depth" of a whole history, as GitLab's
+_KEPT_PIPELINES = 50
+_TIDY_EVERY = 100
+_UNREACHABLE = (
+    "unable to access",
+    "Authentication failed",
+    "could not read Username",
+    "Could not resolve",
+    "returned error",
+    "not found",
+    "early EOF",
+    "RPC failed",
+)
+
+
+class Mirrors:
+    """All mirrors below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        self._mirrors: dict[str, Mirror] = {}
+
+    def of(self, remote: git.Remote, object_format: str = "sha1") -> Mirror:
+        name = hashlib.sha256(f"{remote.url} {object_format}".encode()).hexdigest()[:32] + ".git"
+        if name not in self._mirrors:
+            self._mirrors[name] = Mirror(self._folder / name, self._folder, object_format)
+        return self._mirrors[name]
+
+
+class Mirror:
+    """One repository. `hold` gives exclusive use; between jobs nothing of it is in use."""
+
+    def __init__(self, path: Path, home: Path, object_format: str) -> None:
+        self.path = path
+        self._home = home
+        self._object_format = object_format
+        self._lock = asyncio.Lock()
+        self._is_ready = False
+        self._fetches = 0
+        self._known: dict[tuple[str, tuple[str, ...]], int] = {}
+
+    @asynccontextmanager
+    async def hold(
+        self, remotes: Sequence[git.Remote], sha: str, refspecs: tuple[str, ...], depth: int
+    ) -> AsyncIterator[Path]:
+        """The mirror's folder, with `sha` and the refspecs' targets in it, until the block ends.
+
+        `remotes` are ways to the same repository, tried in order. Raises GitError.
+        """
+        async with self._lock:
+            if not self._has(sha, refspecs, depth):
+                await self._fetch(remotes, sha, refspecs, depth)
+                self._known[sha, refspecs] = depth
+            yield self.path
+            await self._tidy()
+
+    def _has(self, sha: str, refspecs: tuple[str, ...], depth: int) -> bool:
+        known = self._known.get((sha, refspecs))
+        return known is not None and (known == _WHOLE or 0 < depth <= known)
+
+    async def _fetch(
+        self, remotes: Sequence[git.Remote], sha: str, refspecs: tuple[str, ...], depth: int
+    ) -> None:
+        last: GitError | None = None
+        for remote in remotes:
+            for _attempt in range(2):
+                try:
+                    await self._ensure()
+                    await self._fetch_from(remote, refspecs, depth)
+                    await self._run(["git", "cat-file", "-e", f"{sha}^{{commit}}"])
+                    return
+                except GitError as error:
+                    last = error
+                    if any(words in str(error) for words in _UNREACHABLE):
+                        break  # nothing wrong with the mirror: try the next way
+                    log.warning("mirror %s: %s; made anew", self.path.name, error)
+                    await asyncio.to_thread(self._discard)
+        raise last or GitError("no address to fetch the repository from")
+
+    async def _fetch_from(self, remote: git.Remote, refspecs: tuple[str, ...], depth: int) -> None:
+        is_shallow = (self.path / "shallow").exists()
+        is_fresh = not (self.path / "packed-refs").exists() and not any((self.path / "refs").iterdir())
+        argv = git.fetch_argv(
+            remote.url,
+            refspecs,
+            depth=depth if is_shallow or is_fresh else _WHOLE,
+            unshallow=is_shallow and depth == _WHOLE,
+        )
+        await git.run(argv, cwd=self.path, env=git.environment(self._home, remote))
+        self._fetches += 1
+
+    async def _ensure(self) -> None:
+        if self._is_ready:
+            return
+        if not (self.path / "HEAD").exists():
+            await asyncio.to_thread(self._discard)
+            argv = [
+                "git",
+                "init",
+                "--quiet",
+                "--bare",
+                "--template=",
+                f"--object-format={self._object_format}",
+            ]
+            await git.run([*argv, str(self.path)], cwd=self._home, env=git.environment(self._home))
+        else:
+            await asyncio.to_thread(_break_locks, self.path)
+        self._is_ready = True
+
+    async def _tidy(self) -> None:
+        """Forget old pipelines' refs and repack, once in a while."""
+        if self._fetches < _TIDY_EVERY:
+            return
+        self._fetches = 0
+        listing = await self._run(
+            ["git", "for-each-ref", "--sort=-creatordate", "--format=delete %(refname)", "refs/pipelines/"]
+        )
+        stale = listing.decode().splitlines()[_KEPT_PIPELINES:]
+        for command in stale:
+            await self._run(["git", "update-ref", "-d", command.removeprefix("delete ")])
+        await self._run(["git", "-c", "gc.auto=6700", "gc", "--auto", "--quiet"])
+        self._known.clear()
+
+    async def _run(self, argv: Sequence[str]) -> bytes:
+        return await git.run(argv, cwd=self.path, env=git.environment(self._home))
+
+    def _discard(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._is_ready = False
+        self._known.clear()
+
+
+def _break_locks(path: Path) -> None:
+    """Remove what a killed git left; the data folder's lock says that nobody else works here."""
+    for folder, _folders, files in os.walk(path):
+        for name in files:
+            if name.endswith(".lock"):
+                (Path(folder) / name).unlink(missing_ok=True)

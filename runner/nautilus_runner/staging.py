@@ -1,0 +1,205 @@
+"""What precedes a job's scripts: sources, caches and other jobs' artifacts, put together in a folder of ours.
+
+Source: gitlab-runner 19.x `shells/abstract.go` (get_sources, restore_cache, download_artifacts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nautilus_runner.cache import LocalCache
+from nautilus_runner.client import Coordinator
+from nautilus_runner.errors import (
+    ArchiveError,
+    GitError,
+    JobMisconfigured,
+    SystemFailure,
+    UnavailableError,
+)
+from nautilus_runner.files import unpacking
+from nautilus_runner.finishing import cache_key
+from nautilus_runner.payload import Dependency, Job
+from nautilus_runner.settings import RunnerSettings
+from nautilus_runner.sources.checkout import check_out, tracked_files
+from nautilus_runner.sources.mirror import Mirrors
+from nautilus_runner.trace.writer import RESET, TraceWriter
+from nautilus_runner.variables import Variables
+
+_MIB = 1 << 20
+_DOWNLOAD_TRIES = 5
+TRACKED = "tracked"
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """One job's folder (`target`) before the job may write it. `folder` is the journal's."""
+
+    job: Job
+    settings: RunnerSettings
+    client: Coordinator
+    trace: TraceWriter
+    variables: Variables
+    target: Path
+    folder: Path
+
+    @property
+    def strategy(self) -> str:
+        named = self.variables.get("GIT_STRATEGY")
+        return named or ("fetch" if self.job.allow_git_fetch else "clone")
+
+    @property
+    def limit_bytes(self) -> int:
+        return self.settings.unpack_limit_mib * _MIB
+
+
+async def fetch_sources(staging: Staging, mirrors: Mirrors) -> None:
+    """Make the checkout; says nothing (it runs beside the executor's preparation). Raises JobError."""
+    if staging.strategy in ("none", "empty"):
+        return
+    if staging.strategy not in ("fetch", "clone"):
+        raise JobMisconfigured(f"unknown GIT_STRATEGY {staging.strategy!r}")
+    info = staging.job.git_info
+    if depth := staging.variables.get("GIT_DEPTH"):
+        info = info.model_copy(update={"depth": int(depth)}) if depth.isdigit() else info
+    try:
+        await check_out(
+            mirrors,
+            info,
+            staging.target,
+            server_url=staging.settings.url,
+            clone_url=staging.settings.clone_url,
+            is_checked_out=_is_checked_out(staging.variables),
+        )
+        wants = [a.untracked for a in staging.job.artifacts] + [c.untracked for c in staging.job.cache]
+        if any(wants):
+            (staging.folder / TRACKED).write_bytes(await tracked_files(staging.target))
+    except GitError as error:
+        raise SystemFailure(f"getting the sources: {error}") from error
+
+
+def describe_sources(staging: Staging) -> None:
+    """The lines before the wait for the checkout."""
+    depth = staging.job.git_info.depth
+    if staging.strategy == "none":
+        staging.trace.notice("Skipping Git repository setup")
+    elif staging.strategy == "empty":
+        staging.trace.notice("Skipping Git repository setup and creating an empty build directory")
+    elif depth:
+        staging.trace.notice(f"Fetching changes with git depth set to {depth}...")
+    else:
+        staging.trace.notice("Fetching changes...")
+
+
+def describe_checkout(staging: Staging) -> None:
+    """The lines after it."""
+    trace, variables, info = staging.trace, staging.variables, staging.job.git_info
+    if staging.strategy in ("fetch", "clone"):
+        trace.notice("Created fresh repository.")
+        if _is_checked_out(variables):
+            trace.notice(f"Checking out {info.sha[:8]} as detached HEAD (ref is {info.ref})...")
+        else:
+            trace.notice("Skipping Git checkout")
+        if variables.get("GIT_CLEAN_FLAGS"):
+            trace.raw("GIT_CLEAN_FLAGS changes nothing here: every job gets a fresh folder.")
+    trace.raw("")
+    if variables.get("GIT_SUBMODULE_STRATEGY") in ("normal", "recursive"):
+        trace.warning("this runner does not fetch submodules: GIT_SUBMODULE_STRATEGY is ignored")
+    else:
+        trace.notice("Skipping Git submodules setup")
+    for hook in staging.job.hooks:
+        if hook.script:
+            trace.warning(f"this runner does not run hooks: {hook.name} is ignored")
+    if _uses_lfs(staging.target):
+        trace.warning(
+            "this runner does not fetch Git LFS objects: their pointers are checked out as they are"
+        )
+
+
+async def restore_caches(staging: Staging, local: LocalCache, scope: str) -> None:
+    """Failures are told in the log and harm nothing."""
+    for cache in staging.job.cache:
+        if not cache.paths and not cache.untracked:
+            continue
+        key = cache_key(staging.job, staging.variables, cache.key)
+        if "pull" not in staging.variables.expand(cache.policy):
+            staging.trace.notice(f"Not downloading cache {key} due to policy")
+            continue
+        fallbacks = [staging.variables.expand(k) for k in cache.fallback_keys]
+        staging.trace.notice(f"Checking cache for {key}...")
+        keys = [key, *(k for k in fallbacks if k)]
+        try:
+            found = await asyncio.to_thread(local.restore, scope, keys, staging.target, staging.limit_bytes)
+        except ArchiveError as error:
+            staging.trace.warning(f"Failed to extract cache: {error}")
+            continue
+        if found is None:
+            staging.trace.warning("Failed to extract cache: none is there yet")
+        else:
+            staging.trace.notice("Successfully extracted cache" + (f" {found}" if found != key else ""))
+
+
+def downloads(job: Job) -> list[Dependency]:
+    return [d for d in job.dependencies if d.artifacts_file is not None and d.artifacts_file.filename]
+
+
+async def download_artifacts(staging: Staging) -> None:
+    """Raises SystemFailure where the artifacts of a job that this one needs can't be had or unpacked."""
+    for dependency in downloads(staging.job):
+        staging.trace.notice(f"Downloading artifacts for {dependency.name} ({dependency.id})...")
+        path = staging.folder / f"dependency-{dependency.id}"
+        try:
+            status = await _download(staging, dependency, path)
+            host = urlsplit(staging.settings.url).hostname
+            staging.trace.raw(
+                f"Downloading artifacts from coordinator... ok{RESET}  host{RESET}={host} id{RESET}={dependency.id} "
+                f"responseStatus{RESET}={status} OK"
+            )
+            with path.open("rb") as archive:
+                await asyncio.to_thread(unpacking.unpack_zip, archive, staging.target, staging.limit_bytes)
+        except ArchiveError as error:
+            raise SystemFailure(f"the artifacts of {dependency.name} can't be unpacked: {error}") from error
+        finally:
+            path.unlink(missing_ok=True)
+
+
+async def _download(staging: Staging, dependency: Dependency, path: Path) -> int:
+    problem = ""
+    for attempt in range(_DOWNLOAD_TRIES):
+        if attempt:
+            await asyncio.sleep(min(2.0**attempt / 2, 20))
+        try:
+            async with staging.client.download_artifacts(dependency.id, dependency.token) as (answer, body):
+                if answer.status == 200:
+                    with path.open("wb", buffering=0) as out:
+                        async for part in body:
+                            await asyncio.to_thread(_write_all, out.fileno(), part)
+                    return answer.status
+                problem = f"the server answered {answer.status}"
+                if answer.status in (401, 403, 404):
+                    break
+        except UnavailableError as error:
+            problem = str(error)
+        staging.trace.warning(f"Downloading artifacts from coordinator... {problem}")
+    raise SystemFailure(
+        f"the artifacts of {dependency.name} ({dependency.id}) can't be downloaded: {problem}"
+    )
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _is_checked_out(variables: Variables) -> bool:
+    return variables.get("GIT_CHECKOUT").strip().lower() not in ("false", "0", "f")
+
+
+def _uses_lfs(target: Path) -> bool:
+    """Whether the checkout's top .gitattributes names LFS. Read before any job could write there."""
+    path = target / ".gitattributes"
+    return path.is_file() and not path.is_symlink() and b"filter=lfs" in path.read_bytes()[: 1 << 20]
