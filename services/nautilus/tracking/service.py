@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
 
 from sqlalchemy import ColumnElement, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -213,8 +212,7 @@ class TrackingService:
             return []
         where = Location(run.experiment_id, run.run_id, None, ())
         files = await asyncio.to_thread(self.store.files, where)
-        base = f"/api/2.0/mlflow-artifacts/artifacts/{run.experiment_id}/{run.run_id}/artifacts/"
-        return [Artifact(info.path, info.size_bytes or 0, base + quote(info.path)) for info in files]
+        return [Artifact(info.path, info.size_bytes or 0) for info in files]
 
     def artifact_uri(self, project_id: int, run_id: str) -> str:
         return artifact_uri(project_id, run_id)
