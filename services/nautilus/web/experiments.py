@@ -16,7 +16,7 @@ from nautilus.experiments.queries import Filter, Order
 from nautilus.experiments.schemas import ExperimentView
 from nautilus.experiments.service import ExperimentService
 from nautilus.projects.service import ProjectService
-from nautilus.web import comparison, forms, table
+from nautilus.web import comparison, forms, table, words
 from nautilus.web.errors import PageNotFound
 from nautilus.web.forms import FormProblem
 from nautilus.web.listing import PER_PAGE, Listing, ListQuery
@@ -106,7 +106,7 @@ class ExperimentsPages:
         except NautilusError as error:
             if error.status >= 500:
                 raise
-            return await self._form(visit, values, {"form": _sentence(error.message)}, error.status)
+            return await self._form(visit, values, {"form": words.sentence(error.message)}, error.status)
         if made.sweep_id is not None:
             return self._site.redirect(ListQuery().of_sweep(made.sweep_id))
         return self._site.redirect(f"/experiments/{made.experiments[0].id}")
@@ -168,10 +168,6 @@ def experiment_id(request: Request) -> int:
 
 def _each(items: object) -> list[object]:
     return list(items) if isinstance(items, list | tuple) else [items]
-
-
-def _sentence(message: str) -> str:
-    return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
 
 
 def _values_of(e: ExperimentView) -> dict[str, str]:

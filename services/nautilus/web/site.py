@@ -100,7 +100,16 @@ class Site:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        for name in ("number", "parameter", "duration", "filesize", "moment", "plural", "short_sha"):
+        for name in (
+            "number",
+            "parameter",
+            "duration",
+            "filesize",
+            "moment",
+            "plural",
+            "sentence",
+            "short_sha",
+        ):
             environment.filters[name] = getattr(words, name)
         environment.tests["final"] = lambda state: state in FINAL_STATES
         environment.tests["cancelable"] = lambda state: state in ACTIVE_STATES - {ExperimentState.CANCELING}
@@ -178,7 +187,7 @@ class Site:
             action = {"href": request.url.path, "words": "Try again"}
         if action is None and status == 401:
             action = {"href": _sign_in_address(request), "words": "Sign in"}
-        sentence = message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
+        sentence = words.sentence(message)
         return self.render(
             visit, "error.html", status, title=title, http_status=status, message=sentence, action=action
         )

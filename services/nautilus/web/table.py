@@ -112,7 +112,7 @@ class Table:
 
     @property
     def columns(self) -> list[Column]:
-        return self.params + self.metrics
+        return self.metrics + self.params
 
 
 def build(rows: Sequence[Row], chosen: Sequence[str] = (), *, is_grouped: bool = True) -> Table:
@@ -170,8 +170,9 @@ def is_same(a: Any, b: Any) -> bool:
 
 
 def _keys(maps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """In the order in which they are met."""
-    return list(dict.fromkeys(key for one in maps for key in one))
+    """Those that most rows have first, else in the order in which they are met."""
+    counts = Counter(key for one in maps for key in one)
+    return sorted(counts, key=lambda key: -counts[key])
 
 
 def _metric_keys(maps: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -46,7 +46,7 @@ def test_many_columns_are_left_out_and_can_be_chosen() -> None:
     assert (len(made.params), len(made.metrics)) == (table.MOST_PARAMS, table.MOST_METRICS)
     assert "params.p19" in made.hidden and "metrics.m19" in made.hidden
     chosen = table.build(rows, ["params.p19", "metrics.m19", "metrics.nonsense"])
-    assert [c.name for c in chosen.columns] == ["params.p19", "metrics.m19"]
+    assert [c.name for c in chosen.columns] == ["metrics.m19", "params.p19"]
 
 
 def test_metrics_that_say_how_good_come_before_others_and_those_of_the_machine_last() -> None:

@@ -24,7 +24,10 @@ export class LogView {
     this.skipped = false;
     this.scheduled = false;
     this.following = true;
-    this.reset();
+    this.sections = [];
+    this.style = PLAIN;
+    this.open = null;
+    this.openText = "";
     root.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.button?.addEventListener("click", () => this.follow(!this.following));
   }
