@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from nautilus_forge import API_PREFIX, VERSION, startup
+from nautilus_forge import API_PREFIX, VERSION, ci_join, startup
 from nautilus_forge.appsettings import routes as appsettings
 from nautilus_forge.db.engine import Database
 from nautilus_forge.forge import Forge
+from nautilus_forge.git.hooks import ensure_hooks
 from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.http import Edge, install_error_handlers
+from nautilus_forge.internal.git_routes import git_router
 from nautilus_forge.instance import routes as instance
 from nautilus_forge.namespaces import routes as namespaces
 from nautilus_forge.projects import member_routes as project_members
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 def api_routers() -> list[APIRouter]:
     """Everything below `/api/v4`, in the order in which paths are matched."""
     return [
+        *ci_join.api_routers(),
         instance.router,
         appsettings.router,
         users.router,
@@ -54,7 +57,9 @@ def api_routers() -> list[APIRouter]:
 def root_routers() -> list[APIRouter]:
     """Everything outside `/api/v4`: pages, OAuth, health, what the gateway asks."""
     return [
+        *ci_join.root_routers(),
         instance.health,
+        git_router(),
     ]
 
 
@@ -66,7 +71,8 @@ def build_forge(settings: Settings) -> Forge:
         repositories=RepositoryStore(settings),
         secret_key=startup.secret_key(settings),
     )
-    forge.on_ready += [ensure_accounts, updates.start_sweeping]
+    forge.on_ready += [ensure_hooks, ensure_accounts, updates.start_sweeping]
+    ci_join.join(forge)
     return forge
 
 

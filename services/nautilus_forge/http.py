@@ -57,6 +57,13 @@ class Edge:
         await self._app(scope, receive, send_with_id)
 
 
+def client_address(request: Request) -> str:
+    """Who connects: what the gateway says when we listen on a unix socket, else the peer."""
+    if request.client is not None and request.client.host:
+        return request.client.host
+    return request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or "unknown"
+
+
 def _header(scope: Scope, name: bytes) -> str | None:
     for key, value in scope["headers"]:
         if key == name:

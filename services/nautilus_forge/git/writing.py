@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nautilus_forge.errors import GitError
 from nautilus_forge.git.command import Git
 from nautilus_forge.git.revisions import EMPTY_TREE
 
@@ -74,7 +73,7 @@ async def write_commit(
     async with _index(git, tmp_dir) as (indexed, folder):
         await indexed.output("read-tree", parent or EMPTY_TREE)
         blobs = await _write_blobs(indexed, folder, actions)
-        await _apply(indexed, actions, blobs)
+        await _apply(indexed, parent, actions, blobs)
         tree = await indexed.text("write-tree")
     env = author.environment("AUTHOR") | committer.environment("COMMITTER")
     parents = ("-p", parent) if parent else ()
@@ -107,7 +106,7 @@ async def _write_blobs(git: Git, folder: Path, actions: Sequence[Action]) -> dic
     return dict(zip(files, output.split(), strict=True))
 
 
-async def _apply(git: Git, actions: Sequence[Action], blobs: dict[int, str]) -> None:
+async def _apply(git: Git, parent: str | None, actions: Sequence[Action], blobs: dict[int, str]) -> None:
     """Bring the index to what the actions say, checking each against what the ones before it left."""
     touched = {path for action in actions for path in (action.path, action.previous_path) if path}
     entries = await _entries(git, touched)
@@ -122,19 +121,23 @@ async def _apply(git: Git, actions: Sequence[Action], blobs: dict[int, str]) -> 
     if not records:
         return
     stdin = "".join(f"{record}\0" for record in records).encode("utf-8", "surrogateescape")
-    result = await git.run("update-index", "-z", "--index-info", stdin=stdin)
-    if result.returncode != 0:
-        if (
-            "Invalid path" in result.stderr
-            or "cannot add" in result.stderr
-            or "Ignoring path" in result.stderr
-        ):
-            raise ActionRefused(_why(result.stderr))
-        raise GitError("update-index", returncode=result.returncode, stderr=result.stderr)
+    await git.output("update-index", "-z", "--index-info", stdin=stdin)
+    expected = {path for path in touched if entries.get(path) != before.get(path)}
+    await _require_changed(git, parent, expected)
 
 
-def _why(stderr: str) -> str:
-    return "invalid path" if "Invalid path" in stderr else "A file with this name already exists"
+async def _require_changed(git: Git, parent: str | None, expected: set[str]) -> None:
+    """`update-index` skips paths that it dislikes and drops files that stand in a path's way, both silently:
+    so the changes must be exactly those that were asked for.
+    """
+    output = await git.output(
+        "diff-index", "--cached", "--no-renames", "--name-only", "-z", parent or EMPTY_TREE
+    )
+    changed = {path.decode("utf-8", "surrogateescape") for path in output.split(b"\0") if path}
+    if changed - expected:
+        raise ActionRefused("A file with this name already exists")
+    if expected - changed:
+        raise ActionRefused("invalid path")
 
 
 async def _entries(git: Git, paths: set[str]) -> dict[str, tuple[str, str]]:

@@ -36,7 +36,10 @@ def create(path: str, content: str) -> tuple[str, str, str]:
 
 
 def commit(project: Project, branch: str, message: str, *actions: tuple[str, ...], **more: object) -> object:
-    listed = [{"action": kind, "file_path": path, "content": rest[0] if rest else None} for kind, path, *rest in actions]
+    listed = [
+        {"action": kind, "file_path": path, "content": rest[0] if rest else None}
+        for kind, path, *rest in actions
+    ]
     return project.commits.create({"branch": branch, "commit_message": message, "actions": listed, **more})
 
 
@@ -48,7 +51,9 @@ def refused(call: Callable[[], object]) -> tuple[int | None, object]:
 
 def git(forge: RunningForge, project: Project, *args: str) -> str:
     path = forge.forge.repositories.path(project.id)
-    return subprocess.run(["git", f"--git-dir={path}", *args], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", f"--git-dir={path}", *args], check=True, capture_output=True, text=True
+    ).stdout
 
 
 class TestCommits:
@@ -62,7 +67,9 @@ class TestCommits:
         assert git(forge, project, "rev-parse", "refs/heads/main").strip() == made.id
         git(forge, project, "fsck", "--strict")
 
-    def test_the_first_branch_becomes_default_and_protected(self, project: Project, root: gitlab.Gitlab) -> None:
+    def test_the_first_branch_becomes_default_and_protected(
+        self, project: Project, root: gitlab.Gitlab
+    ) -> None:
         commit(project, "trunk", "start", create("a", "1"))
         again = root.projects.get(project.id)
         assert again.default_branch == "trunk"
@@ -76,17 +83,29 @@ class TestCommits:
                 "author_name": "Ada L.",
                 "author_email": "ada@example.com",
                 "actions": [
-                    {"action": "create", "file_path": "bin/run", "content": "#!/bin/sh\n", "execute_filemode": True},
-                    {"action": "update", "file_path": "README.md", "content": base64.b64encode(b"\x00\xff").decode(),
-                     "encoding": "base64"},
+                    {
+                        "action": "create",
+                        "file_path": "bin/run",
+                        "content": "#!/bin/sh\n",
+                        "execute_filemode": True,
+                    },
+                    {
+                        "action": "update",
+                        "file_path": "README.md",
+                        "content": base64.b64encode(b"\x00\xff").decode(),
+                        "encoding": "base64",
+                    },
                     {"action": "move", "file_path": "src/main.py", "previous_path": "src/train.py"},
                 ],
             }
         )
         commit(filled, "main", "and", ("delete", "README.md"))
         filled.commits.create(
-            {"branch": "main", "commit_message": "mode",
-             "actions": [{"action": "chmod", "file_path": "src/main.py", "execute_filemode": True}]}
+            {
+                "branch": "main",
+                "commit_message": "mode",
+                "actions": [{"action": "chmod", "file_path": "src/main.py", "execute_filemode": True}],
+            }
         )
         entries = {entry["path"]: entry for entry in filled.repository_tree(recursive=True, get_all=True)}
         assert set(entries) == {"bin", "bin/run", "src", "src/main.py"}
@@ -102,7 +121,9 @@ class TestCommits:
 
     def test_force_replaces_a_branch(self, filled: Project) -> None:
         base = filled.commits.list(ref_name="main", get_all=True)[-1].id
-        assert refused(lambda: commit(filled, "feature/x", "again", create("z", "z"), start_sha=base))[0] == 400
+        assert (
+            refused(lambda: commit(filled, "feature/x", "again", create("z", "z"), start_sha=base))[0] == 400
+        )
         made = commit(filled, "feature/x", "again", create("z", "z"), start_sha=base, force=True)
         assert filled.branches.get("feature/x").commit["id"] == made.id
 
@@ -120,7 +141,9 @@ class TestCommits:
         assert refused(lambda: commit(filled, "main", "m", action)) == (400, message)
         assert filled.branches.get("main").commit["id"] == before
 
-    @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ".git/config", "a/.GIT/hooks/x", "a//b", ""])
+    @pytest.mark.parametrize(
+        "path", ["../x", "/etc/x", "a/../../x", ".git/config", "a/.GIT/hooks/x", "a//b", ""]
+    )
     def test_paths_stay_inside(self, filled: Project, path: str) -> None:
         assert refused(lambda: commit(filled, "main", "m", create(path, "x")))[0] == 400
 
@@ -138,14 +161,21 @@ class TestCommits:
     def test_list_read_and_diff(self, filled: Project) -> None:
         listed = filled.commits.list(ref_name="feature/x", get_all=True)
         assert [c.title for c in listed] == ["third", "second", "first"]
-        assert [c.title for c in filled.commits.list(path="src/train.py", get_all=True)] == ["second", "first"]
+        assert [
+            c.title for c in filled.commits.list(query_parameters={"path": "src/train.py"}, get_all=True)
+        ] == ["second", "first"]
         second = filled.commits.get(listed[1].id[:8])
         assert (second.id, second.stats["total"]) == (listed[1].id, 2)
         (diff,) = second.diff(get_all=True)
         assert (diff["old_path"], diff["new_file"], diff["diff"]) == (
-            "src/train.py", False, "@@ -1 +1 @@\n-print(1)\n+print(2)\n")
+            "src/train.py",
+            False,
+            "@@ -1 +1 @@\n-print(1)\n+print(2)\n",
+        )
         assert second.refs("branch", get_all=True) == [
-            {"type": "branch", "name": "feature/x"}, {"type": "branch", "name": "main"}]
+            {"type": "branch", "name": "feature/x"},
+            {"type": "branch", "name": "main"},
+        ]
 
     def test_unknown_commits_are_404(self, filled: Project) -> None:
         assert refused(lambda: filled.commits.get("0" * 40)) == (404, "404 Commit Not Found")
@@ -158,7 +188,8 @@ class TestCommits:
 class TestFiles:
     def test_one_file_through_its_life(self, filled: Project) -> None:
         made = filled.files.create(
-            {"file_path": "dir/ä b.txt", "branch": "main", "content": "one\n", "commit_message": "make"})
+            {"file_path": "dir/ä b.txt", "branch": "main", "content": "one\n", "commit_message": "make"}
+        )
         assert made.file_path == "dir/ä b.txt"
         found = filled.files.get("dir/ä b.txt", ref="main")
         assert found.decode() == b"one\n"
@@ -178,14 +209,22 @@ class TestFiles:
         assert answer.content == b""
 
     def test_a_missing_parameter_is_named(self, filled: Project) -> None:
-        code, message = refused(lambda: filled.manager.gitlab.http_get(
-            f"/projects/{filled.id}/repository/files/README.md"))
+        code, message = refused(
+            lambda: filled.manager.gitlab.http_get(f"/projects/{filled.id}/repository/files/README.md")
+        )
         assert (code, message) == (400, "ref is missing")
 
     def test_a_large_binary_file_comes_back_whole(self, filled: Project) -> None:
         content = bytes(range(256)) * 8192
-        filled.files.create({"file_path": "big.bin", "branch": "main", "commit_message": "big", "encoding": "base64",
-                             "content": base64.b64encode(content).decode()})
+        filled.files.create(
+            {
+                "file_path": "big.bin",
+                "branch": "main",
+                "commit_message": "big",
+                "encoding": "base64",
+                "content": base64.b64encode(content).decode(),
+            }
+        )
         assert filled.files.raw("big.bin", ref="main") == content
 
 
@@ -197,11 +236,17 @@ class TestRefs:
         made = filled.branches.create({"branch": "work/β", "ref": "main"})
         assert made.commit["id"] == main.commit["id"]
         assert refused(lambda: filled.branches.create({"branch": "main", "ref": "main"})) == (
-            400, "Branch already exists")
+            400,
+            "Branch already exists",
+        )
         assert refused(lambda: filled.branches.create({"branch": "y", "ref": "nothing"})) == (
-            400, "Invalid reference name: nothing")
+            400,
+            "Invalid reference name: nothing",
+        )
         assert refused(lambda: filled.branches.create({"branch": "a..b", "ref": "main"})) == (
-            400, "Branch name is invalid")
+            400,
+            "Branch name is invalid",
+        )
         filled.branches.get("work/β").delete()
         assert refused(lambda: filled.branches.get("work/β")) == (404, "404 Branch Not Found")
 
@@ -219,9 +264,14 @@ class TestRefs:
         noted = filled.tags.create({"tag_name": "v1.10", "ref": "main", "message": "Release\n\nnotes"})
         assert noted.message == "Release\n\nnotes"
         assert noted.target != noted.commit["id"]
-        assert [t.name for t in filled.tags.list(order_by="version", sort="desc", get_all=True)] == ["v1.10", "v1.9"]
+        assert [t.name for t in filled.tags.list(order_by="version", sort="desc", get_all=True)] == [
+            "v1.10",
+            "v1.9",
+        ]
         assert refused(lambda: filled.tags.create({"tag_name": "v1.9", "ref": "main"})) == (
-            400, "Tag v1.9 already exists")
+            400,
+            "Tag v1.9 already exists",
+        )
         filled.tags.delete("v1.9")
         assert refused(lambda: filled.tags.get("v1.9"))[0] == 404
 
@@ -252,7 +302,9 @@ class TestReading:
             names = [name.split("/", 1)[1] for name in tar.getnames() if "/" in name]
             assert {"README.md", "src/train.py"} <= set(names)
 
-    def test_a_public_file_is_read_by_nobody_in_particular(self, filled: Project, forge: RunningForge) -> None:
+    def test_a_public_file_is_read_by_nobody_in_particular(
+        self, filled: Project, forge: RunningForge
+    ) -> None:
         url = f"{forge.url}/api/v4/projects/root%2Fdigits/repository/files/README.md/raw?ref=main"
         assert requests.get(url).status_code == 404
         filled.visibility = "public"
@@ -269,7 +321,15 @@ def test_developers_do_not_push_to_the_protected_branch(
     filled.members.create({"user_id": ann.user.id, "access_level": 30})
     mine = ann.projects.get(filled.id)
     assert refused(lambda: commit(mine, "main", "m", create("x", "x"))) == (
-        403, "403 Forbidden - You are not allowed to push into this branch")
-    assert refused(lambda: mine.files.create(
-        {"file_path": "x", "branch": "main", "content": "", "commit_message": "m"}))[0] == 400
+        403,
+        "403 Forbidden - You are not allowed to push into this branch",
+    )
+    assert (
+        refused(
+            lambda: mine.files.create(
+                {"file_path": "x", "branch": "main", "content": "", "commit_message": "m"}
+            )
+        )[0]
+        == 400
+    )
     assert commit(mine, "mine", "m", create("x", "x"), start_branch="main").author_name == "Ann"

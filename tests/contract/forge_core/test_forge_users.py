@@ -22,7 +22,8 @@ def refused(call: Callable[[], object]) -> tuple[int | None, object]:
 
 def new_user(root: gitlab.Gitlab, **more: object) -> object:
     return root.users.create(
-        {"username": "ann", "name": "Ann", "email": "ann@example.com", "password": "long enough", **more})
+        {"username": "ann", "name": "Ann", "email": "ann@example.com", "password": "long enough", **more}
+    )
 
 
 def test_the_administrator_is_user_1(root: gitlab.Gitlab) -> None:
@@ -50,15 +51,21 @@ def test_a_user_is_made_found_changed_and_deleted(root: gitlab.Gitlab) -> None:
         ({"username": "ben", "email": "Ann@Example.com"}, (409, "Email has already been taken")),
     ],
 )
-def test_names_and_addresses_are_unique(root: gitlab.Gitlab, more: dict[str, str], answer: tuple[int, str]) -> None:
+def test_names_and_addresses_are_unique(
+    root: gitlab.Gitlab, more: dict[str, str], answer: tuple[int, str]
+) -> None:
     new_user(root)
     assert refused(lambda: new_user(root, **more)) == answer
 
 
 @pytest.mark.parametrize(
     ("more", "field"),
-    [({"username": "a/b"}, "username"), ({"username": "api"}, "username"), ({"email": "nowhere"}, "email"),
-     ({"password": "short"}, "password")],
+    [
+        ({"username": "a/b"}, "username"),
+        ({"username": "api"}, "username"),
+        ({"email": "nowhere"}, "email"),
+        ({"password": "short"}, "password"),
+    ],
 )
 def test_bad_accounts_are_refused_by_field(root: gitlab.Gitlab, more: dict[str, str], field: str) -> None:
     code, message = refused(lambda: new_user(root, **more))
@@ -92,12 +99,16 @@ def test_sudo_acts_as_somebody_else(root: gitlab.Gitlab, client_of: Client) -> N
     project = root.projects.create({"name": "hers"}, sudo="ann")
     assert project.owner["username"] == "ann"
     assert refused(lambda: root.http_get("/user", sudo="nobody-here")) == (
-        404, "404 User with ID or username 'nobody-here' Not Found")
+        404,
+        "404 User with ID or username 'nobody-here' Not Found",
+    )
 
 
 def test_sudo_is_for_administrators_with_that_scope(root: gitlab.Gitlab, client_of: Client) -> None:
     assert refused(lambda: client_of("ann").http_get("/user", sudo="root")) == (
-        403, "403 Forbidden - Must be admin to use sudo")
+        403,
+        "403 Forbidden - Must be admin to use sudo",
+    )
     token = root.users.get(1).personal_access_tokens.create({"name": "t", "scopes": ["api"]}).token
     plain = gitlab.Gitlab(root.url, private_token=token)
     assert refused(lambda: plain.http_get("/user", sudo="root")) == (403, "insufficient_scope")
@@ -129,7 +140,9 @@ class TestTokens:
         ann = client_of("ann")
         assert ann.personal_access_tokens.get("self").name == "test"
         ann.personal_access_tokens.delete("self")
-        answer = requests.get(f"{forge.url}/api/v4/user", headers={"Authorization": f"Bearer {ann.private_token}"})
+        answer = requests.get(
+            f"{forge.url}/api/v4/user", headers={"Authorization": f"Bearer {ann.private_token}"}
+        )
         assert answer.status_code == 401
         assert answer.json()["error"] == "invalid_token"
         assert "revoked" in answer.json()["error_description"]
@@ -143,7 +156,8 @@ class TestTokens:
     @pytest.mark.parametrize("scopes", [[], ["nonsense"], ["api", "nonsense"]])
     def test_unknown_scopes_are_refused(self, root: gitlab.Gitlab, scopes: list[str]) -> None:
         code, message = refused(
-            lambda: root.users.get(1).personal_access_tokens.create({"name": "t", "scopes": scopes}))
+            lambda: root.users.get(1).personal_access_tokens.create({"name": "t", "scopes": scopes})
+        )
         assert (code, message) == (400, "scopes does not have a valid value")
 
     def test_lists_show_ones_own(self, root: gitlab.Gitlab, client_of: Client) -> None:
@@ -174,4 +188,4 @@ def test_namespaces_are_listed(root: gitlab.Gitlab, client_of: Client) -> None:
     ann = client_of("ann")
     assert [n.full_path for n in ann.namespaces.list(get_all=True)] == ["ann"]
     assert root.namespaces.get("ann").kind == "user"
-    assert root.namespaces.exists("ann") .exists is True
+    assert root.namespaces.exists("ann").exists is True
