@@ -41,6 +41,7 @@ class CiHalf:
     commits: CommitCache = field(default_factory=CommitCache)
     claims: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     look: asyncio.Event = field(default_factory=asyncio.Event)
+    is_started: bool = False
 
     @classmethod
     def of(cls, forge: Forge, limits: CiLimits | None = None) -> CiHalf:

@@ -36,7 +36,10 @@ def disposition(kind: str, filename: str) -> str:
 def send_blob(ci: CiHalf, request: Request, relative: str, filename: str) -> Response:
     """A whole artifact. Raises `NotFound` where the file is gone."""
     path = ci.blobs.path(relative)
-    headers = {"Content-Disposition": disposition("attachment", filename), "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Content-Disposition": disposition("attachment", filename),
+        "X-Content-Type-Options": "nosniff",
+    }
     if not path.is_file():
         raise NotFound
     if is_behind_gateway(request):

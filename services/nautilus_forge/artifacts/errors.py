@@ -1,12 +1,12 @@
 """What can be wrong with an artifact.
 
-    ForgeError
-    ├── BadRequest
-    │   ├── BrokenUpload     the body is not the multipart form that it says it is
-    │   ├── BrokenDotenv     the dotenv report cannot be read
-    │   └── BrokenArchive    the stored archive cannot be read (as 400, it is the job's own)
-    └── PayloadTooLarge
-        └── TooLarge         the file is over the limit of its type
+ForgeError
+├── BadRequest
+│   ├── BrokenUpload     the body is not the multipart form that it says it is
+│   ├── BrokenDotenv     the dotenv report cannot be read
+│   └── BrokenArchive    the stored archive cannot be read (as 400, it is the job's own)
+└── PayloadTooLarge
+    └── TooLarge         the file is over the limit of its type
 """
 
 from __future__ import annotations

@@ -50,7 +50,12 @@ class ByName(ParamModel):
 
 @router.get("/projects/{id}/jobs/artifacts/{ref_name:path}/download")
 async def download_by_ref(
-    request: Request, at: Readable, db: Db, ci: Ci, ref_name: RefName, params: Annotated[ByName, Params(ByName)]
+    request: Request,
+    at: Readable,
+    db: Db,
+    ci: Ci,
+    ref_name: RefName,
+    params: Annotated[ByName, Params(ByName)],
 ) -> Response:
     """The archive of the latest job of that name in the ref's latest successful pipeline."""
     job = await _latest_successful(db, at.project.id, ref_name, params.job)

@@ -100,7 +100,7 @@ async def _receive(ci: CiHalf, request: Request, limit_bytes: int) -> int:
     folder = ci.forge.settings.tmp_dir
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(prefix="upload-", dir=folder)
-    os.unlink(name)
+    Path(name).unlink()
     try:
         size = 0
         async for chunk in request.stream():
@@ -136,7 +136,9 @@ def parameters(form: multipart.Form, query: Mapping[str, str], job_id: int, toke
     return Upload(job_id, token, file_type, file_format, given("expire_in"))
 
 
-async def store(ci: CiHalf, fd: int, content_type: str, query: Mapping[str, str], job_id: int, token: str) -> None:
+async def store(
+    ci: CiHalf, fd: int, content_type: str, query: Mapping[str, str], job_id: int, token: str
+) -> None:
     """Takes the file out of the form into the store, then writes its row.
 
     Raises `BrokenUpload`, `TooLarge`, `BrokenDotenv`, `InsufficientStorage`, and `JobForbidden` where the job

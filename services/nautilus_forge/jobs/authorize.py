@@ -36,7 +36,9 @@ _CONFIRM = text(
     RETURNING id
     """
 )
-_SECRETS = text("SELECT value FROM ci_variables WHERE is_masked AND (project_id = :project OR project_id IS NULL)")
+_SECRETS = text(
+    "SELECT value FROM ci_variables WHERE is_masked AND (project_id = :project OR project_id IS NULL)"
+)
 _BY_TOKEN = text(
     """
     SELECT j.id, j.project_id, j.user_id FROM ci_jobs j

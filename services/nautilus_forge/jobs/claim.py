@@ -71,15 +71,14 @@ _TAKE = text(
 )
 _READ = text(
     """
-    SELECT j.id, j.name, j.definition, j.pipeline_id, j.project_id, j.user_id, j.is_protected, j.when_,
+    SELECT j.id, j.definition, j.pipeline_id, j.project_id, j.user_id, j.is_protected,
            extract(epoch FROM now() - j.queued_at)::float AS queued_s,
            pl.iid, pl.ref, pl.is_tag, pl.sha, pl.before_sha, pl.source, pl.created_at AS pipeline_created_at,
-           pl.name AS pipeline_name, pl.config_path,
-           p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes, p.default_branch,
-           p.visibility, p.description AS project_description, p.topics,
-           n.id AS namespace_id, n.full_path AS namespace_path, n.kind AS namespace_kind,
-           u.username, u.name AS user_name, u.email, u.state AS user_state,
-           r.description AS runner_description, r.tags AS runner_tags, r.maximum_timeout_s, r.runner_type,
+           pl.name AS pipeline_name,
+           p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes,
+           n.id AS namespace_id, n.full_path AS namespace_path, u.state AS user_state,
+           r.id AS runner_id, r.description AS runner_description, r.tags AS runner_tags,
+           r.maximum_timeout_s, r.runner_type,
            (SELECT g.id FROM namespaces g WHERE g.full_path = split_part(n.full_path, '/', 1)) AS root_namespace_id,
            (SELECT count(*) FROM ci_jobs b JOIN ci_runners br ON br.id = b.runner_id
             WHERE b.project_id = j.project_id AND b.status = 'running' AND br.runner_type = 'instance_type')

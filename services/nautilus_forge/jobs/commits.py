@@ -25,7 +25,9 @@ class CommitCache:
         if missing:
             for commit in await _read(git, missing):
                 self._commits[(project_id, commit.sha)] = commit
-        found = {sha: self._commits[(project_id, sha)] for sha in wanted if (project_id, sha) in self._commits}
+        found = {
+            sha: self._commits[(project_id, sha)] for sha in wanted if (project_id, sha) in self._commits
+        }
         for sha in found:
             self._commits.move_to_end((project_id, sha))
         while len(self._commits) > _REMEMBERED:

@@ -176,7 +176,13 @@ def _steps(job: CompiledJob, timeout_s: int) -> list[dict[str, Any]]:
 
 
 def _step(name: str, script: Sequence[str], timeout_s: int, when: str, lenient: bool) -> dict[str, Any]:
-    return {"name": name, "script": list(script), "timeout": timeout_s, "when": when, "allow_failure": lenient}
+    return {
+        "name": name,
+        "script": list(script),
+        "timeout": timeout_s,
+        "when": when,
+        "allow_failure": lenient,
+    }
 
 
 def _image(image: Image) -> dict[str, Any]:

@@ -76,7 +76,7 @@ async def request_job(ci: CiHalf, request: Request, params: Mapping[str, Any]) -
 
 
 async def _database_is_away(ci: CiHalf) -> Response:
-    """"No job" is true enough, and no error: after three of those a runner turns away for an hour."""
+    """ "No job" is true enough, and no error: after three of those a runner turns away for an hour."""
     log.warning("a runner asks for a job and the database does not answer")
     with suppress(TimeoutError):
         await asyncio.wait_for(ci.forge.stopping.wait(), 1.0)
@@ -155,5 +155,6 @@ async def _claim(ci: CiHalf, asker: _Asker) -> dict[str, Any] | None:
 
 def _nothing(ci: CiHalf) -> Response:
     return Response(
-        status_code=204, headers={"X-GitLab-Last-Update": ci.board.last_update, "Gitlab-Ci-Builds-Polling": "yes"}
+        status_code=204,
+        headers={"X-GitLab-Last-Update": ci.board.last_update, "Gitlab-Ci-Builds-Polling": "yes"},
     )

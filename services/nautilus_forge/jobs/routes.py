@@ -38,7 +38,7 @@ JobId = Annotated[int, Depends(path_id("job_id"))]
 
 
 class ListJobs(ParamModel):
-    scope: Scope = []
+    scope: Scope = Field(default_factory=list)
 
 
 class Cancel(ParamModel):
@@ -51,7 +51,7 @@ class PlayVariable(ParamModel):
 
 
 class Play(ParamModel):
-    job_variables_attributes: list[PlayVariable] = []
+    job_variables_attributes: list[PlayVariable] = Field(default_factory=list)
 
 
 @router.get("/job")

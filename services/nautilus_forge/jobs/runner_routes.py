@@ -150,5 +150,3 @@ def _job_id(request: Request) -> int:
     if len(given) > 19 or int(given) > MAX_ID:
         raise JobForbidden
     return int(given)
-
-

@@ -22,7 +22,7 @@ _FIND = text("SELECT pipeline_id FROM ci_jobs WHERE id = :id")
 _LOCK = text(
     """
     SELECT id, pipeline_id, project_id, name, status, allow_failure, definition->'retry' AS retry,
-           definition->'allow_failure_exit_codes' AS lenient_codes, auto_retries, runner_features, resource_group,
+           definition->'allow_failure_exit_codes' AS lenient_codes, auto_retries, runner_features,
            token_digest, lease_expires_at, is_ack_awaited, runner_id, runner_manager_id,
            (SELECT auto_cancel->>'on_job_failure' = 'all' FROM ci_pipelines p WHERE p.id = pipeline_id)
                AS cancels_rest
@@ -40,9 +40,9 @@ _END = text(
 _CLONE = text(
     """
     INSERT INTO ci_jobs (pipeline_id, project_id, user_id, name, stage, stage_idx, status, when_, allow_failure,
-        definition, needs, tags, resource_group, is_protected, enqueue_now, auto_retries)
+        definition, needs, tags, is_protected, enqueue_now, auto_retries)
     SELECT pipeline_id, project_id, coalesce(:user, user_id), name, stage, stage_idx, 'created', when_,
-        coalesce((definition->>'allow_failure')::boolean, false), definition, needs, tags, resource_group,
+        coalesce((definition->>'allow_failure')::boolean, false), definition, needs, tags,
         is_protected, :enqueue_now, :auto_retries
     FROM ci_jobs WHERE id = :id
     RETURNING id
@@ -54,7 +54,9 @@ _COPY_VARIABLES = text(
     SELECT :new, key, value, source FROM ci_job_variables WHERE job_id = :old AND source = 'play'
     """
 )
-_SET_RETRIED = text("UPDATE ci_jobs SET is_retried = true, is_processed = true, updated_at = now() WHERE id = :id")
+_SET_RETRIED = text(
+    "UPDATE ci_jobs SET is_retried = true, is_processed = true, updated_at = now() WHERE id = :id"
+)
 _UNSKIP = text(
     """
     UPDATE ci_jobs SET status = 'created', finished_at = NULL, is_processed = false, updated_at = now()
@@ -78,7 +80,7 @@ _CANCELING = text(
 )
 _ENQUEUE = text(
     """
-    UPDATE ci_jobs SET enqueue_now = true, status = :status, queued_at = now(), scheduled_at = NULL,
+    UPDATE ci_jobs SET enqueue_now = true, status = 'pending', queued_at = now(), scheduled_at = NULL,
         user_id = coalesce(:user, user_id), updated_at = now(), is_processed = false
     WHERE id = :id
     """
@@ -127,7 +129,12 @@ async def finish(
 
 
 async def finish_locked(
-    db: AsyncSession, job: Row[Any], status: Status, *, reason: str | None = None, exit_code: int | None = None
+    db: AsyncSession,
+    job: Row[Any],
+    status: Status,
+    *,
+    reason: str | None = None,
+    exit_code: int | None = None,
 ) -> bool:
     """As `finish`, for a row of `lock_job`."""
     old = Status(job.status)
@@ -226,10 +233,8 @@ async def enqueue_locked(db: AsyncSession, job: Row[Any], *, user_id: int | None
     """Starts a manual or delayed job now."""
     if Status(job.status) not in (Status.MANUAL, Status.SCHEDULED):
         return False
-    status = Status.WAITING_FOR_RESOURCE if job.resource_group else Status.PENDING
-    await db.execute(_ENQUEUE, {"id": job.id, "status": status.value, "user": user_id})
-    if status is Status.PENDING:
-        await progress.tell_queued(db, job.id)
+    await db.execute(_ENQUEUE, {"id": job.id, "user": user_id})
+    await progress.tell_queued(db, job.id)
     await progress.process(db, job.pipeline_id)
     return True
 

@@ -128,7 +128,9 @@ async def _finished(ci: CiHalf, job: LiveJob, state: str, params: Mapping[str, A
             row,
             status,
             reason=known_reason(params.get("failure_reason")) if status is Status.FAILED else None,
-            exit_code=int(exit_code) if isinstance(exit_code, int | str) and str(exit_code).isdigit() else None,
+            exit_code=int(exit_code)
+            if isinstance(exit_code, int | str) and str(exit_code).isdigit()
+            else None,
         )
         ended = await find_job(db, job.id, job.token)
     ci.live.forget(job.id)

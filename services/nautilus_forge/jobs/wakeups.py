@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import orjson
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -115,10 +115,12 @@ class Listener:
 
     async def _connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         url = make_url(self.settings.database_url.get_secret_value()).set(drivername="postgresql")
-        parameters = conninfo_to_dict(url.render_as_string(hide_password=False))
-        return await psycopg.AsyncConnection.connect(
-            "", autocommit=True, **{**parameters, "application_name": "nautilus-forge-news", "connect_timeout": 5}
+        conninfo = make_conninfo(
+            url.render_as_string(hide_password=False),
+            application_name="nautilus-forge-news",
+            connect_timeout=5,
         )
+        return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
 
     async def _listen(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
         await connection.execute(f"LISTEN {CHANNEL}")

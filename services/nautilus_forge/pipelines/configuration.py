@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.auth import Principal
-from nautilus_forge.ci.model import ConfigError, Context, Variable
+from nautilus_forge.ci.model import ConfigError, Context
 from nautilus_forge.db.models import Project, User
 from nautilus_forge.errors import Forbidden, GitError, NotFound
 from nautilus_forge.forge import Forge
@@ -57,7 +57,9 @@ async def read_configuration(forge: Forge, db: AsyncSession, source: Source) -> 
     try:
         content = await trees.read_file(git, source.sha, path, MAX_CONFIG_BYTES)
     except GitError as error:
-        raise BrokenConfiguration(f"{path} cannot be read, or is longer than {MAX_CONFIG_BYTES} bytes") from error
+        raise BrokenConfiguration(
+            f"{path} cannot be read, or is longer than {MAX_CONFIG_BYTES} bytes"
+        ) from error
     if content is None:
         raise NoConfiguration
     return content.decode("utf-8", "replace")
@@ -156,11 +158,6 @@ def _template(name: str) -> str:
     raise FileNotFoundError(name)
 
 
-def as_mapping(variables: list[Variable]) -> dict[str, str]:
-    return {variable.key: variable.value for variable in variables}
-
-
 def as_text(errors: tuple[ConfigError, ...]) -> str:
     """`yaml_errors` of a pipeline: one mistake a line, each with its place."""
     return "\n".join(str(error) for error in errors)
-

@@ -10,17 +10,26 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nautilus_forge.ci.model import Cache, CiConfigError, CompiledJob, CompiledPipeline, NoPipeline, Variable
+from nautilus_forge.ci.model import (
+    Cache,
+    CiConfigError,
+    CompiledJob,
+    CompiledPipeline,
+    Context,
+    NoPipeline,
+    Variable,
+)
+from nautilus_forge.ci.predefined import PipelineFacts, as_mapping, pipeline_variables
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.engine import after_commit
 from nautilus_forge.db.models import Job, Pipeline, PipelineVariable, Project, User
 from nautilus_forge.forge import Forge
-from nautilus_forge.git import commits, revisions
+from nautilus_forge.git import revisions
 from nautilus_forge.git.commits import Commit
 from nautilus_forge.jobs import definition
 from nautilus_forge.pipelines import configuration, redundancy
@@ -30,6 +39,7 @@ from nautilus_forge.pipelines.statuses import Status
 from nautilus_forge.ports import ZERO_SHA, RefChange
 from nautilus_forge.projects import branches
 from nautilus_forge.variables.assemble import stored_variables
+from nautilus_forge.variables.predefined import commit_facts, project_facts, server_facts, user_facts
 
 _SKIP = re.compile(r"\[(ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
 _NEXT_IID = text(
@@ -38,6 +48,8 @@ _NEXT_IID = text(
     ON CONFLICT (project_id) DO UPDATE SET last_iid = c.last_iid + 1 RETURNING last_iid
     """
 )
+
+_LAST_IID = text("SELECT last_iid FROM ci_projects WHERE project_id = :project")
 
 
 class Refused(Exception):
@@ -98,11 +110,10 @@ async def create(ci: CiHalf, db: AsyncSession, plan: Plan) -> Pipeline:
     Its ref `refs/pipelines/<id>` exists before the transaction commits, so no runner can miss it.
     """
     source = plan.source
-    commit = await commits.read_commit(ci.forge.repositories.git(source.project.id), source.sha)
+    git = ci.forge.repositories.git(source.project.id)
+    commit = (await ci.commits.of(git, source.project.id, [source.sha]))[source.sha]
     is_skipped = plan.is_skipped or (source.kind == "push" and _SKIP.search(commit.message) is not None)
-    is_protected = not source.is_tag and branches.is_protected(
-        await branches.rules_of(db, source.project.id), source.ref
-    )
+    is_protected = await is_ref_protected(db, source)
     compiled, errors = await _compile(ci, db, plan, commit, is_protected)
     if errors is not None and not plan.keeps_errors:
         raise Refused(errors)
@@ -126,24 +137,11 @@ async def _compile(
 ) -> tuple[CompiledPipeline, str | None]:
     """The compiled pipeline, or its mistakes. Raises `Refused` where there is to be none."""
     from nautilus_forge.ci.compiler import compile_pipeline
-    from nautilus_forge.variables.predefined import of_pipeline
 
-    source = plan.source
     nothing = CompiledPipeline((), ())
     try:
-        yaml = await configuration.read_configuration(ci.forge, db, source)
-        stored = await stored_variables(
-            db, ci.cipher, source.project.id, is_protected=is_protected, environment=None
-        )
-        predefined = of_pipeline(ci.forge.settings.external_url, source, commit, is_protected)
-        context = await configuration.make_context(
-            ci.forge,
-            db,
-            source,
-            yaml,
-            configuration.as_mapping(predefined),
-            configuration.as_mapping([*stored, *plan.given]),
-        )
+        yaml = await configuration.read_configuration(ci.forge, db, plan.source)
+        context = await _context(ci, db, plan.source, yaml, plan.given, commit, is_protected)
         return await asyncio.to_thread(compile_pipeline, yaml, context), None
     except NoConfiguration:
         raise Refused("Missing CI config file") from None
@@ -153,6 +151,55 @@ async def _compile(
         return nothing, str(error)
     except CiConfigError as error:
         return nothing, configuration.as_text(error.errors)
+
+
+async def context_for(ci: CiHalf, db: AsyncSession, source: Source, yaml: str) -> Context:
+    """The context in which a pipeline of this text would be made."""
+    git = ci.forge.repositories.git(source.project.id)
+    commit = (await ci.commits.of(git, source.project.id, [source.sha]))[source.sha]
+    return await _context(ci, db, source, yaml, (), commit, await is_ref_protected(db, source))
+
+
+async def is_ref_protected(db: AsyncSession, source: Source) -> bool:
+    """Tags cannot be protected here."""
+    rules = await branches.rules_of(db, source.project.id)
+    return not source.is_tag and branches.is_protected(rules, source.ref)
+
+
+async def _context(
+    ci: CiHalf,
+    db: AsyncSession,
+    source: Source,
+    yaml: str,
+    given: Sequence[Variable],
+    commit: Commit,
+    is_protected: bool,
+) -> Context:
+    stored = await stored_variables(
+        db, ci.cipher, source.project.id, is_protected=is_protected, environment=None
+    )
+    predefined = await _predefined(ci, db, source, commit, is_protected)
+    return await configuration.make_context(
+        ci.forge, db, source, yaml, as_mapping(predefined), as_mapping([*stored, *given])
+    )
+
+
+async def _predefined(
+    ci: CiHalf, db: AsyncSession, source: Source, commit: Commit, is_protected: bool
+) -> tuple[Variable, ...]:
+    """What `rules` may look at: the `iid` is the one that the pipeline will get, if it is made."""
+    url = ci.forge.settings.external_url
+    last = await db.scalar(_LAST_IID, {"project": source.project.id})
+    facts = commit_facts(
+        commit, source.ref, source.before_sha, is_tag=source.is_tag, is_protected=is_protected
+    )
+    return pipeline_variables(
+        server_facts(url),
+        project_facts(url, source.project),
+        facts,
+        PipelineFacts((last or 0) + 1, source.kind, datetime.now(UTC)),
+        user_facts(source.user),
+    )
 
 
 async def _store_pipeline(
@@ -208,8 +255,10 @@ async def _store_variables(ci: CiHalf, db: AsyncSession, pipeline_id: int, given
 
 
 async def _store_jobs(ci: CiHalf, db: AsyncSession, pipeline: Pipeline, jobs: Sequence[CompiledJob]) -> None:
-    for job in jobs:
-        job = replace(job, cache=tuple([await _with_key(ci, pipeline, cache) for cache in job.cache]))
+    for compiled in jobs:
+        job = replace(
+            compiled, cache=tuple([await _with_key(ci, pipeline, cache) for cache in compiled.cache])
+        )
         db.add(
             Job(
                 pipeline_id=pipeline.id,
@@ -239,7 +288,11 @@ async def _with_key(ci: CiHalf, pipeline: Pipeline, cache: Cache) -> Cache:
         return cache
     git = ci.forge.repositories.git(pipeline.project_id)
     found = [
-        (await git.text("--literal-pathspecs", "log", "--max-count=1", "--format=%H", pipeline.sha, "--", path))
+        (
+            await git.text(
+                "--literal-pathspecs", "log", "--max-count=1", "--format=%H", pipeline.sha, "--", path
+            )
+        )
         for path in cache.key_files[:2]
     ]
     shas = sorted({sha for sha in found if sha})

@@ -28,7 +28,6 @@ class JobState:
     allow_failure: bool = False
     needs: tuple[str, ...] | None = None
     enqueue_now: bool = False
-    resource_group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _started(job: JobState) -> Status:
         return Status.SCHEDULED
     if job.when is When.MANUAL and not job.enqueue_now:
         return Status.MANUAL
-    return Status.WAITING_FOR_RESOURCE if job.resource_group else Status.PENDING
+    return Status.PENDING
 
 
 def _in_order(jobs: Iterable[JobState]) -> list[JobState]:
@@ -69,7 +68,9 @@ def _in_order(jobs: Iterable[JobState]) -> list[JobState]:
     for _, group in _by_stage(jobs):
         pending = {job.name: job for job in group}
         while pending:
-            free = [j for j in pending.values() if not any(n in pending and n != j.name for n in j.needs or ())]
+            free = [
+                j for j in pending.values() if not any(n in pending and n != j.name for n in j.needs or ())
+            ]
             for job in free or list(pending.values()):
                 ordered.append(pending.pop(job.name))
     return ordered
@@ -82,12 +83,15 @@ def _by_stage(jobs: Iterable[JobState]) -> list[tuple[int, list[JobState]]]:
     return sorted(stages.items())
 
 
-def _before(job: JobState, current: dict[str, JobState]) -> Status:
-    """Status of what the job waits for."""
-    if job.needs is not None:
-        needed = [current[name] for name in job.needs if name in current]
-        return composite(((n.status, n.allow_failure) for n in needed), dag=True) or Status.SUCCESS
-    earlier = (j for j in current.values() if j.stage_idx < job.stage_idx)
+def _needed(needs: Iterable[str], current: dict[str, JobState]) -> Status:
+    """Status of the jobs that a job needs."""
+    needed = (current[name] for name in needs if name in current)
+    return composite(((n.status, n.allow_failure) for n in needed), dag=True) or Status.SUCCESS
+
+
+def _earlier(stage_idx: int, current: dict[str, JobState]) -> Status:
+    """Status of the stages before this one."""
+    earlier = (j for j in current.values() if j.stage_idx < stage_idx)
     return composite((j.status, j.allow_failure) for j in earlier) or Status.SUCCESS
 
 
@@ -95,17 +99,23 @@ def advance(jobs: Sequence[JobState]) -> Progress:
     """Moves each job that is `created` on, as far as the others let it. `jobs`: all but retried ones."""
     current = {job.name: job for job in jobs}
     changes: dict[int, Status] = {}
+    stages: dict[int, Status] = {}
     for job in _in_order(jobs):
         if job.status is not Status.CREATED:
             continue
-        before = _before(job, current)
+        if job.needs is not None:
+            before = _needed(job.needs, current)
+        else:
+            if job.stage_idx not in stages:
+                stages[job.stage_idx] = _earlier(job.stage_idx, current)
+            before = stages[job.stage_idx]
         if before not in COMPLETED:
             continue
         status = _started(job) if _may_run(job, before) else Status.SKIPPED
         changes[job.id] = status
         current[job.name] = replace(job, status=status)
-    status = composite((job.status, job.allow_failure) for job in current.values())
-    return Progress(changes, status or Status.SKIPPED)
+    whole = composite((job.status, job.allow_failure) for job in current.values())
+    return Progress(changes, whole or Status.SKIPPED)
 
 
 def dependents(jobs: Sequence[JobState], of: Iterable[str]) -> list[JobState]:

@@ -7,7 +7,7 @@ what a crash leaves unprocessed the upkeep finds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -21,8 +21,7 @@ from nautilus_forge.pipelines.statuses import COMPLETED, Status
 _LOCK = text("SELECT id FROM ci_pipelines WHERE id = :id FOR NO KEY UPDATE")
 _STATES = text(
     """
-    SELECT id, name, stage_idx, status, when_, allow_failure, needs, enqueue_now, resource_group,
-           project_id, is_protected, tags
+    SELECT id, name, stage_idx, status, when_, allow_failure, needs, enqueue_now, project_id, is_protected, tags
     FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried ORDER BY stage_idx, id
     """
 )
@@ -43,21 +42,6 @@ _SET_PIPELINE = text(
         started_at = CASE WHEN :is_started THEN coalesce(started_at, now()) ELSE started_at END,
         finished_at = CASE WHEN :is_over THEN now() END
     WHERE id = :pipeline AND status <> :status
-    """
-)
-_FREE_RESOURCE = text(
-    """
-    SELECT j.id FROM ci_jobs j
-    WHERE j.project_id = :project AND j.resource_group = :name AND j.status = 'waiting_for_resource'
-      AND NOT EXISTS (SELECT FROM ci_jobs o WHERE o.project_id = j.project_id
-                      AND o.resource_group = j.resource_group AND o.status IN ('pending', 'running', 'canceling'))
-    ORDER BY j.id LIMIT 1
-    """
-)
-_GIVE_RESOURCE = text(
-    """
-    UPDATE ci_jobs SET status = 'pending', queued_at = now(), updated_at = now(), is_processed = false
-    WHERE id = :id AND status = 'waiting_for_resource'
     """
 )
 
@@ -84,7 +68,6 @@ async def process(db: AsyncSession, pipeline_id: int) -> Status:
             await _tell_queued(db, [by_id[job] for job in changed])
     await db.execute(_NOTED, {"pipeline": pipeline_id})
     await _set_status(db, pipeline_id, progress.status)
-    await _give_resources(db, rows, progress.changes)
     return progress.status
 
 
@@ -113,35 +96,6 @@ async def tell_queued(db: AsyncSession, job_id: int) -> None:
     await _tell_queued(db, found.all())
 
 
-async def _give_resources(db: AsyncSession, rows: Sequence[Row[Any]], changes: Mapping[int, Status]) -> None:
-    """Jobs of this pipeline that now wait for a resource get it where it is free."""
-    groups = {
-        (row.project_id, row.resource_group)
-        for row in rows
-        if row.resource_group and changes.get(row.id, row.status) == Status.WAITING_FOR_RESOURCE
-    }
-    mine = {row.id for row in rows}
-    for project, name in sorted(groups):
-        job = await free_resource(db, project, name)
-        if job in mine:
-            await give_resource(db, job)
-
-
-async def free_resource(db: AsyncSession, project_id: int, name: str) -> int | None:
-    """The job that has waited longest for a resource that is free, None where there is none.
-
-    Takes the resource's lock until the end of the transaction, so that only one is given at a time.
-    """
-    key = f"ci resource {project_id} {name}"
-    await db.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
-    return await db.scalar(_FREE_RESOURCE, {"project": project_id, "name": name})
-
-
-async def give_resource(db: AsyncSession, job_id: int) -> None:
-    await db.execute(_GIVE_RESOURCE, {"id": job_id})
-    await tell_queued(db, job_id)
-
-
 def _state(row: Row[Any]) -> JobState:
     return JobState(
         id=row.id,
@@ -152,5 +106,4 @@ def _state(row: Row[Any]) -> JobState:
         allow_failure=row.allow_failure,
         needs=tuple(row.needs) if row.needs is not None else None,
         enqueue_now=row.enqueue_now,
-        resource_group=row.resource_group,
     )

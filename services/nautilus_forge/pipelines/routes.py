@@ -24,6 +24,7 @@ from nautilus_forge.jobs.scopes import Scope
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Field, ParamModel, Params, path_id
 from nautilus_forge.pipelines import creation, service
+from nautilus_forge.pipelines.configuration import Source
 from nautilus_forge.pipelines.entities import pipeline_detail, pipeline_listed
 from nautilus_forge.pipelines.statuses import COMPLETED, Status
 from nautilus_forge.policy import Ability, Level
@@ -68,7 +69,7 @@ class GivenVariable(ParamModel):
 
 class CreatePipeline(ParamModel):
     ref: str
-    variables: list[GivenVariable] = []
+    variables: list[GivenVariable] = Field(default_factory=list)
 
 
 class Latest(ParamModel):
@@ -76,7 +77,7 @@ class Latest(ParamModel):
 
 
 class ListJobs(ParamModel):
-    scope: Scope = []
+    scope: Scope = Field(default_factory=list)
     include_retried: bool = False
 
 
@@ -95,7 +96,7 @@ async def list_pipelines(
     return await page.of(db, statement, lambda pipeline: pipeline_listed(settings, at.project, pipeline))
 
 
-def _filtered(statement: Select[tuple[Pipeline]], params: ListPipelines) -> Select[tuple[Pipeline]]:
+def _filtered(statement: Select[Any], params: ListPipelines) -> Select[Any]:
     """Source: GitLab app/finders/ci/pipelines_finder.rb."""
     match params.scope:
         case "running" | "pending":
@@ -138,9 +139,7 @@ async def create_pipeline(
 ) -> Response:
     """201; 400 with `message.base` for a ref that is none, and for a configuration that makes no pipeline."""
     source = await _source(ci, db, at, params.ref)
-    given = [
-        Variable(v.key, v.value, public=False, file=v.variable_type == "file") for v in params.variables
-    ]
+    given = [Variable(v.key, v.value, public=False, file=v.variable_type == "file") for v in params.variables]
     try:
         pipeline = await creation.create(ci, db, creation.Plan(source, given, keeps_errors=False))
     except creation.Refused as refused:
@@ -148,7 +147,7 @@ async def create_pipeline(
     return await _shown(ci, db, at, pipeline, 201)
 
 
-async def _source(ci: CiHalf, db: AsyncSession, at: ProjectAccess, ref: str) -> creation.Source:
+async def _source(ci: CiHalf, db: AsyncSession, at: ProjectAccess, ref: str) -> Source:
     """Raises `InvalidRecord`: no such branch or tag, or one that this person may not run pipelines on."""
     git = ci.forge.repositories.git(at.project.id)
     name, is_tag = ref, False
@@ -164,8 +163,10 @@ async def _source(ci: CiHalf, db: AsyncSession, at: ProjectAccess, ref: str) -> 
     if sha is None:
         raise InvalidRecord({"base": ["Reference not found"]})
     if not is_tag and not _may_run_on(await branches.rules_of(db, at.project.id), name, at.standing.level):
-        raise InvalidRecord({"base": [f"You do not have sufficient permission to run a pipeline on '{name}'"]})
-    return creation.Source(at.project, at.user, name, is_tag, sha, ZERO_SHA, "api")
+        raise InvalidRecord(
+            {"base": [f"You do not have sufficient permission to run a pipeline on '{name}'"]}
+        )
+    return Source(at.project, at.user, name, is_tag, sha, ZERO_SHA, "api")
 
 
 def _may_run_on(rules: Any, branch: str, level: Level) -> bool:

@@ -19,7 +19,9 @@ _RETRYABLE = text(
       AND status IN ('failed', 'canceled') ORDER BY stage_idx, id
     """
 )
-_SKIPPED = text("SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried AND status = 'skipped'")
+_SKIPPED = text(
+    "SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried AND status = 'skipped'"
+)
 _ON_RUNNER = text(
     """
     SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline

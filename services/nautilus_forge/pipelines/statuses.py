@@ -87,7 +87,9 @@ def may_become(old: Status, new: Status) -> bool:
 _SUCCESS_WITH_WARNINGS = "success_with_warnings"
 _IGNORED = "ignored"
 _LENIENT = frozenset({_SUCCESS_WITH_WARNINGS, _IGNORED})
-_DAG_COMPLETE = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELED, Status.SKIPPED, _SUCCESS_WITH_WARNINGS})
+_DAG_COMPLETE = frozenset(
+    {Status.SUCCESS, Status.FAILED, Status.CANCELED, Status.SKIPPED, _SUCCESS_WITH_WARNINGS}
+)
 
 _ONLY_OF: tuple[tuple[Status, frozenset[str]], ...] = (
     (Status.SKIPPED, frozenset({Status.SKIPPED, _IGNORED})),

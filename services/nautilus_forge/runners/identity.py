@@ -160,9 +160,7 @@ def info_of(params: Mapping[str, Any]) -> dict[str, str | None]:
     }
 
 
-async def note_runner(
-    db: AsyncSession, runner_id: int, params: Mapping[str, Any], ip: str
-) -> int | None:
+async def note_runner(db: AsyncSession, runner_id: int, params: Mapping[str, Any], ip: str) -> int | None:
     """Stores what the runner tells of itself, and that it was in contact; its manager's id where it names one."""
     info = info_of(params)
     values = {"runner": runner_id, "ip": ip, **info}

@@ -78,9 +78,10 @@ class LiveJobs:
         """Returns when the job changes, the time is over, or the forge ends."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._changed.setdefault(job_id, []).append(future)
-        ending = asyncio.create_task(stopping.wait())
+        ending = asyncio.ensure_future(stopping.wait())
+        waiting: set[asyncio.Future[Any]] = {future, ending}
         try:
-            await asyncio.wait({future, ending}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ending.cancel()
             future.cancel()

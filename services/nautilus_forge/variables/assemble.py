@@ -16,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci.model import CompiledJob, Variable
 from nautilus_forge.ci_half import CiHalf
+from nautilus_forge.db.models import Project, User
 from nautilus_forge.jobs.dependencies import Inputs
 from nautilus_forge.variables.cipher import Cipher
 from nautilus_forge.variables.expand import expand_all
+from nautilus_forge.variables.predefined import of_claim
 
 _STORED = text(
     """
@@ -30,7 +32,9 @@ _STORED = text(
 _OF_PIPELINE = text(
     "SELECT key, value, variable_type, is_raw FROM ci_pipeline_variables WHERE pipeline_id = :pipeline ORDER BY id"
 )
-_OF_JOBS = text("SELECT job_id, key, value, source FROM ci_job_variables WHERE job_id = ANY(:jobs) ORDER BY id")
+_OF_JOBS = text(
+    "SELECT job_id, key, value, source FROM ci_job_variables WHERE job_id = ANY(:jobs) ORDER BY id"
+)
 
 
 async def stored_variables(
@@ -84,16 +88,25 @@ async def job_variables(
     timeout_s: int,
 ) -> list[Variable]:
     """For the payload, expanded. `row`: as read by `jobs.claim`."""
-    from nautilus_forge.variables.predefined import of_claim
-
     environment = job.environment.name if job.environment is not None else None
     handed_on, played = await _of_jobs(db, ci.cipher, row.id, inputs.job_ids)
     stored = await stored_variables(
         db, ci.cipher, row.project_id, is_protected=row.is_protected, environment=environment
     )
     given = await pipeline_variables(db, ci.cipher, row.pipeline_id)
-    predefined = of_claim(ci.forge.settings.external_url, row, job, token, timeout_s)
+    predefined = await _predefined(ci, db, row, job, token, timeout_s)
     return expand_all([*predefined, *job.variables, *handed_on, *stored, *given, *played])
+
+
+async def _predefined(
+    ci: CiHalf, db: AsyncSession, row: Row[Any], job: CompiledJob, token: str, timeout_s: int
+) -> list[Variable]:
+    project = await db.get_one(Project, row.project_id)
+    user = await db.get(User, row.user_id) if row.user_id is not None else None
+    git = ci.forge.repositories.git(project.id)
+    commits = await ci.commits.of(git, project.id, [row.sha])
+    url = ci.forge.settings.external_url
+    return of_claim(url, row, job, project, user, commits[row.sha], token, timeout_s)
 
 
 async def _of_jobs(

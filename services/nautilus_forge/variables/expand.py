@@ -11,14 +11,16 @@ from dataclasses import replace
 
 from nautilus_forge.ci.model import Variable
 
-_REFERENCE = re.compile(r"\$\$|\$(?P<plain>[A-Za-z_]\w*)|\$\{(?P<braced>[A-Za-z_]\w*)\}|%(?P<percent>[A-Za-z_]\w*)%")
+_REFERENCE = re.compile(
+    r"\$\$|\$(?P<plain>[A-Za-z_]\w*)|\$\{(?P<braced>[A-Za-z_]\w*)\}|%(?P<percent>[A-Za-z_]\w*)%"
+)
 _MAX_LENGTH = 64 << 10
 _MAX_DEPTH = 100
 
 
 def last_wins(variables: Sequence[Variable]) -> list[Variable]:
     """One variable a key: the last one, at the place of the last one."""
-    by_key = {}
+    by_key: dict[str, Variable] = {}
     for variable in variables:
         by_key.pop(variable.key, None)
         by_key[variable.key] = variable
@@ -43,7 +45,7 @@ def _resolve(key: str, by_key: dict[str, Variable], done: dict[str, str], path: 
     if key in done:
         return done[key]
     variable = by_key[key]
-    if variable.raw or "$" not in variable.value and "%" not in variable.value:
+    if variable.raw or not ("$" in variable.value or "%" in variable.value):
         done[key] = variable.value
         return variable.value
     if key in path or len(path) >= _MAX_DEPTH:

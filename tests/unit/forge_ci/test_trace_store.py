@@ -26,7 +26,9 @@ def log_of(store: TraceStore, job_id: int = 1) -> bytes:
     return store.path(job_id).read_bytes()
 
 
-@pytest.mark.parametrize(("header", "start"), [("0-10", 0), ("11-20", 11), ("15-20/6", 15), ("bytes 3-9/10", 3)])
+@pytest.mark.parametrize(
+    ("header", "start"), [("0-10", 0), ("11-20", 11), ("15-20/6", 15), ("bytes 3-9/10", 3)]
+)
 def test_the_start_of_a_content_range_is_read(header: str, start: int) -> None:
     assert parse_start(header) == start
 

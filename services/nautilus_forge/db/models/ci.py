@@ -142,7 +142,6 @@ class Job(Base):
     definition: Mapped[dict[str, Any]]
     needs: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
-    resource_group: Mapped[str | None]
     is_protected: Mapped[bool] = mapped_column(default=False, server_default="false")
     enqueue_now: Mapped[bool] = mapped_column(default=False, server_default="false")
     is_retried: Mapped[bool] = mapped_column(default=False, server_default="false")
@@ -168,9 +167,7 @@ class Job(Base):
     last_contact_at: Mapped[datetime | None]
     canceling_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
-    erased_by_id: Mapped[int | None] = mapped_column(
-        BigInteger, ForeignKey("users.id", ondelete="SET NULL")
-    )
+    erased_by_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="SET NULL"))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
@@ -189,7 +186,7 @@ class Job(Base):
         Index(
             "ix_ci_jobs_active",
             "project_id",
-            postgresql_where=text("status IN ('running', 'canceling', 'scheduled', 'waiting_for_resource')"),
+            postgresql_where=text("status IN ('running', 'canceling', 'scheduled')"),
         ),
         Index("ix_ci_jobs_unprocessed", "pipeline_id", postgresql_where=text("NOT is_processed")),
     )

@@ -1,0 +1,129 @@
+"""Joins the CI half to a forge: its answers to the other half's questions, its background work, its routes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.artifacts import routes as artifacts
+from nautilus_forge.ci_half import CiHalf
+from nautilus_forge.db.models import Project, User
+from nautilus_forge.forge import Forge
+from nautilus_forge.jobs import routes as jobs
+from nautilus_forge.jobs import runner_routes as running
+from nautilus_forge.jobs.authorize import resolve_job_token
+from nautilus_forge.jobs.limits import CiLimits
+from nautilus_forge.jobs.lookout import Lookout
+from nautilus_forge.jobs.upkeep import Upkeep
+from nautilus_forge.jobs.wakeups import JobChanged, Listener, News, Queued, RunnerChanged
+from nautilus_forge.pipelines import creation, lint_routes, statuses_routes
+from nautilus_forge.pipelines import routes as pipelines
+from nautilus_forge.ports import RefChange
+from nautilus_forge.runners import routes as runners
+from nautilus_forge.runners import runner_routes as registering
+from nautilus_forge.runners.service import ensure_registration_token
+from nautilus_forge.variables import routes as variables
+
+log = logging.getLogger(__name__)
+
+
+def api_routers() -> list[APIRouter]:
+    """Below `/api/v4`. What runners call comes first: they call it most, and `/jobs/request` is no job's id."""
+    return [
+        running.router,
+        registering.router,
+        artifacts.router,
+        jobs.router,
+        pipelines.router,
+        lint_routes.router,
+        statuses_routes.router,
+        variables.router,
+        runners.router,
+    ]
+
+
+def root_routers() -> list[APIRouter]:
+    """Outside `/api/v4`: what the gateway asks."""
+    return [running.internal]
+
+
+def join(forge: Forge, limits: CiLimits | None = None) -> CiHalf:
+    """Makes the CI half and plugs it into the forge; nothing is started before the forge is ready."""
+    ci = CiHalf.of(forge, limits)
+    forge.ci = ci
+
+    async def create_for_push(
+        db: AsyncSession,
+        forge: Forge,
+        *,
+        project: Project,
+        user: User | None,
+        change: RefChange,
+        push_options: Sequence[str] = (),
+    ) -> int | None:
+        return await creation.create_for_push(
+            forge.ci, db, project=project, user=user, change=change, push_options=push_options
+        )
+
+    async def start(_: Forge) -> None:
+        await _start(ci)
+
+    forge.create_for_push = create_for_push
+    forge.resolve_job_token = resolve_job_token
+    forge.on_ready.insert(0, start)
+    return ci
+
+
+async def _start(ci: CiHalf) -> None:
+    """A start-up step; run again when a later one failed, then it starts nothing twice."""
+    async with ci.forge.database.unit_of_work() as db:
+        await ensure_registration_token(db, ci.forge.settings)
+    if ci.is_started:
+        return
+    ci.is_started = True
+    listener = Listener(ci.forge.settings, lambda news: _hear(ci, news), lambda: _miss(ci))
+    ci.forge.spawn(listener.run(), "listen for news")
+    ci.forge.spawn(Upkeep(ci, listener).run(), "upkeep of jobs")
+    ci.forge.spawn(Lookout(ci).run(), "look for waiting jobs")
+    ci.forge.spawn(_note_presence(ci), "note the contact of runners")
+    ci.forge.spawn(_end_held_requests(ci), "end held requests")
+
+
+def _hear(ci: CiHalf, news: News) -> None:
+    match news:
+        case Queued():
+            ci.board.offer(news)
+        case JobChanged():
+            ci.live.forget(news.job_id)
+        case RunnerChanged():
+            ci.runners.forget(news.runner_id)
+            ci.board.wake_runner(news.runner_id)
+
+
+def _miss(ci: CiHalf) -> None:
+    """The connection for news is new: what happened before was perhaps not heard."""
+    ci.live.forget_all()
+    ci.runners.forget_all()
+    ci.board.news_missed()
+    ci.look.set()
+
+
+async def _note_presence(ci: CiHalf) -> None:
+    while True:
+        await asyncio.sleep(ci.limits.presence_every_s)
+        try:
+            async with ci.forge.database.unit_of_work() as db:
+                await ci.presence.flush(db)
+        except Exception as error:
+            log.warning("the contact of runners could not be noted: %s", error)
+
+
+async def _end_held_requests(ci: CiHalf) -> None:
+    await ci.forge.stopping.wait()
+    ci.board.wake_all()
+    ci.live.forget_all()
+    ci.traces.close_all()

@@ -1,0 +1,93 @@
+"""Checking a CI configuration without making a pipeline.
+
+Source: doc/api/lint.md, GitLab lib/api/lint.rb.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from nautilus_forge.ci_half import Ci, CiHalf
+from nautilus_forge.db.dependency import Db
+from nautilus_forge.errors import NotFound
+from nautilus_forge.git import revisions
+from nautilus_forge.params import ParamModel, Params
+from nautilus_forge.pipelines import configuration, creation
+from nautilus_forge.pipelines.configuration import Source
+from nautilus_forge.policy import Ability
+from nautilus_forge.ports import ZERO_SHA
+from nautilus_forge.projects.access import ProjectAccess, project_with
+from nautilus_forge.responses import Json
+
+router = APIRouter()
+
+Reader = Annotated[ProjectAccess, Depends(project_with(Ability.READ_CODE))]
+Creator = Annotated[ProjectAccess, Depends(project_with(Ability.CREATE_PIPELINE))]
+
+
+class LintStored(ParamModel):
+    content_ref: str | None = None
+    sha: str | None = None
+    dry_run: bool = False
+    dry_run_ref: str | None = None
+    ref: str | None = None
+    include_jobs: bool = False
+
+
+class LintGiven(ParamModel):
+    content: str
+    dry_run: bool = False
+    include_jobs: bool = False
+    ref: str | None = None
+
+
+@router.get("/projects/{id}/ci/lint")
+async def lint_stored(
+    at: Reader, db: Db, ci: Ci, params: Annotated[LintStored, Params(LintStored)]
+) -> Response:
+    """The project's own configuration at a ref or commit. 404 for a ref that is none."""
+    source = await _source(ci, at, params.content_ref or params.sha, params.dry_run_ref or params.ref)
+    try:
+        content = await configuration.read_configuration(ci.forge, db, source)
+    except configuration.NoConfiguration:
+        return Json(_broken("Please provide content of your .gitlab-ci.yml"))
+    except configuration.BrokenConfiguration as error:
+        return Json(_broken(str(error)))
+    return await _linted(ci, db, source, content, params.dry_run, params.include_jobs)
+
+
+@router.post("/projects/{id}/ci/lint")
+async def lint_given(
+    at: Creator, db: Db, ci: Ci, params: Annotated[LintGiven, Params(LintGiven)]
+) -> Response:
+    """A configuration in the request. 200 also where it has mistakes (GitLab's own answer)."""
+    source = await _source(ci, at, None, params.ref)
+    return await _linted(ci, db, source, params.content, params.dry_run, params.include_jobs)
+
+
+async def _source(ci: CiHalf, at: ProjectAccess, content_ref: str | None, ref: str | None) -> Source:
+    git = ci.forge.repositories.git(at.project.id)
+    name = ref or content_ref or at.project.default_branch
+    sha = await revisions.commit_sha(git, content_ref or name)
+    if sha is None:
+        raise NotFound("Commit")
+    return Source(at.project, at.user, name, False, sha, ZERO_SHA, "push")
+
+
+async def _linted(
+    ci: CiHalf, db: AsyncSession, source: Source, content: str, dry_run: bool, include_jobs: bool
+) -> Response:
+    from nautilus_forge.ci.lint import lint
+
+    context = await creation.context_for(ci, db, source, content)
+    result = await asyncio.to_thread(lint, content, context, dry_run=dry_run)
+    return Json(result.as_json(include_jobs=include_jobs))
+
+
+def _broken(message: str) -> dict[str, Any]:
+    return {"valid": False, "errors": [message], "warnings": [], "merged_yaml": None, "includes": []}

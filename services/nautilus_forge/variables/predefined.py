@@ -1,0 +1,96 @@
+"""Facts of the database for the predefined variables of `ci.predefined`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from nautilus_forge import VERSION
+from nautilus_forge.ci.model import CompiledJob, Variable
+from nautilus_forge.ci.predefined import (
+    CommitFacts,
+    JobFacts,
+    PipelineFacts,
+    ProjectFacts,
+    RunnerFacts,
+    ServerFacts,
+    UserFacts,
+    job_variables,
+    pipeline_variables,
+)
+from nautilus_forge.db.models import Project, User
+from nautilus_forge.git.commits import Commit
+
+
+def server_facts(external_url: str) -> ServerFacts:
+    return ServerFacts(url=external_url, version=VERSION, revision="nautilus")
+
+
+def project_facts(external_url: str, project: Project) -> ProjectFacts:
+    return ProjectFacts(
+        id=project.id,
+        name=project.name,
+        path=project.path,
+        path_with_namespace=project.path_with_namespace,
+        namespace_id=project.namespace_id,
+        default_branch=project.default_branch,
+        web_url=f"{external_url}/{project.path_with_namespace}",
+        description=project.description or "",
+        visibility=project.visibility,
+        config_path=project.ci_path,
+    )
+
+
+def user_facts(user: User | None) -> UserFacts | None:
+    return UserFacts(user.id, user.username, user.name, user.email) if user is not None else None
+
+
+def commit_facts(
+    commit: Commit, ref: str, before_sha: str, *, is_tag: bool, is_protected: bool
+) -> CommitFacts:
+    return CommitFacts(
+        sha=commit.sha,
+        ref=ref,
+        before_sha=before_sha,
+        is_tag=is_tag,
+        message=commit.message,
+        author=f"{commit.author_name} <{commit.author_email}>",
+        committed_at=datetime.fromisoformat(commit.committed_date),
+        is_protected=is_protected,
+    )
+
+
+def of_claim(
+    external_url: str,
+    row: Row[Any],
+    job: CompiledJob,
+    project: Project,
+    user: User | None,
+    commit: Commit,
+    token: str,
+    timeout_s: int,
+) -> list[Variable]:
+    """All predefined variables of a job that a runner takes now. `row`: as read by `jobs.claim`."""
+    server, of_project = server_facts(external_url), project_facts(external_url, project)
+    pipeline = PipelineFacts(row.iid, row.source, row.pipeline_created_at, row.pipeline_id, row.pipeline_name)
+    before = commit_facts(commit, row.ref, row.before_sha, is_tag=row.is_tag, is_protected=row.is_protected)
+    taken = JobFacts(
+        id=row.id,
+        name=job.name,
+        stage=job.stage,
+        token=token,
+        when=job.when,
+        parallel_index=job.parallel_index,
+        parallel_total=job.parallel_total,
+        environment=job.environment,
+        image=job.image.name if job.image is not None else None,
+        timeout_s=timeout_s,
+        started_at=datetime.now(UTC),
+    )
+    runner = RunnerFacts(row.runner_id, row.runner_description or "", tuple(row.runner_tags))
+    return [
+        *pipeline_variables(server, of_project, before, pipeline, user_facts(user)),
+        *job_variables(server, of_project, pipeline, taken, runner),
+    ]
