@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nautilus_forge.db.engine import Database
 from nautilus_forge.git.store import RepositoryStore
@@ -19,6 +19,9 @@ from nautilus_forge.ports import (
     no_pipelines,
 )
 from nautilus_forge.settings import Settings
+
+if TYPE_CHECKING:
+    from nautilus_forge.ci_half import CiHalf
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ class Forge:
     on_project_deleted: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     not_ready: str | None = "starting"
+    ci: CiHalf = field(init=False)
+    """The CI half; `ci_join.join` sets it."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
