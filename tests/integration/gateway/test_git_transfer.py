@@ -79,7 +79,6 @@ def test_a_push_of_200_mib_is_never_put_on_the_disk_by_nginx(
     shutil.rmtree(stack.home / "spool")
 
     git(
-        *fast,
         "-c",
         f"http.postBuffer={post_buffer}",
         "push",
