@@ -113,8 +113,7 @@ class JobRun:
         error: JobError | None = None
         if self._phase != "report":
             error = await self._execute_and_send()
-            if self._executor is not None:
-                await self._executor.cleanup()
+            await self._clean_up()
             self._machine.gpus.give_back(self._context.gpus)
             await self._decide(error)
         self.state = "reporting"
@@ -141,6 +140,14 @@ class JobRun:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
         return None
+
+    async def _clean_up(self) -> None:
+        """What can't be removed now is an orphan, removed at the next start; the result is worth more."""
+        try:
+            if self._executor is not None:
+                await self._executor.cleanup()
+        except Exception:
+            log.exception("job %s: not everything of it could be removed", self.job.id)
 
     async def _set_up(self) -> None:
         """The executor, and what the job's variables are in its place. Raises JobError."""

@@ -47,6 +47,7 @@ class ContainerOutput:
         self._on_data = on_data
         self._on_end = on_end
         self._socket: Any = None
+        self._owner_of_socket: Any = None
 
     @property
     def totals(self) -> dict[str, int]:
@@ -56,9 +57,10 @@ class ContainerOutput:
     def attach(self) -> None:
         """Before the container starts: not a byte is missed. Blocking."""
         params = {"stream": 1, "stdout": 1, "stderr": 1, "logs": 0}
-        self._socket = self._api.attach_socket(self._container, params)
-        raw = getattr(self._socket, "_sock", self._socket)
-        raw.settimeout(None)
+        opened = self._api.attach_socket(self._container, params)
+        self._owner_of_socket = opened  # closing it closes the connection; it must not be collected
+        self._socket = getattr(opened, "_sock", opened)
+        self._socket.settimeout(None)
 
     def follow(self) -> None:
         """Copy until the container has ended; returns at once."""
@@ -67,9 +69,8 @@ class ContainerOutput:
     def close(self) -> None:
         """Stop copying: the runner detaches, or the container is removed."""
         if self._socket is not None:
-            raw = getattr(self._socket, "_sock", self._socket)
             with contextlib.suppress(OSError):
-                raw.shutdown(socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
         state: dict[str, Any] | None = None
@@ -77,7 +78,7 @@ class ContainerOutput:
             with self._path.open("wb", buffering=0) as out:
                 if self._socket is not None:
                     self._copy(frames(self._received()), out, {"out": 0, "err": 0})
-                    self._socket.close()
+                    self._owner_of_socket.close()
                 state = self._state()
                 while state is not None and state.get("Running"):
                     self._copy_log(out, follow=True)
@@ -90,9 +91,8 @@ class ContainerOutput:
         self._on_end(state)
 
     def _received(self) -> Iterator[bytes]:
-        raw = getattr(self._socket, "_sock", self._socket)
         with contextlib.suppress(ConnectionError, TimeoutError):
-            while data := raw.recv(_RECEIVE):
+            while data := self._socket.recv(_RECEIVE):
                 yield data
 
     def _copy_log(self, out: Any, *, follow: bool) -> None:

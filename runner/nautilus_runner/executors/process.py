@@ -238,11 +238,11 @@ class ProcessExecutor:
     async def reattach(self, handle: Handle) -> bool:
         folder = self._context.folder / f"run-{handle['number']}"
         identity = processes.Identity(handle["pid"], handle["start_time"], handle["boot_id"])
-        while (
-            identity.is_alive() and not (folder / "started").exists() and not (folder / "exit.json").exists()
-        ):
-            await asyncio.sleep(_POLL_S)  # it read its line, or is about to learn that none will come
-        if not (folder / "started").exists() and not (folder / "exit.json").exists():
+        marks = (folder / "started", folder / "exit.json")
+        # it read its line, or is about to learn that none will come
+        while identity.is_alive() and not any(mark.exists() for mark in marks):  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+        if not any(mark.exists() for mark in marks):
             return False
         self._wardens[handle["number"]] = Warden(folder, identity, None)
         return True

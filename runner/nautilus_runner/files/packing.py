@@ -12,7 +12,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Protocol
 
 from nautilus_runner.errors import ArchiveError, PathError
 from nautilus_runner.files import patterns
@@ -22,6 +22,10 @@ _COPY = 1 << 20
 _ZIP64_FROM = 1 << 30
 _EPOCH_1980 = (1980, 1, 1, 0, 0, 0)
 LEVELS = {"fastest": 1, "fast": 3, "default": 6, "slow": 7, "slowest": 9}
+
+
+class _Writable(Protocol):
+    def write(self, data: bytes, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,7 @@ def _write_raw(chosen: Iterator[TreeEntry], out: IO[bytes], report: Report) -> N
         report.count += 1
 
 
-def _copy(entry: TreeEntry, out: IO[bytes]) -> None:
+def _copy(entry: TreeEntry, out: _Writable) -> None:
     """A file's content up to the size that it had when it was opened: one that grows does not grow for ever."""
     assert entry.content is not None
     left = entry.size

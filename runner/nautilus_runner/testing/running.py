@@ -1,0 +1,90 @@
+"""Runners for tests: inside the test's own event loop, or as the real service that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from nautilus_runner.agent import Agent
+from nautilus_runner.config_file import runner_block
+from nautilus_runner.settings import Settings, parse_settings
+from nautilus_runner.testing.server import RUNNER_TOKEN
+
+JOB_USER = "nobody"
+
+
+def config_text(
+    url: str, data_dir: Path, *, concurrent: int = 2, executor: str = "process", **fields: Any
+) -> str:
+    process = fields.pop("process", {"user": JOB_USER, "grace_s": 2.0})
+    docker = fields.pop("docker", {})
+    head = f'concurrent = {concurrent}\nstatus_file = "{data_dir}/status.json"\ndata_dir = "{data_dir}"\n\n'
+    entry = {"name": "bundled", "id": 1, "url": url, "token": RUNNER_TOKEN, "executor": executor, **fields}
+    return head + runner_block(entry, {"process": process, "docker": docker})
+
+
+def settings_for(url: str, data_dir: Path, **options: Any) -> Settings:
+    return parse_settings(config_text(url, data_dir, **options), data_dir)
+
+
+class RunningAgent:
+    """The runner inside the test's own event loop."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.agent: Agent | None = None
+
+    async def start(self, url: str, **options: Any) -> Agent:
+        self.agent = Agent(self.data_dir)
+        await self.agent.start(settings_for(url, self.data_dir, **options))
+        return self.agent
+
+    async def stop(self) -> None:
+        if self.agent is not None:
+            await self.agent.end_jobs(5.0)
+            self.agent = None
+
+
+class RunnerProcess:
+    """The runner as its own process, as the service is run; it can be killed."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.config = data_dir / "config.toml"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, url: str, **options: Any) -> None:
+        self.config.write_text(config_text(url, self.data_dir, **options))
+
+    def start(self) -> None:
+        log = (self.data_dir / "runner.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nautilus_runner", "run", "--config", str(self.config)],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def wait(self, timeout_s: float = 20.0) -> int:
+        assert self.process is not None
+        deadline = time.monotonic() + timeout_s
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.log()
+            await asyncio.sleep(0.02)
+        return self.process.returncode
+
+    async def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        await self.wait()
+
+    def log(self) -> str:
+        return (self.data_dir / "runner.log").read_text(errors="replace")
