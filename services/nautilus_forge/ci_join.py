@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,7 +21,7 @@ from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.jobs.lookout import Lookout
 from nautilus_forge.jobs.upkeep import Upkeep
 from nautilus_forge.jobs.wakeups import JobChanged, Listener, News, Queued, RunnerChanged
-from nautilus_forge.pipelines import creation, lint_routes, statuses_routes
+from nautilus_forge.pipelines import creation, lint_routes, service, statuses_routes
 from nautilus_forge.pipelines import routes as pipelines
 from nautilus_forge.ports import RefChange
 from nautilus_forge.runners import routes as runners
@@ -72,7 +73,11 @@ def join(forge: Forge, limits: CiLimits | None = None) -> CiHalf:
     async def start(_: Forge) -> None:
         await _start(ci)
 
+    async def last_pipeline(db: AsyncSession, project_id: int, sha: str) -> dict[str, Any] | None:
+        return await service.last_pipeline(ci, db, project_id, sha)
+
     forge.create_for_push = create_for_push
+    forge.last_pipeline = last_pipeline
     forge.resolve_job_token = resolve_job_token
     forge.on_ready.insert(0, start)
     return ci

@@ -61,11 +61,11 @@ _PICK = text(
 )
 _TAKE = text(
     """
-    UPDATE ci_jobs SET runner_id = :runner, runner_manager_id = :manager, token_digest = :digest,
+    UPDATE ci_jobs SET runner_id = :runner, runner_manager_id = CAST(:manager AS bigint), token_digest = :digest,
         runner_features = CAST(:features AS jsonb), lease_expires_at = now() + make_interval(secs => :lease_s),
         is_ack_awaited = :two_phase, is_processed = false, updated_at = now(), timeout_s = :timeout_s,
-        status = CASE WHEN :two_phase THEN 'pending' ELSE 'running' END,
-        started_at = CASE WHEN :two_phase THEN NULL ELSE now() END, last_contact_at = now()
+        status = CASE WHEN CAST(:two_phase AS boolean) THEN 'pending' ELSE 'running' END,
+        started_at = CASE WHEN CAST(:two_phase AS boolean) THEN NULL ELSE now() END, last_contact_at = now()
     WHERE id = :id
     """
 )

@@ -31,8 +31,8 @@ _LOCK = text(
 )
 _END = text(
     """
-    UPDATE ci_jobs SET status = :status, finished_at = now(), updated_at = now(), is_processed = false,
-        failure_reason = :reason, exit_code = :exit_code, allow_failure = :allow_failure,
+    UPDATE ci_jobs SET status = CAST(:status AS varchar), finished_at = now(), updated_at = now(), is_processed = false,
+        failure_reason = CAST(:reason AS varchar), exit_code = CAST(:exit_code AS integer), allow_failure = :allow_failure,
         lease_expires_at = NULL, is_ack_awaited = false
     WHERE id = :id
     """
@@ -41,7 +41,7 @@ _CLONE = text(
     """
     INSERT INTO ci_jobs (pipeline_id, project_id, user_id, name, stage, stage_idx, status, when_, allow_failure,
         definition, needs, tags, is_protected, enqueue_now, auto_retries)
-    SELECT pipeline_id, project_id, coalesce(:user, user_id), name, stage, stage_idx, 'created', when_,
+    SELECT pipeline_id, project_id, coalesce(CAST(:user AS bigint), user_id), name, stage, stage_idx, 'created', when_,
         coalesce((definition->>'allow_failure')::boolean, false), definition, needs, tags,
         is_protected, :enqueue_now, :auto_retries
     FROM ci_jobs WHERE id = :id
@@ -51,7 +51,7 @@ _CLONE = text(
 _COPY_VARIABLES = text(
     """
     INSERT INTO ci_job_variables (job_id, key, value, source)
-    SELECT :new, key, value, source FROM ci_job_variables WHERE job_id = :old AND source = 'play'
+    SELECT CAST(:new AS bigint), key, value, source FROM ci_job_variables WHERE job_id = :old AND source = 'play'
     """
 )
 _SET_RETRIED = text(
@@ -81,7 +81,7 @@ _CANCELING = text(
 _ENQUEUE = text(
     """
     UPDATE ci_jobs SET enqueue_now = true, status = 'pending', queued_at = now(), scheduled_at = NULL,
-        user_id = coalesce(:user, user_id), updated_at = now(), is_processed = false
+        user_id = coalesce(CAST(:user AS bigint), user_id), updated_at = now(), is_processed = false
     WHERE id = :id
     """
 )

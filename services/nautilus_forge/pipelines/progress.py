@@ -27,9 +27,9 @@ _STATES = text(
 )
 _CHANGE = text(
     """
-    UPDATE ci_jobs SET status = :status, updated_at = now(),
-        queued_at = CASE WHEN :status = 'pending' THEN now() ELSE queued_at END,
-        scheduled_at = CASE WHEN :status = 'scheduled'
+    UPDATE ci_jobs SET status = CAST(:status AS varchar), updated_at = now(),
+        queued_at = CASE WHEN CAST(:status AS varchar) = 'pending' THEN now() ELSE queued_at END,
+        scheduled_at = CASE WHEN CAST(:status AS varchar) = 'scheduled'
             THEN now() + make_interval(secs => coalesce((definition->>'start_in_s')::float, 0)) ELSE scheduled_at END
     WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'created'
     RETURNING id
@@ -38,10 +38,10 @@ _CHANGE = text(
 _NOTED = text("UPDATE ci_jobs SET is_processed = true WHERE pipeline_id = :pipeline AND NOT is_processed")
 _SET_PIPELINE = text(
     """
-    UPDATE ci_pipelines SET status = :status, updated_at = now(),
-        started_at = CASE WHEN :is_started THEN coalesce(started_at, now()) ELSE started_at END,
-        finished_at = CASE WHEN :is_over THEN now() END
-    WHERE id = :pipeline AND status <> :status
+    UPDATE ci_pipelines SET status = CAST(:status AS varchar), updated_at = now(),
+        started_at = CASE WHEN CAST(:is_started AS boolean) THEN coalesce(started_at, now()) ELSE started_at END,
+        finished_at = CASE WHEN CAST(:is_over AS boolean) THEN now() END
+    WHERE id = :pipeline AND status <> CAST(:status AS varchar)
     """
 )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.engine import after_commit
-from nautilus_forge.db.models import Pipeline
+from nautilus_forge.db.models import Pipeline, Project
 from nautilus_forge.errors import NotFound
 from nautilus_forge.jobs.transitions import cancel_all, clone, unskip
 from nautilus_forge.jobs.wakeups import JobChanged, tell
+from nautilus_forge.pipelines.entities import pipeline_basic
 from nautilus_forge.pipelines.progress import lock_pipeline, process
 
 _RETRYABLE = text(
@@ -44,6 +47,20 @@ async def find_pipeline(db: AsyncSession, project_id: int, pipeline_id: int) -> 
     if found is None:
         raise NotFound
     return found
+
+
+async def last_pipeline(ci: CiHalf, db: AsyncSession, project_id: int, sha: str) -> dict[str, Any] | None:
+    """Implements `ports.LastPipeline`."""
+    statement = (
+        select(Pipeline)
+        .where(Pipeline.project_id == project_id, Pipeline.sha == sha)
+        .order_by(Pipeline.id.desc())
+        .limit(1)
+    )
+    pipeline = await db.scalar(statement)
+    if pipeline is None:
+        return None
+    return pipeline_basic(ci.forge.settings, await db.get_one(Project, project_id), pipeline)
 
 
 async def has_warnings(db: AsyncSession, pipeline_id: int) -> bool:
