@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -135,7 +135,7 @@ class GatewayConfig:
     addresses: tuple[str, ...] = ("127.0.0.1",)
     """Addresses to listen on; IPv6 in brackets."""
     user: str = ""
-    """Account of the workers when nginx starts as root; '' otherwise."""
+    """Account, with a group of the same name, of the workers when nginx starts as root; '' otherwise."""
     workers: int = 2
     connections: int = 1024
     """Per worker; a proxied request takes two."""
@@ -164,6 +164,11 @@ class GatewayConfig:
         for socket in self.sockets:
             if len(str(socket).encode()) > SOCKET_PATH_LIMIT_BYTES:
                 raise ConfigurationInvalid(f"longer than {SOCKET_PATH_LIMIT_BYTES} bytes: {socket}")
+        for address in self.addresses:
+            try:
+                ip_address(address.removeprefix("[").removesuffix("]"))
+            except ValueError as error:
+                raise ConfigurationInvalid(f"not an address: {address}") from error
         for network in self.trusted_proxies:
             try:
                 ip_network(network)

@@ -96,3 +96,15 @@ def running_fcgiwrap(socket_path: Path, log: Path, processes: int = 8) -> Iterat
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
     with running(argv, socket_path.is_socket, log, env=environment) as process:
         yield process
+
+
+def family(pid: int) -> list[Path]:
+    """/proc folders of a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{one}") for one in (str(pid), *children)]
+
+
+def pss_bytes(process: Path) -> int:
+    """Proportional set size of one /proc folder."""
+    lines = (process / "smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

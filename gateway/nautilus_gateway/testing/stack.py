@@ -80,9 +80,11 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(home: Path, *, processes: int = 8, **settings: object) -> Iterator[Stack]:
+def running_stack(
+    home: Path, *, processes: int = 8, ports: Ports | None = None, **settings: object
+) -> Iterator[Stack]:
     """Everything up on free ports; `settings` go to `appliance_config`."""
-    ports = Ports(*free_ports(3))
+    ports = ports or Ports(*free_ports(3))
     user = "root" if os.geteuid() == 0 else ""
     defaults: dict[str, object] = {
         "ports": ports,
