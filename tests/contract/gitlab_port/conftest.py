@@ -4,16 +4,24 @@ T`."""
 from __future__ import annotations
 
 import importlib.util
+import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from nautilus.appliance.postgres import ROLE
+from nautilus.appliance.schema import ensure_schema
 from nautilus.gitlab.port import Project, Visibility
 from nautilus.testing.gitlab_worlds import GitLabWorld, MemoryWorld, ServerWorld
 
-SERVERS = ["memory", "forge", "given"]
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test runs on the fake and on the forge; with --gitlab, on that server too."""
+    if "server" in metafunc.fixturenames:
+        given = ["given"] if metafunc.config.getoption("--gitlab") else []
+        metafunc.parametrize("server", ["memory", "forge", *given], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -22,24 +30,39 @@ def seen_calls() -> set[tuple[str, str]]:
     return set()
 
 
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str] | None]:
+@pytest.fixture(scope="session")
+def forge_server(
+    postgres_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """One forge for the whole session: these tests share nothing but the server, as on a given one."""
+    if importlib.util.find_spec("nautilus_forge") is None:
+        pytest.skip("the forge is not installed here")
+    from nautilus_forge.testing.server import ADMIN_TOKEN, running_forge
+
+    name = f"t_port_{secrets.token_hex(4)}"
+    where = f"host={postgres_folder} user={ROLE}"
+    with psycopg.connect(f"{where} dbname=postgres", autocommit=True) as admin:
+        admin.execute(f"create database {name}")
+        ensure_schema(f"{where} dbname={name}", "forge")
+        url = f"postgresql+psycopg://{ROLE}@/{name}?host={postgres_folder}"
+        try:
+            with running_forge(url, tmp_path_factory.mktemp("forge")) as forge:
+                yield forge.url, ADMIN_TOKEN
+        finally:
+            admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> tuple[str, str] | None:
     """URL and administrator's token; None for the fake."""
     if request.param == "memory":
-        yield None
-    elif request.param == "given":
-        url, token = request.config.getoption("--gitlab"), request.config.getoption("--gitlab-token")
-        if not url or not token:
-            pytest.skip("no server was given (--gitlab URL --gitlab-token T)")
-        yield url, token
-    else:
-        if importlib.util.find_spec("nautilus_forge") is None:
-            pytest.skip("the forge is not installed here")
-        from nautilus_forge.testing.server import ADMIN_TOKEN, running_forge
-
-        with ExitStack() as stack:
-            database_url = request.getfixturevalue("forge_database_url")
-            yield stack.enter_context(running_forge(database_url, tmp_path)).url, ADMIN_TOKEN
+        return None
+    if request.param == "forge":
+        found: tuple[str, str] = request.getfixturevalue("forge_server")
+        return found
+    url, token = request.config.getoption("--gitlab"), request.config.getoption("--gitlab-token")
+    assert token, "--gitlab needs --gitlab-token"
+    return url, token
 
 
 @pytest.fixture
@@ -60,8 +83,6 @@ async def world(
 @pytest.fixture
 async def project(world: GitLabWorld) -> Project:
     """A private project of the administrator's, without a commit."""
-    import secrets
-
     return await world.gitlab.acting(world.admin).create_project(
         f"port-{secrets.token_hex(5)}", Visibility.PRIVATE, "made by a contract test"
     )
