@@ -91,7 +91,11 @@ def test_a_metric_keeps_its_whole_history(ada: MlflowClient, run_id: str) -> Non
     for step, value in enumerate([0.5, 0.25, 0.125]):
         ada.log_metric(run_id, "loss", value, timestamp=1000 + step, step=step)
     history = ada.get_metric_history(run_id, "loss")
-    assert [(m.step, m.value, m.timestamp) for m in history] == [(0, 0.5, 1000), (1, 0.25, 1001), (2, 0.125, 1002)]
+    assert [(m.step, m.value, m.timestamp) for m in history] == [
+        (0, 0.5, 1000),
+        (1, 0.25, 1001),
+        (2, 0.125, 1002),
+    ]
     assert ada.get_run(run_id).data.metrics == {"loss": 0.125}
 
 
@@ -143,7 +147,9 @@ def test_a_thousand_metrics_in_one_batch(ada: MlflowClient, run_id: str) -> None
     assert len(ada.get_run(run_id).data.metrics) == 1000
 
 
-def test_asynchronous_logging_arrives(login: Callable[[str], MlflowClient], job: SubmittedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asynchronous_logging_arrives(
+    login: Callable[[str], MlflowClient], job: SubmittedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = login(job.token)
     monkeypatch.setenv("MLFLOW_RUN_ID", job.run_id)
     with mlflow.start_run():
@@ -202,7 +208,11 @@ def test_datasets_are_inputs_once(ada: MlflowClient, run_id: str, project: Proje
     for _ in range(2):
         ada.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])])
     (found,) = ada.get_run(run_id).inputs.dataset_inputs
-    assert (found.dataset.name, found.dataset.digest, found.dataset.profile) == ("digits", "abc", '{"rows": 1797}')
+    assert (found.dataset.name, found.dataset.digest, found.dataset.profile) == (
+        "digits",
+        "abc",
+        '{"rows": 1797}',
+    )
     assert {tag.key: tag.value for tag in found.tags} == {"mlflow.data.context": "train"}
     (run,) = ada.search_runs([str(project.id)], "dataset.name = 'digits' AND dataset.context = 'train'")
     assert run.info.run_id == run_id

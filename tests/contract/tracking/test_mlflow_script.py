@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from nautilus.testing.tracking_server import SubmittedJob, TrackingServer
 
-SCRIPT = '''
+SCRIPT = """
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -39,7 +40,7 @@ with mlflow.start_run(description="about digits") as run:
 with mlflow.start_run(run_name="afterwards"):
     mlflow.log_metric("extra", 1.0)
 print("RUN", run.info.run_id)
-'''
+"""
 
 
 def test_an_unchanged_script_logs_into_the_run_of_its_experiment(
@@ -65,24 +66,36 @@ def test_an_unchanged_script_logs_into_the_run_of_its_experiment(
     assert done.returncode == 0, done.stderr
     assert f"RUN {job.run_id}" in done.stdout
 
-    params = dict(server.query("SELECT key, value FROM tracking_param p JOIN tracking_run r ON r.id = p.run"
-                               " WHERE run_id = %s", job.run_id))
-    assert params == {"lr": "0.1", "depth": "3", "seed": "7", "kind": "tree"}
-    curves = dict(server.query("SELECT k.name, count(*) FROM tracking_metric m JOIN tracking_metric_key k ON k.id = m.key"
-                               " JOIN tracking_run r ON r.id = m.run WHERE run_id = %s GROUP BY 1", job.run_id))
-    assert curves == {"loss": 20, "accuracy": 20, "f1": 20, "later": 30}
-    tags = dict(server.query("SELECT key, value FROM tracking_tag t JOIN tracking_run r ON r.id = t.run"
-                             " WHERE run_id = %s", job.run_id))
+    def of_run(statement: str) -> list[tuple[object, ...]]:
+        return server.query(f"SELECT {statement} WHERE r.run_id = %s", job.run_id)
+
+    assert dict(of_run("p.key, p.value FROM tracking_run r JOIN tracking_param p ON p.run = r.id")) == {
+        "lr": "0.1",
+        "depth": "3",
+        "seed": "7",
+        "kind": "tree",
+    }
+    points = of_run(
+        "k.name, m.step FROM tracking_run r JOIN tracking_metric m ON m.run = r.id"
+        " JOIN tracking_metric_key k ON k.id = m.key"
+    )
+    assert Counter(name for name, _ in points) == {"loss": 20, "accuracy": 20, "f1": 20, "later": 30}
+    tags = dict(of_run("t.key, t.value FROM tracking_run r JOIN tracking_tag t ON t.run = r.id"))
     assert {"owner": "ada", "team": "vision", "mlflow.note.content": "about digits"}.items() <= tags.items()
-    status = server.query("SELECT status FROM tracking_run WHERE run_id = %s", job.run_id)
-    assert status == [(3,)]
-    others = server.query("SELECT name, made_by_run IS NOT NULL FROM tracking_run WHERE run_id <> %s ORDER BY 1", job.run_id)
-    assert others == [("afterwards", True), ("depth-1", True), ("depth-2", True)]
+    assert of_run("r.status FROM tracking_run r") == [(3,)]
+    others = server.query("SELECT name FROM tracking_run WHERE made_by_run IS NOT NULL ORDER BY 1")
+    assert others == [("afterwards",), ("depth-1",), ("depth-2",)]
     root = server.home / "management" / "artifacts" / str(job.project_id) / job.run_id / "artifacts"
     assert sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()) == [
-        "config/settings.json", "config/words.txt", "notes.txt", "results/a.bin", "results/deep/b.txt",
+        "config/settings.json",
+        "config/words.txt",
+        "notes.txt",
+        "results/a.bin",
+        "results/deep/b.txt",
     ]
     assert (root / "results" / "a.bin").read_bytes() == bytes(range(256)) * 100
-    datasets = server.query("SELECT d.name, i.tags ->> 'mlflow.data.context', i.tags ->> 'split' FROM tracking_input i"
-                            " JOIN tracking_dataset d ON d.id = i.dataset")
+    datasets = of_run(
+        "d.name, i.tags ->> 'mlflow.data.context', i.tags ->> 'split' FROM tracking_run r"
+        " JOIN tracking_input i ON i.run = r.id JOIN tracking_dataset d ON d.id = i.dataset"
+    )
     assert datasets == [("digits", "training", "a")]
