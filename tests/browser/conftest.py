@@ -25,7 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder in item.path.parents:
             item.add_marker(pytest.mark.browser)
             if not Path(CHROMIUM).exists():
-                item.add_marker(pytest.mark.skip(reason=f"needs Chromium ({CHROMIUM}): apt-get install chromium"))
+                item.add_marker(
+                    pytest.mark.skip(reason=f"needs Chromium ({CHROMIUM}): apt-get install chromium")
+                )
 
 
 @dataclass
@@ -37,7 +39,10 @@ class Watch:
     allowed: list[str] = field(default_factory=list)
 
     def on(self, page: Page) -> None:
-        page.on("console", lambda m: self._note(f"console {m.type}: {m.text}") if m.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda m: self._note(f"console {m.type}: {m.text}") if m.type in ("error", "warning") else None,
+        )
         page.on("pageerror", lambda error: self._note(f"uncaught: {error}"))
         page.on("request", self._asked)
 

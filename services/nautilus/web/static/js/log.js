@@ -90,7 +90,10 @@ export class LogView {
   #row(text, whole) {
     let row = this.openText + text;
     if (whole && row.endsWith("\r")) row = row.slice(0, -1);
-    if (row.length > MAX_LINE_LENGTH * 2 && !row.includes("section_")) row = row.slice(-MAX_LINE_LENGTH);
+    if (row.length > MAX_LINE_LENGTH * 2 && !row.includes("section_")) {
+      // A progress bar is about its last state, anything else about its beginning.
+      row = row.includes("\r") ? row.slice(-MAX_LINE_LENGTH) : row.slice(0, MAX_LINE_LENGTH + 1);
+    }
     if (!whole && !/section_(start|end):/.test(row)) {
       this.openText = row;
       this.open ||= this.#addLine();
