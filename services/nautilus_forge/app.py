@@ -16,9 +16,13 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.git.hooks import ensure_hooks
 from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.http import Edge, install_error_handlers
-from nautilus_forge.internal.git_routes import git_router
 from nautilus_forge.instance import routes as instance
+from nautilus_forge.internal.git_routes import git_router
 from nautilus_forge.namespaces import routes as namespaces
+from nautilus_forge.oauth import applications
+from nautilus_forge.oauth import authorize_routes as oauth_authorize
+from nautilus_forge.oauth import oidc_routes as oauth_oidc
+from nautilus_forge.oauth import token_routes as oauth_token
 from nautilus_forge.projects import member_routes as project_members
 from nautilus_forge.projects import protected_routes as protected_branches
 from nautilus_forge.projects import routes as projects
@@ -31,6 +35,7 @@ from nautilus_forge.settings import Settings
 from nautilus_forge.tokens import routes as tokens
 from nautilus_forge.users import routes as users
 from nautilus_forge.users.root import ensure_accounts
+from nautilus_forge.web.routes import pages_router
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ def api_routers() -> list[APIRouter]:
         repository_files.router,
         repository_commits.router,
         repository_refs.router,
+        applications.router,
     ]
 
 
@@ -60,6 +66,10 @@ def root_routers() -> list[APIRouter]:
         *ci_join.root_routers(),
         instance.health,
         git_router(),
+        pages_router(),
+        oauth_authorize.router,
+        oauth_token.router,
+        oauth_oidc.router,
     ]
 
 
@@ -71,8 +81,9 @@ def build_forge(settings: Settings) -> Forge:
         repositories=RepositoryStore(settings),
         secret_key=startup.secret_key(settings),
     )
-    forge.on_ready += [ensure_hooks, ensure_accounts, updates.start_sweeping]
+    forge.on_ready += [ensure_hooks, ensure_accounts]
     ci_join.join(forge)
+    forge.on_ready += [updates.start_sweeping]
     return forge
 
 

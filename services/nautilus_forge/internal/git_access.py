@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
 from nautilus_forge.auth import NOBODY, Principal, by_job_token, by_token
+from nautilus_forge.db.models import Project
 from nautilus_forge.errors import InvalidToken
 from nautilus_forge.http import client_address
 from nautilus_forge.policy import Ability, Standing
 from nautilus_forge.projects.access import find_project, standing_of
 from nautilus_forge.projects.attributes import attribute
-from nautilus_forge.db.models import Project
 from nautilus_forge.users.signing_in import RecentSuccesses, Throttle, check_password
 
 _PATH = re.compile(r"/(?P<project>.+?)\.git/(?P<what>info/refs|git-upload-pack|git-receive-pack)")
