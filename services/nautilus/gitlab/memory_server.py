@@ -120,14 +120,13 @@ class MemoryServer:
         tree = stored.commits[sha][1]
         if path not in tree:
             return
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
+        import yaml
 
         url = f"{stored.project.web_url}/-/pipelines"
         pipeline = Pipeline(next(self.ids), sha, branch, "pending", url)
         try:
-            content = dict(YAML(typ="safe").load(tree[path]))
-        except (YAMLError, TypeError, ValueError) as error:
+            content = dict(yaml.safe_load(tree[path]))
+        except (yaml.YAMLError, TypeError, ValueError) as error:
             self.pipelines[pipeline.id] = replace(pipeline, status="failed", yaml_errors=str(error))
             return
         self.pipelines[pipeline.id] = pipeline
