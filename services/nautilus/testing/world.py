@@ -6,10 +6,11 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 from fastapi import FastAPI
@@ -20,6 +21,7 @@ from nautilus.settings import Settings
 from nautilus.signin.oauth import Provider
 from nautilus.testing.provider import FakeProvider
 
+T = TypeVar("T")
 EXTERNAL_URL = "http://nautilus.test"
 GITLAB_URL = "http://gitlab.test"
 CSRF = re.compile(r'name="csrf_token" value="([0-9a-f]{64})"')
@@ -110,3 +112,13 @@ async def _until_ready(app: FastAPI) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(app.state.parts.readiness.reason)
         await asyncio.sleep(0.01)
+
+
+async def until(found: Callable[[], Awaitable[T | None]], timeout_s: float = 20) -> T:
+    """The first value that `found` gives. Raises TimeoutError."""
+    deadline = time.monotonic() + timeout_s
+    while (value := await found()) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        await asyncio.sleep(0.02)
+    return value
