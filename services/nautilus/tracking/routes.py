@@ -121,7 +121,7 @@ OPEN: Mapping[str, Answer] = {
 _MODELS_PREFIX = f"{_TWO}/logged-models/"
 _MULTIPART_PREFIX = f"{_ARTIFACTS}/mpu/"
 _PRESIGNED_PREFIX = f"{_ARTIFACTS}/presigned/"
-_NO_BODY = frozenset({artifact_routes.upload, artifact_routes.authorize_upload})
+_NO_BODY = frozenset({*FILES.values(), artifact_routes.authorize_upload})
 
 
 def find(method: str, path: str) -> tuple[Handler, tuple[str, ...]]:

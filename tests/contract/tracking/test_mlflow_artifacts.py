@@ -184,8 +184,8 @@ def test_no_path_leads_out(
         headers={"Authorization": "Bearer glpat-ada"},
     )
     assert listing.status_code == 400
-    assert "link.txt" not in [a.path for a in ada.list_artifacts(run_id)]
-    with pytest.raises(MlflowException):
+    assert [a.path for a in ada.list_artifacts(run_id)] == ["a.txt"]
+    with pytest.raises(Exception, match="400"):
         ada.list_artifacts(run_id, "../..")
 
 
