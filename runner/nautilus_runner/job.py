@@ -212,7 +212,7 @@ class JobRun:
             await asyncio.to_thread(self.executor.stage),
             self._entry.folder,
         )
-        fetching = asyncio.create_task(staging.fetch_sources(work, self._machine.mirrors))
+        fetching = asyncio.create_task(self._fetch_sources(work))
         try:
             with self.trace.section("prepare_executor", f'Preparing the "{self.executor.name}" executor'):
                 await self._take_gpus()
@@ -236,6 +236,11 @@ class JobRun:
                 await self.control.guard(staging.download_artifacts(work))
         await self.control.guard(self.executor.adopt())
         await self.control.guard(self._accepted.wait())
+
+    async def _fetch_sources(self, work: staging.Staging) -> None:
+        """Only once the server has accepted our claim: until then the job's token opens no repository."""
+        await self._accepted.wait()
+        await staging.fetch_sources(work, self._machine.mirrors)
 
     async def _take_gpus(self) -> None:
         count = asked_for(self._context.variables.environment())
