@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nautilus.core.ci_file import JOB_NAME, METRICS_FILE
+from nautilus.core.ci_file import JOB_NAME, METRICS_FILE, run_trailer
 from nautilus.core.reasons import (
     CANCEL_REQUESTED,
     CANCELED,
@@ -104,16 +104,28 @@ class Follower:
             await fail(session, self._tracking, row, reason)
         self._events.publish(experiment.mlflow_run_id)
 
-    async def close(self, account: GitLabAccount, experiment: Experiment) -> None:
+    async def close(self, account: GitLabAccount, experiment_id: int) -> None:
         """Removes the branch of an experiment that has ended; then nothing is left to do."""
+        async with self._database.read() as session:
+            experiment = await find_experiment(session, experiment_id)
         if experiment.launch_started_at is not None:
             try:
-                await account.delete_branch(experiment.project_id, experiment.branch)
+                if experiment.run_sha is not None or await self._is_ours(account, experiment):
+                    await account.delete_branch(experiment.project_id, experiment.branch)
             except GitLabError as error:
                 logger.warning("branch %s stays: %s", experiment.branch, error)
         async with self._database.transaction() as session:
-            row = await find_experiment(session, experiment.id, for_update=True)
+            row = await find_experiment(session, experiment_id, for_update=True)
             row.closed_at = row.closed_at or datetime.now(UTC)
+
+    async def _is_ours(self, account: GitLabAccount, experiment: Experiment) -> bool:
+        """Whether a branch of this name names our run: one that failed to launch may have found another's
+        there."""
+        try:
+            tip = await account.branch_head(experiment.project_id, experiment.branch)
+        except GitLabNotFound:
+            return False
+        return run_trailer(experiment.mlflow_run_id) in tip.message
 
     async def _reason(
         self, account: GitLabAccount, experiment: Experiment, job: Job, state: ExperimentState, waiting: str

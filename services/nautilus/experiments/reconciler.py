@@ -30,6 +30,7 @@ from nautilus.gitlab.port import GitLab, GitLabAccount, Job
 logger = logging.getLogger(__name__)
 
 FAST_S, SLOW_S, IDLE_S = 0.5, 2.0, 15.0
+FIRST_RETRY_S = 0.2
 LIVELY_FOR_S = 60.0
 """How long after the last change polling stays fast."""
 AT_A_TIME = 4
@@ -78,7 +79,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """For ever; ends by cancellation."""
-        trouble = ""
+        trouble, pause_s = "", 0.0
         while True:
             self._woken.clear()
             try:
@@ -87,7 +88,8 @@ class Reconciler:
             except NautilusError as error:
                 if str(error) != trouble:
                     logger.warning("experiments are not followed just now: %s", error)
-                trouble, pause_s = str(error), SLOW_S
+                pause_s = min(2 * pause_s, SLOW_S) if trouble else FIRST_RETRY_S
+                trouble = str(error)
             except Exception:
                 logger.exception("a round of following experiments failed")
                 pause_s = SLOW_S
@@ -125,7 +127,7 @@ class Reconciler:
     ) -> None:
         """As far as it goes now: launch, pipeline, state, clean-up."""
         if ExperimentState(experiment.state).is_final:
-            await self._follower.close(account, experiment)
+            await self._follower.close(account, experiment.id)
             self._forget(experiment.id)
             return
         if experiment.run_sha is None and not await self._launch(experiment, service):
@@ -137,7 +139,7 @@ class Reconciler:
             return
         reason = reasons.get(experiment.id, WAITS_FOR_RUNNER)
         if await self._follower.follow_job(account, experiment, job, reason):
-            await self._follower.close(account, experiment)
+            await self._follower.close(account, experiment.id)
             self._forget(experiment.id)
 
     async def _job(self, account: GitLabAccount, experiment: Experiment, jobs: dict[int, Job]) -> Job | None:

@@ -54,4 +54,5 @@ async def ada(management: RunningManagement) -> AsyncIterator[httpx.AsyncClient]
 async def project(ada: httpx.AsyncClient) -> dict[str, Any]:
     answer = await ada.post("/api/v1/projects", json={"name": "digits", "template": "empty"})
     assert answer.status_code == 201, answer.text
-    return answer.json()
+    made: dict[str, Any] = answer.json()
+    return made
