@@ -95,7 +95,7 @@ def _check(text: str, context: Context, budget: Budget) -> CheckedConfig:
     config = read_config(merged, problems, Patterns(budget))
     if problems.errors:
         raise CiConfigError(problems.errors)
-    instances = multiply(config.jobs, problems.add)
+    instances = multiply(config.jobs, problems, budget)
     graph.check(instances, config.stages, problems)
     if problems.errors:
         raise CiConfigError(problems.errors)
@@ -118,7 +118,7 @@ def compile_checked(
         matched = found
     variables = merge(config.variables, matched.variables)
     known = {**context.predefined, **_values(variables), **context.variables}
-    compiler = JobCompiler(config.stages, variables, context.predefined, context.variables, evaluator)
+    compiler = JobCompiler(config.stages, variables, context.predefined, context.variables, evaluator, budget)
     made = [job for job in map(compiler.compile, checked.instances.values()) if job is not None]
     if all(job.stage in EDGE_STAGES for job in made):
         raise NoPipeline(NO_JOBS)

@@ -45,6 +45,7 @@ class Patterns:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._known: dict[str, Automaton | InvalidRegex] = {}
+        self._matches: dict[tuple[int, str], bool] = {}
 
     def compile(self, literal: str) -> Automaton:
         """The automaton of `/pattern/flags`. Raises `InvalidRegex`."""
@@ -53,6 +54,7 @@ class Patterns:
             self._budget.spend(len(literal) + 50)
             try:
                 found = regex.compile_literal(literal)
+                self._budget.spend(2 * found.size)
             except InvalidRegex as error:
                 found = error
             self._known[literal] = found
@@ -62,7 +64,11 @@ class Patterns:
 
     def is_match(self, text: str, pattern: Automaton) -> bool:
         """Whether the pattern is found in the text. Raises `BudgetExhausted`."""
-        return pattern.search(text, self._budget)
+        key = (id(pattern), text)
+        found = self._matches.get(key)
+        if found is None:
+            found = self._matches[key] = pattern.search(text, self._budget)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class _Extender:
         bases = _bases(value)
         if not bases:
             return value
+        self._budget.spend(len(bases))
         if key in self._done:
             if len(ancestors) + self._levels[key] > MAX_LEVELS + 1:
                 return self._fail(key, f"{to_text(key)}: nesting too deep in `extends`")

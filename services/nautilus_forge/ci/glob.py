@@ -8,27 +8,51 @@ FNM_EXTGLOB).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from nautilus_forge.ci.budget import Budget
 from nautilus_forge.ci.regex.automaton import Automaton
 from nautilus_forge.ci.regex.syntax import InvalidRegex
 from nautilus_forge.ci.regex.tree import Assertion, Chars, CharSet, Choice, Node, Repeat, Sequence, literal
 
 _NO_SLASH = Chars(CharSet((("/", "/"),), negated=True))
 _FOLDERS = Repeat(Sequence((Repeat(_NO_SLASH, 1, None), literal("/"))), 0, None)
+_SPECIAL = "*?[{\\"
 MAX_GLOB_CHARS = 1_024
 MAX_BRACES = 20
 
 
 def is_exact(glob: str) -> bool:
     """Whether the glob can only match the path that it spells."""
-    return not any(char in glob for char in "*?[{\\")
+    return not any(char in glob for char in _SPECIAL)
 
 
-def compile_glob(glob: str) -> Automaton:
-    """An automaton that accepts the paths which the glob matches. Raises `InvalidRegex` (too large)."""
-    if len(glob) > MAX_GLOB_CHARS or glob.count("{") > MAX_BRACES:
-        raise InvalidRegex("pattern too large")
-    node, _ = _parse(glob, 0, segment_start=True, in_brace=False)
-    return Automaton(Sequence((Assertion("text_start"), node, Assertion("text_end"))))
+class Glob:
+    """A compiled glob. Most paths are told apart by how they begin and end, without running the automaton."""
+
+    __slots__ = ("_automaton", "_prefix", "_suffix")
+
+    def __init__(self, glob: str) -> None:
+        """Raises `InvalidRegex` where the glob is too large."""
+        if len(glob) > MAX_GLOB_CHARS or glob.count("{") > MAX_BRACES:
+            raise InvalidRegex("pattern too large")
+        node, _ = _parse(glob, 0, segment_start=True, in_brace=False)
+        self._automaton = Automaton(Sequence((Assertion("text_start"), node, Assertion("text_end"))))
+        special = [at for at, char in enumerate(glob) if char in _SPECIAL]
+        self._prefix = glob[: special[0]] if special else glob
+        has_groups = any(char in glob for char in "[{\\")
+        self._suffix = "" if has_groups or not special else glob[special[-1] + 1 :].lstrip("/")
+
+    def matches(self, path: str, budget: Budget) -> bool:
+        """Whether the whole path matches. Raises `BudgetExhausted`."""
+        if not path.startswith(self._prefix) or not path.endswith(self._suffix):
+            return False
+        return self._automaton.search(path, budget)
+
+    def matches_any(self, paths: Collection[str], budget: Budget) -> bool:
+        """Whether one of the paths matches. Raises `BudgetExhausted`."""
+        budget.spend(20 + len(paths) // 20)
+        return any(self.matches(path, budget) for path in paths)
 
 
 def _parse(glob: str, at: int, *, segment_start: bool, in_brace: bool) -> tuple[Node, int]:

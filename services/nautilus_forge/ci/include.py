@@ -20,7 +20,7 @@ from nautilus_forge.ci.document import YamlMap, error_at, place_of
 from nautilus_forge.ci.entries.checks import Problems, Spot, check_keys, refuse
 from nautilus_forge.ci.entries.rules import INCLUDE_RULES, RuleReader
 from nautilus_forge.ci.expression import Patterns
-from nautilus_forge.ci.glob import compile_glob
+from nautilus_forge.ci.glob import Glob
 from nautilus_forge.ci.merging import deep_merge
 from nautilus_forge.ci.model import (
     CiConfigError,
@@ -188,11 +188,11 @@ class Includer:
             )
             return []
         try:
-            automaton = compile_glob(pattern)
+            glob = Glob(pattern)
         except InvalidRegex:
             self._problems.add(f"Local file `{pattern}` does not exist!", spot.place)
             return []
-        paths = sorted(path for path in self._context.existing_paths if automaton.search(path, self._budget))
+        paths = sorted(path for path in self._context.existing_paths if glob.matches(path, self._budget))
         return [Source(None, None, path) for path in paths]
 
     def _load(self, wanted: Wanted) -> YamlMap | None:

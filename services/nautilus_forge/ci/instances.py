@@ -6,10 +6,12 @@ interpolation/matrix_interpolator.rb.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nautilus_forge.ci.budget import Budget
 from nautilus_forge.ci.document import Place
+from nautilus_forge.ci.entries.checks import Problems
 from nautilus_forge.ci.entries.config import JobConfig, NeedConfig
 from nautilus_forge.ci.entries.parallel import instances as matrix_instances
 from nautilus_forge.ci.model import CiConfigError, ConfigError, Need
@@ -39,25 +41,23 @@ class Instance:
     dependencies: tuple[str, ...] | None = None
 
 
-def multiply(
-    jobs: Mapping[str, JobConfig], report: Callable[[str, Place | None], None]
-) -> dict[str, Instance]:
-    """All instances by name, in the order of the file. `report` receives mistakes with their place.
+def multiply(jobs: Mapping[str, JobConfig], problems: Problems, budget: Budget) -> dict[str, Instance]:
+    """All instances by name, in the order of the file. What is wrong with their needs joins the problems.
 
-    Raises `CiConfigError` where there would be too many.
+    Raises `CiConfigError` where there would be too many, `BudgetExhausted`.
     """
-    plain = {name: _plain(config) for name, config in jobs.items()}
-    total = sum(len(instances) for instances in plain.values())
+    total = sum(config.parallel.total if config.parallel else 1 for config in jobs.values())
     if total > MAX_JOBS:
         message = (
             f"The number of jobs has exceeded the limit of {MAX_JOBS}. "
             "Try splitting the configuration with parent-child-pipelines"
         )
         raise CiConfigError([ConfigError(message)])
+    plain = {name: _plain(config) for name, config in jobs.items()}
     names = {
         name: [instance.name for instance in made] for name, made in plain.items() if jobs[name].parallel
     }
-    linker = _Linker(names, report)
+    linker = _Linker(names, problems, budget)
     return {
         instance.name: linker.link(instance) if _has_links(instance.config) else instance
         for made in plain.values()
@@ -77,13 +77,12 @@ def _plain(config: JobConfig) -> list[Instance]:
     parallel = config.parallel
     if parallel is None:
         return [Instance(config.name, config)]
-    if parallel.number is not None:
-        total = parallel.number
+    total = parallel.total
+    if not parallel.rows:
         return [Instance(f"{config.name} {i}/{total}", config, i, total) for i in range(1, total + 1)]
-    total = len(parallel.matrix)
     return [
         Instance(_matrix_name(config.name, row), config, i, total, row)
-        for i, row in enumerate(parallel.matrix, start=1)
+        for i, row in enumerate(matrix_instances(parallel.rows), start=1)
     ]
 
 
@@ -94,9 +93,10 @@ def _matrix_name(name: str, row: Mapping[str, str]) -> str:
 class _Linker:
     """Turns the names of jobs in `needs` and `dependencies` into names of instances."""
 
-    def __init__(self, names: Mapping[str, list[str]], report: Callable[[str, Place | None], None]) -> None:
+    def __init__(self, names: Mapping[str, list[str]], problems: Problems, budget: Budget) -> None:
         self._names = names
-        self._report = report
+        self._problems = problems
+        self._budget = budget
 
     def link(self, instance: Instance) -> Instance:
         config = instance.config
@@ -116,16 +116,19 @@ class _Linker:
     def _dependencies(self, names: Sequence[str] | None) -> tuple[str, ...] | None:
         if names is None:
             return None
-        return tuple(found for name in names for found in self._names.get(name, [name]))
+        linked = tuple(found for name in names for found in self._names.get(name, [name]))
+        self._budget.spend(len(linked))
+        return linked
 
     def _needs(self, needs: Sequence[NeedConfig] | None, instance: Instance) -> tuple[PlacedNeed, ...] | None:
         if needs is None:
             return None
-        return tuple(
-            PlacedNeed(Need(name, need.artifacts, need.optional), need.place)
-            for need in needs
-            for name in self._needed(need, instance)
-        )
+        linked: list[PlacedNeed] = []
+        for need in needs:
+            names = self._needed(need, instance)
+            self._budget.spend(3 * len(names))
+            linked += [PlacedNeed(Need(name, need.artifacts, need.optional), need.place) for name in names]
+        return tuple(linked)
 
     def _needed(self, need: NeedConfig, instance: Instance) -> list[str]:
         job = self._filled(need.job, instance, need.place)
@@ -153,7 +156,7 @@ class _Linker:
                 parts.append(instance.matrix[key])
             else:
                 parts.append(text[start : end + 2])
-                self._report(
+                self._problems.add(
                     f"{instance.config.name} job: '{key}' does not exist in matrix configuration", place
                 )
             at = end + 2

@@ -78,12 +78,11 @@ class Interpolator:
                 if start == 0 and end + 2 == len(text):
                     return parts[1]
             at = end + 2
-        parts.append(text[at:])
-        filled = "".join(part if isinstance(part, str) else _as_text(part) for part in parts)
-        self._grown += len(filled)
+        texts = [part if isinstance(part, str) else _as_text(part) for part in (*parts, text[at:])]
+        self._grown += sum(map(len, texts))
         if self._grown > MAX_GROWTH_CHARS:
             raise InterpolationError("config too large")
-        return filled
+        return "".join(texts)
 
     def _block(self, content: str) -> Any:
         if content not in self._values:

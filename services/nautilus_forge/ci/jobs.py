@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nautilus_forge.ci import predefined
+from nautilus_forge.ci.budget import Budget
 from nautilus_forge.ci.entries.config import AllowFailure, Inherit, JobConfig, Rule
 from nautilus_forge.ci.instances import Instance, PlacedNeed
 from nautilus_forge.ci.model import CompiledJob, Environment, Retry, Variable, When
@@ -28,12 +29,14 @@ class JobCompiler:
         weaker: Mapping[str, str],
         stronger: Mapping[str, str],
         evaluator: RuleEvaluator,
+        budget: Budget,
     ) -> None:
         self._stage_index = {stage: index for index, stage in enumerate(stages)}
         self._root = root_variables
         self._weaker = weaker
         self._stronger = stronger
         self._evaluator = evaluator
+        self._budget = budget
 
     def compile(self, instance: Instance) -> CompiledJob | None:
         """The job; None where its rules keep it out. Raises `BudgetExhausted`."""
@@ -106,6 +109,7 @@ class JobCompiler:
 
     def _variables(self, instance: Instance) -> tuple[Variable, ...]:
         config = instance.config
+        self._budget.spend((len(self._root) + len(config.variables)) // 8)
         inherited = _inherited(self._root, config.inherit)
         if not instance.matrix:
             return merge(inherited, config.variables) if config.variables else inherited
@@ -122,9 +126,9 @@ class JobCompiler:
         raw = [variable.key for variable in variables if variable.raw]
         if environment is not None and "$" in environment.name:
             known = self._known(instance, variables, None)
-            environment = replace(environment, name=expand_nested(environment.name, known, raw))
+            environment = replace(environment, name=expand_nested(environment.name, known, raw, self._budget))
         known = self._known(instance, variables, environment)
-        return environment, tuple(expand_nested(tag, known, raw) for tag in tags)
+        return environment, tuple(expand_nested(tag, known, raw, self._budget) for tag in tags)
 
     def _known(
         self, instance: Instance, variables: tuple[Variable, ...], environment: Environment | None
@@ -139,6 +143,7 @@ class JobCompiler:
             parallel_total=instance.total,
             environment=environment,
         )
+        self._budget.spend((len(variables) + len(self._weaker) + len(self._stronger)) // 8)
         known = dict(self._weaker)
         for variable in seeds:
             known[variable.key] = variable.value

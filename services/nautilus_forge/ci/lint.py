@@ -115,8 +115,11 @@ def _merged(text: str, context: Context) -> Any:
 def _all_jobs(checked: compiler.CheckedConfig, context: Context) -> list[CompiledJob]:
     """Every job as if it had no rules: GitLab's static check lists them all."""
     config = checked.config
-    evaluator = RuleEvaluator(None, frozenset(), Budget())
-    compile_ = JobCompiler(config.stages, config.variables, context.predefined, context.variables, evaluator)
+    budget = Budget()
+    evaluator = RuleEvaluator(None, frozenset(), budget)
+    compile_ = JobCompiler(
+        config.stages, config.variables, context.predefined, context.variables, evaluator, budget
+    )
     jobs = [compile_.compile_without_rules(instance) for instance in checked.instances.values()]
     return sorted(jobs, key=lambda job: job.stage_idx)
 

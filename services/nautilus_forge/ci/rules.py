@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from nautilus_forge.ci.budget import Budget
 from nautilus_forge.ci.entries.config import Rule
-from nautilus_forge.ci.glob import compile_glob, is_exact
-from nautilus_forge.ci.regex import Automaton, InvalidRegex
+from nautilus_forge.ci.glob import Glob, is_exact
+from nautilus_forge.ci.regex import InvalidRegex
 from nautilus_forge.ci.variables import expand_nested
 
 MAX_EXISTS_COMPARISONS = 10_000
@@ -41,13 +41,16 @@ class RuleEvaluator:
         if rule.condition is not None and not rule.condition.holds(variables):
             return False
         if rule.changes is not None and self._changed is not None:
-            globs = [expand_nested(glob, variables) for glob in rule.changes]
+            globs = self._globs_of(rule.changes, variables)
             if not self._any(globs, self._changed, "changes", MAX_CHANGES_COMPARISONS):
                 return False
         if rule.exists is not None:
-            globs = [expand_nested(glob, variables) for glob in rule.exists]
+            globs = self._globs_of(rule.exists, variables)
             return self._any(globs, self._existing, "exists", MAX_EXISTS_COMPARISONS)
         return True
+
+    def _globs_of(self, globs: Sequence[str], variables: Mapping[str, str]) -> list[str]:
+        return [expand_nested(glob, variables, budget=self._budget) for glob in globs]
 
     def _any(self, globs: list[str], paths: frozenset[str], kind: str, limit: int) -> bool:
         exact = [glob for glob in globs if is_exact(glob)]
@@ -62,15 +65,9 @@ class RuleEvaluator:
         key = (kind, glob)
         known = self._globs.get(key)
         if known is None:
-            automaton = _compiled(glob)
-            known = automaton is not None and any(automaton.search(path, self._budget) for path in paths)
+            try:
+                known = Glob(glob).matches_any(paths, self._budget)
+            except InvalidRegex:  # beyond all limits: matches nothing
+                known = False
             self._globs[key] = known
         return known
-
-
-def _compiled(glob: str) -> Automaton | None:
-    """None for a glob beyond all limits: it matches nothing."""
-    try:
-        return compile_glob(glob)
-    except InvalidRegex:
-        return None

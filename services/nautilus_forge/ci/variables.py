@@ -13,17 +13,25 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from nautilus_forge.ci.budget import Budget
 from nautilus_forge.ci.model import Variable
 
 _REFERENCE = re.compile(
     r"\$\$|%%|\$([a-zA-Z_][a-zA-Z0-9_]*)|\$\{([a-zA-Z_][a-zA-Z0-9_]*)\}|%([a-zA-Z_][a-zA-Z0-9_]*)%"
 )
 MAX_EXPANDED_CHARS = 200_000
-"""Of one value: a value that would grow beyond it stays as it is written."""
+"""Of one value: what would make it grow beyond that stays as it is written."""
+MAX_NESTED_CHARS = 4_096
+"""The same for names, tags and paths."""
 
 
 def expand(
-    text: str, variables: Mapping[str, str], *, keep_unknown: bool = True, unescape: bool = False
+    text: str,
+    variables: Mapping[str, str],
+    *,
+    keep_unknown: bool = True,
+    unescape: bool = False,
+    max_chars: int = MAX_EXPANDED_CHARS,
 ) -> str:
     """`$NAME`, `${NAME}` and `%NAME%` replaced once, not again in what they are replaced by.
 
@@ -43,7 +51,7 @@ def expand(
         if found is None:
             return match[0] if keep_unknown else ""
         size += len(found)
-        return found if size <= MAX_EXPANDED_CHARS else match[0]
+        return found if size <= max_chars else match[0]
 
     return _REFERENCE.sub(value, text)
 
@@ -55,10 +63,12 @@ def references(text: str) -> list[str]:
     return [name for match in _REFERENCE.finditer(text) if (name := match[1] or match[2] or match[3])]
 
 
-def expand_nested(text: str, variables: Mapping[str, str], raw: Collection[str] = ()) -> str:
+def expand_nested(
+    text: str, variables: Mapping[str, str], raw: Collection[str] = (), budget: Budget | None = None
+) -> str:
     """As `expand`, with the variables in the values expanded too; unknown ones vanish.
 
-    `raw`: names whose values are taken as they are.
+    `raw`: names whose values are taken as they are. Raises `BudgetExhausted`.
     """
     if "$" not in text and "%" not in text:
         return text
@@ -70,10 +80,14 @@ def expand_nested(text: str, variables: Mapping[str, str], raw: Collection[str] 
             continue
         wanted[name] = Variable(name, variables[name], raw=name in raw)
         pending += references(variables[name]) if name not in raw else []
+    if budget is not None:
+        budget.spend(10 + sum(20 + len(variable.value) // 10 for variable in wanted.values()))
     values = {name: variables[name] for name in raw if name in wanted}
-    for variable in sort_and_expand(wanted.values(), keep_unknown=False, defer=False):
+    for variable in sort_and_expand(
+        wanted.values(), keep_unknown=False, defer=False, max_chars=MAX_NESTED_CHARS
+    ):
         values.setdefault(variable.key, variable.value)
-    return expand(text, values, keep_unknown=False)
+    return expand(text, values, keep_unknown=False, max_chars=MAX_NESTED_CHARS)
 
 
 def merge(*layers: Iterable[Variable]) -> tuple[Variable, ...]:
@@ -86,7 +100,11 @@ def merge(*layers: Iterable[Variable]) -> tuple[Variable, ...]:
 
 
 def sort_and_expand(
-    variables: Iterable[Variable], *, keep_unknown: bool = True, defer: bool = True
+    variables: Iterable[Variable],
+    *,
+    keep_unknown: bool = True,
+    defer: bool = True,
+    max_chars: int = MAX_EXPANDED_CHARS,
 ) -> tuple[Variable, ...]:
     """Each value with the variables in it expanded, whatever the order in which they are given.
 
@@ -106,7 +124,7 @@ def sort_and_expand(
             known: Mapping[str, str] = values
             if defer and (kept := _deferred(variable.value, collection)):
                 known = {**values, **kept}
-            expanded = expand(variable.value, known, keep_unknown=keep_unknown)
+            expanded = expand(variable.value, known, keep_unknown=keep_unknown, max_chars=max_chars)
             if expanded != variable.value:
                 collection[key] = replace(variable, value=expanded)
         values[key] = collection[key].value

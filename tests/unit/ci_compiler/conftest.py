@@ -2,76 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from nautilus_forge.ci.compiler import compile_pipeline
-from nautilus_forge.ci.model import (
-    CiConfigError,
-    CompiledPipeline,
-    ConfigError,
-    Context,
-    ProjectNotReadable,
-    RefNotFound,
-)
-
-PUSH_TO_MAIN = {
-    "CI_COMMIT_BRANCH": "main",
-    "CI_COMMIT_REF_NAME": "main",
-    "CI_COMMIT_REF_SLUG": "main",
-    "CI_DEFAULT_BRANCH": "main",
-    "CI_PIPELINE_SOURCE": "push",
-}
-
-
-class Repository:
-    """Files by path, and by project, ref and path: what includes are read from."""
-
-    def __init__(
-        self, files: Mapping[str, str], others: Mapping[tuple[str, str | None], Mapping[str, str]]
-    ) -> None:
-        self.files = files
-        self.others = others
-
-    def read(self, project: str | None, path: str, ref: str | None) -> str:
-        if project is None:
-            found = self.files
-        elif not any(name == project for name, _ in self.others):
-            raise ProjectNotReadable(project)
-        elif (project, ref) not in self.others:
-            raise RefNotFound(ref)
-        else:
-            found = self.others[project, ref]
-        if path not in found:
-            raise FileNotFoundError(path)
-        return found[path]
-
-
-def context_of(
-    *,
-    files: Mapping[str, str] | None = None,
-    others: Mapping[tuple[str, str | None], Mapping[str, str]] | None = None,
-    templates: Mapping[str, str] | None = None,
-    predefined: Mapping[str, str] | None = None,
-    **more: Any,
-) -> Context:
-    repository = Repository(files or {}, others or {})
-
-    def template(name: str) -> str:
-        if templates is None or name not in templates:
-            raise FileNotFoundError(name)
-        return templates[name]
-
-    more.setdefault("existing_paths", frozenset(files or {}))
-    return Context(
-        ref="main",
-        predefined=PUSH_TO_MAIN if predefined is None else predefined,
-        read_file=repository.read,
-        template=template,
-        **more,
-    )
+from nautilus_forge.ci.model import CiConfigError, CompiledPipeline, ConfigError
+from nautilus_forge.testing.ci_context import context_of
 
 
 @pytest.fixture

@@ -152,10 +152,10 @@ class Fields:
         value = self.value.get(key)
         if value is None:
             return None
-        if is_text_list(value):
-            return tuple(value)
-        self.fail(key, "should be an array of strings")
-        return None
+        found = self.problems.shared("texts", value, lambda: tuple(value) if is_text_list(value) else None)
+        if found is None:
+            self.fail(key, "should be an array of strings")
+        return found
 
     def choice(self, key: str, options: Collection[str], message: str | None = None) -> str | None:
         """One of a few texts."""

@@ -63,10 +63,10 @@ class AllowFailure:
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """`parallel: N`, or `matrix`: the variables of each instance in order."""
+    """`parallel: N`, or the rows of a `matrix`: the values of each variable. `total`: how many instances."""
 
-    number: int | None = None
-    matrix: tuple[Mapping[str, str], ...] = ()
+    total: int
+    rows: tuple[Mapping[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def _number(value: int | float, spot: Spot, problems: Problems) -> Parallel | No
     elif value > MAX_INSTANCES:
         problems.add(f"{spot.where} config must be less than or equal to {MAX_INSTANCES}", spot.place)
     else:
-        return Parallel(number=value)
+        return Parallel(value)
     return None
 
 
@@ -63,11 +63,12 @@ def _matrix(value: dict[Any, Any], spot: Spot, problems: Problems) -> Parallel |
     rows = _rows(value, spot, problems)
     if rows is None:
         return None
-    if sum(prod(len(values) for values in row.values()) for row in rows) > MAX_INSTANCES:
+    total = sum(prod(len(values) for values in row.values()) for row in rows)
+    if total > MAX_INSTANCES:
         at = spot.key(value, "matrix")
         problems.add(f"{at.where} config generates too many jobs (maximum is {MAX_INSTANCES})", at.place)
         return None
-    return Parallel(matrix=instances(rows))
+    return Parallel(total, rows)
 
 
 def _rows(value: dict[Any, Any], spot: Spot, problems: Problems) -> Rows | None:

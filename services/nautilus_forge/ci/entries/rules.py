@@ -69,13 +69,13 @@ class RuleReader:
         rules = value.get(entry) if isinstance(value, dict) else value
         if rules is None:
             return None
-        flat: list[tuple[Any, Spot]] = []
-        if not isinstance(rules, list) or not _flatten(rules, 1, at, flat):
-            message = f"{spot.where} {entry} should be an array containing hashes and arrays of hashes"
-            self._problems.add(message, at.place)
-            return None
 
-        def read() -> tuple[Rule, ...]:
+        def read() -> tuple[Rule, ...] | None:
+            flat: list[tuple[Any, Spot]] = []
+            if not isinstance(rules, list) or not _flatten(rules, 1, at, flat):
+                message = f"{spot.where} {entry} should be an array containing hashes and arrays of hashes"
+                self._problems.add(message, at.place)
+                return None
             found = [self._rule(rule, where, kind) for rule, where in flat]
             return tuple(rule for rule in found if rule is not None)
 

@@ -33,6 +33,11 @@ class Automaton:
         self._first = self._build(tree, match)
         self._reset()
 
+    @property
+    def size(self) -> int:
+        """How many instructions it has."""
+        return len(self._kinds)
+
     def search(self, text: str, budget: Budget) -> bool:
         """Whether the pattern is found anywhere in the text. Raises `BudgetExhausted`."""
         budget.spend(1 + len(text) // 8)
