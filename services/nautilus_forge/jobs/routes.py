@@ -99,7 +99,6 @@ async def cancel_job(
     if params.force:
         at.require(Ability.ADMIN_PROJECT)
     await service.cancel(db, await service.find_job(db, at.project.id, job_id), is_forced=params.force)
-    ci.live.forget(job_id)
     return Json(await show_job(ci, db, await service.find_job(db, at.project.id, job_id)), 201)
 
 

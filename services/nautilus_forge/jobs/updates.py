@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,8 +98,10 @@ async def _still_running(ci: CiHalf, request: Request, job: LiveJob) -> Response
     wait_s = _preferred_wait_s(ci, request)
     if wait_s > 0 and job.status is Status.RUNNING:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-        await ci.live.changed(job.id, wait_s, ci.forge.stopping)
-        job = await live_job(ci, job.id, job.token)
+        end = time.monotonic() + wait_s
+        while job.status is Status.RUNNING and not ci.forge.stopping.is_set() and time.monotonic() < end:
+            await ci.live.changed(job.id, end - time.monotonic(), ci.forge.stopping)
+            job = await live_job(ci, job.id, job.token)
     interval = interval_header(update_interval_s(ci, job))
     headers |= {"Job-Status": job.status.value, "X-GitLab-Trace-Update-Interval": interval}
     return Json(200, 200, headers)
