@@ -69,8 +69,8 @@ def provision(layout: Layout, plan: Plan, who: Accounts, progress: Progress) -> 
     gitlab = Administration(plan.gitlab_url, layout.secret("admin_token").read_text().strip())
     progress.run("GitLab", lambda: _wait_until(gitlab.is_ready, "GitLab's API does not answer"))
     progress.run("registration by token", lambda: ensure_registration_allowed(gitlab, layout))
-    progress.run("sign-in", lambda: ensure_oauth_application(gitlab, layout, plan, who))
     progress.run("bundled runner", lambda: ensure_bundled_runner(gitlab, layout, plan, who))
+    progress.run("sign-in", lambda: ensure_oauth_application(gitlab, layout, plan, who))
     progress.write("ready")
 
 
