@@ -58,7 +58,9 @@ class Image:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """`artifacts` of a job. `reports` maps a report type (junit, dotenv, metrics…) to its paths."""
+    """`artifacts` of a job. `reports` maps the type that a runner uploads (junit, dotenv, metrics…) to its paths;
+    a `coverage_report` is under its format (cobertura, jacoco).
+    """
 
     paths: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -263,7 +263,7 @@ def test_artifacts_in_full(compiled):
             "junit": ("a.xml", "b.xml"),
             "dotenv": ("build.env",),
             "metrics": ("metrics.txt",),
-            "coverage_report": ("coverage.xml",),
+            "cobertura": ("coverage.xml",),
         },
     )
 

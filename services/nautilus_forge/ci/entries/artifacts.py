@@ -132,7 +132,7 @@ def _reports(value: Any, spot: Spot, problems: Problems) -> dict[str, tuple[str,
         if key not in _REPORTS or paths is None:
             continue
         if key == "coverage_report":
-            reports[key] = _coverage_report(paths, spot.key(value, key), problems)
+            reports.update(_coverage_report(paths, spot.key(value, key), problems))
         elif isinstance(paths, str):
             reports[key] = (paths,)
         elif is_text_list(paths):
@@ -144,18 +144,18 @@ def _reports(value: Any, spot: Spot, problems: Problems) -> dict[str, tuple[str,
     return reports
 
 
-def _coverage_report(value: Any, spot: Spot, problems: Problems) -> tuple[str, ...]:
+def _coverage_report(value: Any, spot: Spot, problems: Problems) -> dict[str, tuple[str, ...]]:
+    """Its path under its format, which is the type that the runner uploads it as."""
     if not isinstance(value, dict):
         problems.add(f"{spot.where} config should be a hash", spot.place)
-        return ()
+        return {}
     check_keys(value, ("coverage_format", "path"), spot, problems)
     fields = Fields(value, spot, problems)
     supported = f"must be one of supported formats: {', '.join(_COVERAGE_FORMATS)}."
     if value.get("coverage_format") is None:
         fields.fail("coverage_format", "can't be blank")
-    fields.choice("coverage_format", _COVERAGE_FORMATS, supported)
+    coverage_format = fields.choice("coverage_format", _COVERAGE_FORMATS, supported)
     path = fields.text("path")
     if not path:
         fields.fail("path", "can't be blank")
-        return ()
-    return (path,)
+    return {coverage_format: (path,)} if coverage_format and path else {}
