@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from alembic import context
-from nautilus_forge.db.models import Base
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
+
+from nautilus_forge.db.models import Base
 
 
 def _run(connection: Connection) -> None:

@@ -81,7 +81,10 @@ class Unauthorized(ForgeError):
 
 
 class InvalidToken(Unauthorized):
-    """A token that was good once (expired, revoked). Source: lib/api/api_guard.rb `oauth2_bearer_token_error_handler`."""
+    """A token that was good once (expired, revoked).
+
+    Source: lib/api/api_guard.rb `oauth2_bearer_token_error_handler`.
+    """
 
     def __init__(self, description: str) -> None:
         super().__init__(body={"error": "invalid_token", "error_description": description})

@@ -39,7 +39,7 @@ class Page:
     def offset(self) -> int:
         return (self.number - 1) * self.per_page
 
-    async def of(self, db: AsyncSession, statement: Select[tuple[T]], entity: Callable[[T], Any]) -> Json:
+    async def of(self, db: AsyncSession, statement: Select[T], entity: Callable[[T], Any]) -> Json:
         """The page of a select of one entity, each row shown by `entity`."""
         total = await self.count(db, statement)
         rows = (await db.scalars(statement.limit(self.per_page).offset(self.offset))).unique().all()

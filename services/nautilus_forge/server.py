@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
-from types import FrameType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -23,9 +25,18 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._forge = forge
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the server, with exit status 0 (uvicorn's own way dies of the signal)."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.end)
+        yield
+
+    def end(self) -> None:
+        """Stop accepting, let held requests answer, then stop; past the grace time without them."""
         self._forge.stopping.set()
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
 
 def make_server(settings: Settings, forge: Forge) -> Server:

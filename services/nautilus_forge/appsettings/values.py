@@ -29,7 +29,7 @@ class SettingValues(ParamModel):
     default_project_visibility: VisibilityName = "private"
     default_group_visibility: VisibilityName = "private"
     default_projects_limit: int = Field(default=100_000, ge=0)
-    domain_allowlist: CommaList = []
+    domain_allowlist: CommaList = Field(default=[])
     gravatar_enabled: bool = False
     help_page_text: str = ""
     home_page_url: str | None = None
@@ -40,13 +40,13 @@ class SettingValues(ParamModel):
     minimum_password_length: int = Field(default=8, ge=8, le=128)
     receive_max_input_size: int | None = None
     require_two_factor_authentication: bool = False
-    restricted_visibility_levels: CommaList = []
+    restricted_visibility_levels: CommaList = Field(default=[])
     session_expire_delay: int = Field(default=10_080, ge=1, description="minutes")
     shared_runners_enabled: bool = True
     signup_enabled: bool = False
     user_default_external: bool = False
     user_oauth_applications: bool = True
-    valid_runner_registrars: CommaList = ["project", "group"]
+    valid_runner_registrars: CommaList = Field(default=["project", "group"])
 
 
 async def current_values(db: AsyncSession) -> SettingValues:

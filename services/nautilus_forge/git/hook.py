@@ -5,8 +5,15 @@ Installed under both names into `data_dir/hooks` and run by git as `python3 -I -
 built in is used, because this runs at each push. Reads `FORGE_SOCKET`, `FORGE_PROJECT_ID`, `FORGE_USER_ID`.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 ANSWER_LIMIT_S = 300.0
 TRIES = 40
@@ -15,17 +22,17 @@ WAIT_S = 0.25
 
 def main() -> int:
     """0: go on. Other: git refuses the push (pre-receive), or complains (post-receive)."""
-    name = os.path.basename(sys.argv[0])
+    name = sys.argv[0].rpartition("/")[2]
     body = request_body(sys.stdin.buffer.read(), os.environ)
     try:
         answer = ask(os.environ["FORGE_SOCKET"], name, body)
     except (OSError, KeyError, ValueError) as error:
         if name == "post-receive":
             return 0
-        say("GitLab: Internal API unreachable (%s)" % type(error).__name__)
+        say(f"GitLab: Internal API unreachable ({type(error).__name__})")
         return 1
     if name == "pre-receive" and not answer.get("allowed"):
-        say("GitLab: %s" % answer.get("message", "The push was refused."))
+        say(f"GitLab: {answer.get('message', 'The push was refused.')}")
         return 1
     for message in answer.get("messages", ()):
         say(message)
@@ -36,7 +43,7 @@ def say(message: str) -> None:
     sys.stderr.write(message + "\n")
 
 
-def request_body(lines: bytes, env: "os._Environ[str]") -> bytes:
+def request_body(lines: bytes, env: Mapping[str, str]) -> bytes:
     """The JSON that the forge wants."""
     import json
 
@@ -50,13 +57,13 @@ def request_body(lines: bytes, env: "os._Environ[str]") -> bytes:
         "project_id": int(env.get("FORGE_PROJECT_ID") or 0),
         "user_id": int(env.get("FORGE_USER_ID") or 0),
         "changes": changes,
-        "push_options": [env.get("GIT_PUSH_OPTION_%d" % n, "") for n in range(count)],
+        "push_options": [env.get(f"GIT_PUSH_OPTION_{n}", "") for n in range(count)],
         "env": {key: env[key] for key in quarantine if key in env},
     }
     return json.dumps(body).encode("utf-8")
 
 
-def ask(path: str, name: str, body: bytes) -> dict:
+def ask(path: str, name: str, body: bytes) -> dict[str, Any]:
     """The forge's answer; a forge that is just starting is waited for (10 s).
 
     Raises OSError (no forge), ValueError (no answer, or one that is no JSON).
@@ -76,15 +83,16 @@ def ask(path: str, name: str, body: bytes) -> dict:
     raise ValueError("no answer")
 
 
-def decoded(status: int, answer: bytes) -> dict:
+def decoded(status: int, answer: bytes) -> dict[str, Any]:
     import json
 
     if status != 200:
-        raise ValueError("status %d" % status)
-    return json.loads(answer)
+        raise ValueError(f"status {status}")
+    value: dict[str, Any] = json.loads(answer)
+    return value
 
 
-def post(path: str, target: str, body: bytes) -> "tuple[int, bytes]":
+def post(path: str, target: str, body: bytes) -> tuple[int, bytes]:
     """One request by HTTP/1.0, so that the answer ends where the connection does."""
     import _socket
 
@@ -92,8 +100,8 @@ def post(path: str, target: str, body: bytes) -> "tuple[int, bytes]":
     connection.settimeout(ANSWER_LIMIT_S)
     try:
         connection.connect(path)
-        head = "POST %s HTTP/1.0\r\nHost: forge\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        connection.sendall((head % (target, len(body))).encode("ascii") + body)
+        head = f"POST {target} HTTP/1.0\r\nHost: forge\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body)
         received = bytearray()
         while True:
             chunk = connection.recv(65536)
@@ -102,10 +110,10 @@ def post(path: str, target: str, body: bytes) -> "tuple[int, bytes]":
             received += chunk
     finally:
         connection.close()
-    head, separator, answer = bytes(received).partition(b"\r\n\r\n")
+    status, separator, answer = bytes(received).partition(b"\r\n\r\n")
     if not separator:
         raise ConnectionResetError("the forge ended the connection")
-    return int(head.split(b" ", 2)[1]), answer
+    return int(status.split(b" ", 2)[1]), answer
 
 
 if __name__ == "__main__":

@@ -68,10 +68,11 @@ async def _one(
     if not branches.can_push(rules, name, level):
         return "You are not allowed to push code to protected branches on this project."
     is_update = change.old_sha != refs.ZERO_SHA
-    if is_update and not branches.can_force_push(rules, name):
-        if not await refs.is_ancestor(git, change.old_sha, change.new_sha):
-            return "You are not allowed to force push code to a protected branch on this project."
-    return None
+    if not is_update or branches.can_force_push(rules, name):
+        return None
+    if await refs.is_ancestor(git, change.old_sha, change.new_sha):
+        return None
+    return "You are not allowed to force push code to a protected branch on this project."
 
 
 def _deletion(project: Project, rules: Sequence[ProtectedBranch], level: Level, name: str) -> str | None:

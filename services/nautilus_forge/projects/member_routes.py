@@ -52,12 +52,12 @@ class ChangeMember(ParamModel):
     expires_at: date | None = None
 
 
-def _direct(at: ProjectAccess) -> Select[tuple[Member, User]]:
+def _direct(at: ProjectAccess) -> Select[Member, User]:
     members = select(Member, User).join(User, User.id == Member.user_id)
     return members.where(Member.project_id == at.project.id)
 
 
-async def _with_inherited(db: AsyncSession, at: ProjectAccess) -> Select[tuple[Member, User]]:
+async def _with_inherited(db: AsyncSession, at: ProjectAccess) -> Select[Member, User]:
     """Each user once, with his highest level in the project or above it."""
     above = await at_and_above(db, at.project.namespace)
     ranked = (
@@ -75,7 +75,7 @@ async def _with_inherited(db: AsyncSession, at: ProjectAccess) -> Select[tuple[M
 
 
 async def _listed(
-    db: AsyncSession, forge: Forge, page: Page, statement: Select[tuple[Member, User]], query: str | None
+    db: AsyncSession, forge: Forge, page: Page, statement: Select[Member, User], query: str | None
 ) -> Response:
     if query:
         statement = statement.where(User.name.ilike(like(query)) | User.username.ilike(like(query)))
@@ -89,7 +89,7 @@ async def _entity(db: AsyncSession, forge: Forge, member: Member, user: User) ->
     return entities.member(forge.settings, member, user, creator)
 
 
-async def _one(db: AsyncSession, statement: Select[tuple[Member, User]], user_id: int) -> tuple[Member, User]:
+async def _one(db: AsyncSession, statement: Select[Member, User], user_id: int) -> tuple[Member, User]:
     row = (await db.execute(statement.where(User.id == user_id))).one_or_none()
     if row is None:
         raise NotFound

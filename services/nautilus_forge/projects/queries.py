@@ -24,7 +24,7 @@ _ORDERS = {
 }
 
 
-def visible_to(user: User | None) -> Select[tuple[Project]]:
+def visible_to(user: User | None) -> Select[Project]:
     """All projects that the user (None: nobody) may see."""
     statement = select(Project).where(Project.deleted_at.is_(None))
     if user is None:
@@ -64,7 +64,7 @@ def owned_by(user: User) -> ColumnElement[bool]:
     return belongs_to(user, Level.OWNER)
 
 
-def searched(statement: Select[tuple[Project]], text: str, *, with_namespace: bool) -> Select[tuple[Project]]:
+def searched(statement: Select[Project], text: str, *, with_namespace: bool) -> Select[Project]:
     """Name, path or description contains the text (`with_namespace`: or the full path)."""
     pattern = like(text)
     columns = [Project.name.ilike(pattern), Project.path.ilike(pattern), Project.description.ilike(pattern)]
@@ -74,7 +74,7 @@ def searched(statement: Select[tuple[Project]], text: str, *, with_namespace: bo
     return statement.where(or_(*columns))
 
 
-def ordered(statement: Select[tuple[Project]], order_by: str, sort: str) -> Select[tuple[Project]]:
+def ordered(statement: Select[Project], order_by: str, sort: str) -> Select[Project]:
     column = _ORDERS.get(order_by, Project.created_at)
     if sort == "asc":
         return statement.order_by(column.asc(), Project.id.asc())

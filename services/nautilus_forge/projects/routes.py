@@ -37,7 +37,7 @@ Filter = Annotated[ListProjects, Params(ListProjects)]
 UserId = Annotated[int, Depends(path_id("user_id", "User"))]
 
 
-def _filtered(user: User | None, params: ListProjects) -> Select[tuple[Project]]:
+def _filtered(user: User | None, params: ListProjects) -> Select[Project]:
     statement = queries.visible_to(user)
     if user is not None:
         if params.owned:
@@ -69,7 +69,7 @@ async def _listed(
     who: Principal,
     page: Page,
     params: ListProjects,
-    statement: Select[tuple[Project]],
+    statement: Select[Project],
 ) -> Response:
     by_key = params.pagination == "keyset" and params.order_by == "id"
     total = None if by_key else await page.count(db, statement)

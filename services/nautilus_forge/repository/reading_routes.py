@@ -53,7 +53,6 @@ class CompareRefs(ParamModel):
     unidiff: bool = False
 
 
-
 class MergeBase(ParamModel):
     refs: CommaList
 

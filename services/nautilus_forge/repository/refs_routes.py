@@ -158,9 +158,9 @@ async def delete_branch(at: Push, db: Db, forge: TheForge, branch: BranchName) -
     (found,) = await _existing(forge, at, branch)
     if branch == at.project.default_branch:
         raise BadRequest(message="The default branch of a project cannot be deleted.")
-    if rules.is_protected(await rules.rules_of(db, at.project.id), branch):
-        if at.standing.level < Level.MAINTAINER:
-            raise Forbidden("You are not allowed to delete protected branches from this project.")
+    is_protected = rules.is_protected(await rules.rules_of(db, at.project.id), branch)
+    if is_protected and at.standing.level < Level.MAINTAINER:
+        raise Forbidden("You are not allowed to delete protected branches from this project.")
     change = RefChange(f"refs/heads/{branch}", found.target, ZERO_SHA)
     await move_and_follow(db, forge, at.project.id, at.user, change)
     return no_content()

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import Project, RefUpdate, User
@@ -81,7 +81,7 @@ async def on_refs_changed(forge: Forge, project_id: int, changes: Sequence[RefCh
             log.exception("handling %s of project %d failed", change.ref, project_id)
 
 
-def _is(project_id: int, change: RefChange) -> tuple[object, ...]:
+def _is(project_id: int, change: RefChange) -> tuple[ColumnElement[bool], ...]:
     return (
         RefUpdate.project_id == project_id,
         RefUpdate.ref == change.ref,

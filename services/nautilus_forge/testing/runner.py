@@ -8,14 +8,7 @@ from typing import Any
 
 import httpx
 
-FEATURES = {
-    name: True
-    for name in (
-        "variables image services artifacts cache upload_multiple_artifacts upload_raw_artifacts refspecs masking "
-        "raw_variables artifacts_exclude multi_build_steps trace_reset trace_checksum trace_size cancelable "
-        "return_exit_code"
-    ).split()
-}
+FEATURES = dict.fromkeys(["variables", "image", "services", "artifacts", "cache", "upload_multiple_artifacts", "upload_raw_artifacts", "refspecs", "masking", "raw_variables", "artifacts_exclude", "multi_build_steps", "trace_reset", "trace_checksum", "trace_size", "cancelable", "return_exit_code"], True)
 
 
 @dataclass
@@ -70,9 +63,7 @@ class TakenJob:
         output = {"checksum": checksum, "bytesize": len(self.sent)}
         return self.put(state, checksum=checksum, output=output, **more)
 
-    def upload(
-        self, content: bytes, filename: str = "artifacts.zip", **query: str
-    ) -> httpx.Response:
+    def upload(self, content: bytes, filename: str = "artifacts.zip", **query: str) -> httpx.Response:
         query = {"artifact_format": "zip", "artifact_type": "archive", **query}
         return self.runner.http.post(
             f"/jobs/{self.id}/artifacts",

@@ -41,7 +41,11 @@ class RunningForge:
 
 def settings_for(database_url: str, folder: Path, port: int) -> Settings:
     """Settings with the known secrets above, all files below `folder`."""
-    files = {"root_password": ROOT_PASSWORD, "admin_token": ADMIN_TOKEN, "registration_token": REGISTRATION_TOKEN}
+    files = {
+        "root_password": ROOT_PASSWORD,
+        "admin_token": ADMIN_TOKEN,
+        "registration_token": REGISTRATION_TOKEN,
+    }
     for name, value in files.items():
         (folder / name).write_text(value + "\n", encoding="utf-8")
     return Settings(
@@ -71,21 +75,16 @@ def running_forge(
     started: list[RunningForge] = []
     failure: list[BaseException] = []
     up = threading.Event()
-    stop: list[Callable[[], None]] = []
+    stop: list[Callable[[], object]] = []
 
     async def serve() -> None:
         forge = build_forge(settings)
         if configure is not None:
             configure(forge)
         server = make_server(settings, forge)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         loop = asyncio.get_running_loop()
 
-        def end() -> None:
-            forge.stopping.set()
-            server.should_exit = True
-
-        stop.append(lambda: loop.call_soon_threadsafe(end))
+        stop.append(lambda: loop.call_soon_threadsafe(server.end))
         started.append(RunningForge(settings.external_url, forge, loop, settings.socket or folder))
         up.set()
         await server._serve(sockets=[listening, unix])

@@ -109,9 +109,7 @@ async def list_tokens(
     return await page.of(db, statement.order_by(PersonalAccessToken.id.desc()), service.entity)
 
 
-def _in_state(
-    statement: Select[tuple[PersonalAccessToken]], state: str | None
-) -> Select[tuple[PersonalAccessToken]]:
+def _in_state(statement: Select[PersonalAccessToken], state: str | None) -> Select[PersonalAccessToken]:
     token = PersonalAccessToken
     alive = token.expires_at.is_(None) | (token.expires_at > datetime.now(UTC).date())
     active = token.is_revoked.is_(False) & alive

@@ -35,13 +35,13 @@ def like(text: str) -> str:
     return f"%{escaped}%"
 
 
-def matching(text: str, *, by_email: bool) -> Select[tuple[User]]:
+def matching(text: str, *, by_email: bool) -> Select[User]:
     """Users whose name or user name contains `text`, or whose address is exactly it (part of it: `by_email`)."""
     pattern = like(text)
     email = User.email.ilike(pattern) if by_email else func.lower(User.email) == text.lower()
     return select(User).where(or_(User.name.ilike(pattern), User.username.ilike(pattern), email))
 
 
-def ordered(statement: Select[tuple[User]], order_by: str, sort: str) -> Select[tuple[User]]:
+def ordered(statement: Select[User], order_by: str, sort: str) -> Select[User]:
     column = _ORDERS[order_by]
     return statement.order_by(column.asc() if sort == "asc" else column.desc(), User.id)

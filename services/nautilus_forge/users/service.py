@@ -17,41 +17,14 @@ from nautilus_forge.web import sessions
 
 _USERNAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,254}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
-RESERVED = frozenset(
-    [
-        "-",
-        ".well-known",
-        "abuse_reports",
-        "admin",
-        "api",
-        "apple-touch-icon.png",
-        "assets",
-        "dashboard",
-        "deploy.html",
-        "explore",
-        "favicon.ico",
-        "groups",
-        "health_check",
-        "help",
-        "import",
-        "internal",
-        "jwt",
-        "login",
-        "oauth",
-        "profile",
-        "projects",
-        "public",
-        "robots.txt",
-        "s",
-        "search",
-        "sitemap",
-        "snippets",
-        "unsubscribes",
-        "uploads",
-        "users",
-        "v2",
-    ]
-)
+# fmt: off
+RESERVED = frozenset({
+    "-", ".well-known", "abuse_reports", "admin", "api", "apple-touch-icon.png", "assets", "dashboard",
+    "deploy.html", "explore", "favicon.ico", "groups", "health_check", "help", "import", "internal", "jwt",
+    "login", "oauth", "profile", "projects", "public", "robots.txt", "s", "search", "sitemap", "snippets",
+    "unsubscribes", "uploads", "users", "v2",
+})
+# fmt: on
 """Names that GitLab keeps for its own routes. Source: gitlabhq lib/gitlab/path_regex.rb TOP_LEVEL_ROUTES."""
 
 
@@ -60,7 +33,8 @@ def username_problems(username: str) -> list[str]:
     problems = []
     if not _USERNAME.fullmatch(username) or username.endswith((".", ".git", ".atom", "-")):
         problems.append(
-            "can contain only letters, digits, '_', '-' and '.'. Cannot start with '-' or end in '.', '.git' or '.atom'."
+            "can contain only letters, digits, '_', '-' and '.'. "
+            "Cannot start with '-' or end in '.', '.git' or '.atom'."
         )
     if username.lower() in RESERVED:
         problems.append("is a reserved name")
