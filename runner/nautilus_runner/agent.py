@@ -65,7 +65,6 @@ class Agent:
     async def start(self, settings: Settings) -> None:
         """Take up what the journal knows, remove what it does not, then ask for jobs."""
         self._status_task = asyncio.create_task(self._keep_status())
-        keys = self._journal.keys()
         for entry in self._journal.entries():
             try:
                 self._resume(entry)
@@ -73,7 +72,7 @@ class Agent:
                 log.warning("journal: job %s can't be taken up: %s", entry.key, error)
                 entry.forget()
         await self.apply(settings)
-        await self._machine.executors.remove_orphans(settings.runners, keys)
+        await self._machine.executors.remove_orphans(settings.runners, self._journal.has)
 
     async def apply(self, settings: Settings) -> None:
         """New settings: registrations come and go, running jobs keep the settings that they began with."""

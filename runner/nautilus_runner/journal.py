@@ -85,8 +85,8 @@ class Journal:
                 continue
             yield Entry(folder, state)
 
-    def keys(self) -> set[str]:
-        return {folder.name for folder in self._folder.iterdir()}
+    def has(self, key: str) -> bool:
+        return (self._folder / key / _FILE).exists()
 
 
 def entry_key(url: str, job_id: int) -> str:

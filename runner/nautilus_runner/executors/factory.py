@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +62,23 @@ class Factory:
             self._daemons[host] = (api, _own_networks(api))
         return self._daemons[host]
 
-    async def remove_orphans(self, runners: tuple[RunnerSettings, ...], keys: set[str]) -> None:
-        """Remove what belongs to jobs that the journal does not know: folders, processes, containers."""
+    async def remove_orphans(
+        self, runners: tuple[RunnerSettings, ...], is_known: Callable[[str], bool]
+    ) -> None:
+        """Remove what belongs to jobs that the journal does not know: folders, processes, containers.
+
+        `is_known` is asked right before, since jobs come in meanwhile (and are journalled before anything else).
+        """
         for folder in {self._builds(runner) for runner in runners}:
             for path in list(folder.iterdir()):
-                if path.name not in keys:
+                if not is_known(path.name):
                     log.info("orphan: %s removed", path)
                     await asyncio.to_thread(_end_processes, path.name)
                     await asyncio.to_thread(remove_tree, path)
         for host in {runner.docker.host for runner in runners if runner.executor == "docker"}:
             try:
                 api, _ = await asyncio.to_thread(self.daemon, host)
-                await asyncio.to_thread(_remove_containers, api, self._system_id, keys)
+                await asyncio.to_thread(_remove_containers, api, self._system_id, is_known)
             except (JobError, OSError) as error:
                 log.warning("orphans in Docker are not looked for: %s", error)
 
@@ -121,7 +127,7 @@ def _own_networks(api: Any) -> tuple[str, ...]:
     return tuple(name for name in found if name not in ("bridge", "host", "none"))
 
 
-def _remove_containers(api: Any, system_id: str, keys: set[str]) -> None:
+def _remove_containers(api: Any, system_id: str, is_known: Callable[[str], bool]) -> None:
     from nautilus_runner.executors.docker import remove_labelled
 
     found: set[str] = set()
@@ -133,6 +139,7 @@ def _remove_containers(api: Any, system_id: str, keys: set[str]) -> None:
     ]
     for thing in things:
         found.add((thing.get("Labels") or {}).get(containers.LABEL_JOB, ""))
-    for key in found - keys - {""}:
-        log.info("orphan: containers of job %s removed", key)
-        remove_labelled(api, f"{containers.LABEL_JOB}={key}")
+    for key in found - {""}:
+        if not is_known(key):
+            log.info("orphan: containers of job %s removed", key)
+            remove_labelled(api, f"{containers.LABEL_JOB}={key}")

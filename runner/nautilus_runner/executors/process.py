@@ -47,6 +47,7 @@ class Warden:
 
     @classmethod
     def spawn(cls, folder: Path) -> Warden:
+        remove_tree(folder)
         folder.mkdir(mode=0o700)
         with (folder / "warden.log").open("wb") as log:
             popen = subprocess.Popen(

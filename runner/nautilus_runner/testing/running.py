@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,3 +89,23 @@ class RunnerProcess:
 
     def log(self) -> str:
         return (self.data_dir / "runner.log").read_text(errors="replace")
+
+
+def processes_with(argument: str) -> list[int]:
+    """The processes of this machine that have `argument` among the words of their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def silent_listener() -> socket.socket:
+    """A port where connections are taken and nothing is ever said."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(16)
+    return listener

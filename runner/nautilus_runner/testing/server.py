@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -118,7 +118,9 @@ class ProtocolServer:
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """As a crash: held requests are cut off."""
+        """Held requests are answered with 503, others cut off."""
+        self.is_down = True
+        self._notify()
         self._server.should_exit = self._server.force_exit = True
         await self._task
 
@@ -165,7 +167,7 @@ class ProtocolServer:
             Route("/api/v4/runners/verify", self._verify, methods=["POST"]),
             Route("/{path:path}", self._git, methods=["GET", "POST"]),
         ]
-        return Starlette(routes=routes)
+        return Starlette(routes=routes, exception_handlers={ClientDisconnect: _gone})
 
     def _notify(self) -> None:
         async def tell() -> None:
@@ -188,6 +190,8 @@ class ProtocolServer:
         if body.get("last_update") == str(self._queue_version):
             with contextlib.suppress(TimeoutError):
                 await self.until(lambda: self._pending() is not None or self.is_down, self.hold_s)
+        if self.is_down:
+            return PlainTextResponse("down", 503)
         job = self._pending()
         if job is None:
             return Response(status_code=204, headers={"X-GitLab-Last-Update": str(self._queue_version)})
@@ -318,3 +322,8 @@ class ProtocolServer:
             return PlainTextResponse("not found", 404)
         tokens = {job.token for job in self.jobs.values()}
         return await answer_git(self.repositories, request, tokens)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The client (or the network) cut the request off: there is nobody to answer."""
+    return PlainTextResponse("gone", 499)

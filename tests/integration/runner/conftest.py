@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.running import RunnerProcess, RunningAgent
 from nautilus_runner.testing.server import ProtocolServer
@@ -34,14 +34,12 @@ def repository(repositories: Path) -> Repository:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    """Where a job's user can reach it, as a real installation's."""
-    for step in (tmp_path, *tmp_path.parents):
-        if step.owner() == pwd.getpwuid(os.geteuid()).pw_name and step != Path("/"):
-            step.chmod(step.stat().st_mode | 0o011)
-    folder = tmp_path / "runner"
-    folder.mkdir(mode=0o711)
+def data_dir() -> Iterator[Path]:
+    """Where a job's user can reach it, as a real installation's (pytest closes its own folders to others)."""
+    folder = Path(tempfile.mkdtemp(prefix="nautilus-runner-", dir="/tmp"))
+    folder.chmod(0o711)
     yield folder
+    remove_tree(folder)
 
 
 @pytest.fixture
