@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from nautilus.auth import Authenticator
 from nautilus.core.states import ExperimentState
@@ -175,12 +176,13 @@ class TrackingService:
 
     def last_metric_value(self, run_id: ColumnElement[str], key: str) -> ColumnElement[float | None]:
         """SQL for a run's latest value of one metric: to order by."""
+        latest, run, name = aliased(TrackingLatestMetric), aliased(TrackingRun), aliased(TrackingMetricKey)
         return (
-            select(TrackingLatestMetric.value)
-            .join(TrackingRun, TrackingRun.id == TrackingLatestMetric.run)
-            .join(TrackingMetricKey, TrackingMetricKey.id == TrackingLatestMetric.key)
-            .where(TrackingRun.run_id == run_id, TrackingMetricKey.name == key)
-            .correlate_except(TrackingLatestMetric, TrackingRun, TrackingMetricKey)
+            select(latest.value)
+            .join(run, run.id == latest.run)
+            .join(name, name.id == latest.key)
+            .where(run.run_id == run_id, name.name == key)
+            .correlate_except(latest, run, name)
             .scalar_subquery()
         )
 
