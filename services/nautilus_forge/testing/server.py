@@ -62,12 +62,12 @@ def settings_for(database_url: str, folder: Path, port: int) -> Settings:
 
 @contextmanager
 def running_forge(
-    database_url: str, folder: Path, configure: Callable[[Forge], None] | None = None
+    database_url: str, folder: Path, configure: Callable[[Forge], None] | None = None, **changes: object
 ) -> Iterator[RunningForge]:
-    """A forge that is ready; `configure` may change its parts before it starts."""
+    """A forge that is ready; `configure` may change its parts before it starts, `changes` its settings."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=128)
     port = listening.getsockname()[1]
-    settings = settings_for(database_url, folder, port)
+    settings = settings_for(database_url, folder, port).model_copy(update=changes)
     assert settings.socket is not None
     unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     unix.bind(str(settings.socket))
@@ -85,7 +85,7 @@ def running_forge(
         loop = asyncio.get_running_loop()
 
         stop.append(lambda: loop.call_soon_threadsafe(server.end))
-        started.append(RunningForge(settings.external_url, forge, loop, settings.socket or folder))
+        started.append(RunningForge(f"http://127.0.0.1:{port}", forge, loop, settings.socket or folder))
         up.set()
         await server._serve(sockets=[listening, unix])
 
@@ -103,7 +103,7 @@ def running_forge(
     if failure or not started:
         raise RuntimeError("the forge did not start") from (failure[0] if failure else None)
     try:
-        _wait_until_ready(settings.external_url)
+        _wait_until_ready(f"http://127.0.0.1:{port}")
         yield started[0]
     finally:
         stop[0]()
