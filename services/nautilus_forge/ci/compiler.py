@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 from nautilus_forge.ci import extends, graph, reference
 from nautilus_forge.ci.budget import Budget, BudgetExhausted
-from nautilus_forge.ci.document import YamlMap, error_at
 from nautilus_forge.ci.entries.checks import Problems
 from nautilus_forge.ci.entries.config import PipelineConfig, Rule
 from nautilus_forge.ci.entries.root import EDGE_STAGES, read_config
@@ -34,6 +33,7 @@ from nautilus_forge.ci.model import (
     Variable,
 )
 from nautilus_forge.ci.rules import RuleEvaluator
+from nautilus_forge.ci.values import YamlMap, error_at
 from nautilus_forge.ci.variables import expand_nested, merge
 
 MAX_NEEDS = 50

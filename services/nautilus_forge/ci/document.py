@@ -14,78 +14,16 @@ from typing import Any, NoReturn
 
 from nautilus_forge.ci import scalars
 from nautilus_forge.ci.model import CiConfigError, ConfigError
+from nautilus_forge.ci.values import Place, Reference, YamlList, YamlMap, error_at
 
 MAX_TEXT_BYTES = 1_000_000
 MAX_DEPTH = 100
+MAX_WARNINGS = 50
 MAX_WEIGHT = 3_000_000
 """Of all values with aliases counted in full: characters, and 16 for each value."""
 
 TOO_BIG = "The parsed YAML is too big"
 EMPTY = "Please provide content of .gitlab-ci.yml"
-
-Place = tuple[str, int, int]
-"""File, line and column, both from 1."""
-
-
-class YamlMap(dict[Any, Any]):
-    """A mapping with the place of each of its keys."""
-
-    __slots__ = ("places",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.places: dict[Any, Place] = {}
-
-    def duplicate(self) -> YamlMap:
-        """The same items in a new mapping."""
-        copy = YamlMap()
-        copy.update(self)
-        copy.places.update(self.places)
-        return copy
-
-
-class YamlList(list[Any]):
-    """A sequence with the place of each of its items."""
-
-    __slots__ = ("places",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.places: list[Place] = []
-
-    def duplicate(self) -> YamlList:
-        """The same items in a new sequence."""
-        copy = YamlList()
-        copy.extend(self)
-        copy.places.extend(self.places)
-        return copy
-
-
-class Reference:
-    """`!reference [a, b]`: stands for what is found at that path of the whole configuration."""
-
-    __slots__ = ("path", "place")
-
-    def __init__(self, path: tuple[Any, ...], place: Place) -> None:
-        self.path = path
-        self.place = place
-
-
-def place_of(container: Any, key: Any) -> Place | None:
-    """Where the key of a mapping, or the item of a sequence, was written; None when it was not."""
-    place: Place | None = None
-    if isinstance(container, YamlMap):
-        place = container.places.get(key)
-    elif isinstance(container, YamlList) and key < len(container.places):
-        place = container.places[key]
-    return place
-
-
-def error_at(message: str, place: Place | None, file: str = ".gitlab-ci.yml") -> ConfigError:
-    """The error with its place, where there is one."""
-    if place is None:
-        return ConfigError(message, file=file)
-    return ConfigError(message, line=place[1], column=place[2], file=place[0])
 
 
 def load(text: str, file: str, warnings: list[str] | None = None) -> list[Any]:
@@ -113,6 +51,7 @@ class _Frame:
     __slots__ = (
         "anchor",
         "before",
+        "height",
         "is_map",
         "key",
         "key_place",
@@ -130,6 +69,7 @@ class _Frame:
         self.tag: str | None = event.tag
         self.place = place
         self.before = before
+        self.height = 1
         self.waiting = False
         self.merge = False
         self.key: Any = None
@@ -144,7 +84,8 @@ class _Builder:
         self._file = file
         self._warnings = warnings
         self._weight = 0
-        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._anchors: dict[str, tuple[Any, int, int]] = {}
+        """What an alias stands for, what it weighs, and how deep it is."""
         self._frames: list[_Frame] = []
         self._documents: list[Any] = []
 
@@ -187,7 +128,7 @@ class _Builder:
         elif event.tag is not None:
             value = self._tagged(text, event)
         if event.anchor:
-            self._anchors[event.anchor] = (value, len(text) + 16)
+            self._anchors[event.anchor] = (value, len(text) + 16, 0)
         mark = event.start_mark
         if not self._frames:
             self._documents.append(value)
@@ -239,22 +180,25 @@ class _Builder:
                 self._fail(f"!reference {scalars.quote(value)} is not valid", frame.place)
             value = Reference(tuple(value), frame.place)
         if frame.anchor:
-            self._anchors[frame.anchor] = (value, self._weight - frame.before)
-        self._put(value, frame.place)
+            self._anchors[frame.anchor] = (value, self._weight - frame.before, frame.height)
+        self._put(value, frame.place, frame.height)
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self._anchors:
             self._fail(f"Unknown alias: {event.anchor}", self._place(event))
-        value, weight = self._anchors[event.anchor]
+        value, weight, height = self._anchors[event.anchor]
         self._grow(weight)
-        self._put(value, self._place(event))
+        if len(self._frames) + height > MAX_DEPTH:
+            self._fail(TOO_BIG, self._place(event))
+        self._put(value, self._place(event), height)
 
-    def _put(self, value: Any, place: Place) -> None:
+    def _put(self, value: Any, place: Place, height: int) -> None:
         """Add a collection, or what an alias stands for, to where it belongs."""
         if not self._frames:
             self._documents.append(value)
             return
         frame = self._frames[-1]
+        frame.height = max(frame.height, height + 1)
         if not frame.is_map:
             frame.value.append(value)
             frame.value.places.append(place)
@@ -274,7 +218,7 @@ class _Builder:
                 for part in reversed(parts):
                     self._merge(target, part)
                 return
-        if len(self._frames) == 1 and frame.key in target:
+        if len(self._frames) == 1 and frame.key in target and len(self._warnings) < MAX_WARNINGS:
             name, line = scalars.to_text(frame.key), frame.key_place[1]
             self._warnings.append(f"`{name}` is defined more than once, the last one counts (line {line})")
         target[frame.key] = value

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from nautilus_forge.ci.budget import Budget
-from nautilus_forge.ci.document import Place, YamlMap, error_at, place_of
 from nautilus_forge.ci.merging import deep_merge
 from nautilus_forge.ci.model import CiConfigError, ConfigError
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import Place, YamlMap, error_at, place_of
 
 MAX_LEVELS = 10
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from nautilus_forge.ci.document import Place
 from nautilus_forge.ci.entries.checks import Problems
 from nautilus_forge.ci.instances import Instance, PlacedNeed
+from nautilus_forge.ci.values import Place
 
 
 def check(instances: Mapping[str, Instance], stages: Sequence[str], problems: Problems) -> None:

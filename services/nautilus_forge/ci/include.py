@@ -16,11 +16,11 @@ from typing import Any
 
 from nautilus_forge.ci import document, inputs
 from nautilus_forge.ci.budget import Budget
-from nautilus_forge.ci.document import YamlMap, error_at, place_of
 from nautilus_forge.ci.entries.checks import Problems, Spot, check_keys, refuse
 from nautilus_forge.ci.entries.rules import INCLUDE_RULES, RuleReader
 from nautilus_forge.ci.expression import Patterns
 from nautilus_forge.ci.glob import Glob
+from nautilus_forge.ci.interpolation import MAX_GROWTH_CHARS
 from nautilus_forge.ci.merging import deep_merge
 from nautilus_forge.ci.model import (
     CiConfigError,
@@ -33,6 +33,7 @@ from nautilus_forge.ci.model import (
 from nautilus_forge.ci.regex import InvalidRegex
 from nautilus_forge.ci.rules import RuleEvaluator
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import YamlMap, error_at, place_of
 from nautilus_forge.ci.variables import expand
 
 MAX_INCLUDES = 150
@@ -76,6 +77,7 @@ class Includer:
         self._rules = RuleReader(problems, Patterns(budget))
         self._evaluator = RuleEvaluator(context.changed_paths, context.existing_paths, budget)
         self._chars = 0
+        self._growth = Budget(MAX_GROWTH_CHARS)
         self.has_references = False
         self.files: list[IncludedFile] = []
 
@@ -85,7 +87,9 @@ class Includer:
         self.has_references = "!reference" in text
         documents = document.load(text, file, self._problems.warnings)
         try:
-            content = inputs.fill(documents, self._context.inputs, self._variables, self._budget)
+            content = inputs.fill(
+                documents, self._context.inputs, self._variables, self._budget, self._growth
+            )
         except inputs.InvalidInputs as error:
             raise CiConfigError([error_at(str(error), (file, 1, 1))]) from error
         if not isinstance(content, YamlMap):
@@ -218,7 +222,7 @@ class Includer:
         file = wanted.source.file
         try:
             documents = document.load(text, file, self._problems.warnings)
-            content = inputs.fill(documents, wanted.given, self._variables, self._budget)
+            content = inputs.fill(documents, wanted.given, self._variables, self._budget, self._growth)
         except CiConfigError as error:
             for one in error.errors:
                 place = (one.file, one.line, one.column or 1) if one.line is not None else wanted.spot.place

@@ -10,9 +10,9 @@ from typing import Any
 
 from nautilus_forge.ci import regex
 from nautilus_forge.ci.budget import Budget
-from nautilus_forge.ci.document import YamlMap
 from nautilus_forge.ci.interpolation import InterpolationError, Interpolator
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import YamlMap
 
 MAX_OPTIONS = 50
 _INPUT_KEYS = ("default", "description", "options", "regex", "type")
@@ -34,8 +34,17 @@ def has_header(documents: list[Any]) -> bool:
     return len(documents) > 1 and isinstance(documents[0], YamlMap) and "spec" in documents[0]
 
 
-def fill(documents: list[Any], given: Mapping[str, Any], variables: Mapping[str, str], budget: Budget) -> Any:
-    """The content of a file with its inputs filled in. Raises `InvalidInputs`."""
+def fill(
+    documents: list[Any],
+    given: Mapping[str, Any],
+    variables: Mapping[str, str],
+    budget: Budget,
+    growth: Budget,
+) -> Any:
+    """The content of a file with its inputs filled in. Raises `InvalidInputs`, `BudgetExhausted`.
+
+    `growth`: characters that all files together may grow by.
+    """
     if not has_header(documents):
         if given:
             raise InvalidInputs(
@@ -45,7 +54,7 @@ def fill(documents: list[Any], given: Mapping[str, Any], variables: Mapping[str,
     specs = _specs(documents[0])
     values = _values(specs, given, budget)
     try:
-        return Interpolator(values, variables).fill(documents[-1])
+        return Interpolator(values, variables, growth).fill(documents[-1])
     except InterpolationError as error:
         raise InvalidInputs(str(error)) from error
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nautilus_forge.ci.budget import Budget
-from nautilus_forge.ci.document import Place
 from nautilus_forge.ci.entries.checks import Problems
 from nautilus_forge.ci.entries.config import JobConfig, NeedConfig
 from nautilus_forge.ci.entries.parallel import instances as matrix_instances
 from nautilus_forge.ci.model import CiConfigError, ConfigError, Need
+from nautilus_forge.ci.values import Place
 
 MAX_JOBS = 5_000
 

@@ -10,14 +10,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nautilus_forge.ci.document import Reference, YamlList, YamlMap
+from nautilus_forge.ci.budget import Budget, BudgetExhausted
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import Reference, YamlList, YamlMap
 from nautilus_forge.ci.variables import expand
 
 MAX_BLOCKS = 10_000
 MAX_FUNCTIONS = 3
 MAX_ACCESS_BYTES = 1_024
 MAX_GROWTH_CHARS = 3_000_000
+"""Of all files of one compilation."""
+MAX_VALUE_HEIGHT = 10
 
 _TRUNCATE = re.compile(r"truncate\(\s*(\d{1,6})\s*,\s*(\d{1,6})\s*\)?\Z")
 _POSIX_UNSAFE = re.compile(r"([^A-Za-z0-9_\-.,:+/@\n])")
@@ -28,13 +31,13 @@ class InterpolationError(Exception):
 
 
 class Interpolator:
-    """Fills the blocks of one file."""
+    """Fills the blocks of one file. `growth`: characters that all files may still grow by."""
 
-    def __init__(self, inputs: Mapping[str, Any], variables: Mapping[str, str]) -> None:
+    def __init__(self, inputs: Mapping[str, Any], variables: Mapping[str, str], growth: Budget) -> None:
         self._inputs = inputs
         self._variables = variables
         self._values: dict[str, Any] = {}
-        self._grown = 0
+        self._growth = growth
 
     def fill(self, value: Any) -> Any:
         """The value with its blocks filled in; shared where there are none. Raises `InterpolationError`."""
@@ -76,13 +79,18 @@ class Interpolator:
             else:
                 parts += [text[at:start], self._block(content)]
                 if start == 0 and end + 2 == len(text):
+                    self._grow(_weight(parts[1], 0))
                     return parts[1]
             at = end + 2
         texts = [part if isinstance(part, str) else _as_text(part) for part in (*parts, text[at:])]
-        self._grown += sum(map(len, texts))
-        if self._grown > MAX_GROWTH_CHARS:
-            raise InterpolationError("config too large")
+        self._grow(sum(map(len, texts)))
         return "".join(texts)
+
+    def _grow(self, size: int) -> None:
+        try:
+            self._growth.spend(size)
+        except BudgetExhausted as error:
+            raise InterpolationError("config too large") from error
 
     def _block(self, content: str) -> Any:
         if content not in self._values:
@@ -127,6 +135,17 @@ class Interpolator:
         if name == "expand_vars":
             return expand(value, self._variables)
         return _POSIX_UNSAFE.sub(r"\\\1", value).replace("\n", "'\n'") if value else "''"
+
+
+def _weight(value: Any, height: int) -> int:
+    """The characters of a value. Raises `InterpolationError` where it is nested too deeply."""
+    if height > MAX_VALUE_HEIGHT:
+        raise InterpolationError("config too large")
+    if isinstance(value, list):
+        return 16 + sum(_weight(item, height + 1) for item in value)
+    if isinstance(value, dict):
+        return 16 + sum(len(to_text(key)) + _weight(item, height + 1) for key, item in value.items())
+    return len(value) + 16 if isinstance(value, str) else 16
 
 
 def _as_text(value: Any) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 from nautilus_forge.ci import compiler, extends, reference
 from nautilus_forge.ci.budget import Budget, BudgetExhausted
-from nautilus_forge.ci.document import Reference
 from nautilus_forge.ci.entries.checks import Problems
 from nautilus_forge.ci.include import Includer
 from nautilus_forge.ci.jobs import JobCompiler
@@ -27,6 +26,7 @@ from nautilus_forge.ci.model import (
 )
 from nautilus_forge.ci.rules import RuleEvaluator
 from nautilus_forge.ci.scalars import quote
+from nautilus_forge.ci.values import Reference
 
 
 @dataclass(frozen=True)

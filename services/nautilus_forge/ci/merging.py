@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nautilus_forge.ci.budget import Budget
-from nautilus_forge.ci.document import YamlMap
+from nautilus_forge.ci.values import YamlMap
 
 MERGE_UNITS = 2_000_000
 

@@ -10,111 +10,39 @@ app/models/project.rb, app/models/ci/build.rb.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
+from nautilus_forge.ci.facts import (
+    CommitFacts,
+    JobFacts,
+    PipelineFacts,
+    ProjectFacts,
+    RunnerFacts,
+    ServerFacts,
+    UserFacts,
+)
 from nautilus_forge.ci.model import Environment, Variable, When
+from nautilus_forge.ci.slugs import environment_slug, environment_tier, group_name, slug
 
-ZERO_SHA = "0" * 40
-_GROUP = re.compile(r"(?:[\s:]+(?:\[[^\]]*\]|\d+[\s:/\\]+\d+)){1,3}\s*\Z")
-_SLUG_CHARS = 63
-
-
-@dataclass(frozen=True)
-class ServerFacts:
-    """The server. `url` is its external URL without a slash at the end; `version` has three dot parts."""
-
-    url: str
-    version: str
-    revision: str = ""
-    name: str = "GitLab"
-    ssh_host: str | None = None
-    ssh_port: int = 22
-
-
-@dataclass(frozen=True)
-class ProjectFacts:
-    """The project. `path` is the last part of `path_with_namespace`; `name` its title."""
-
-    id: int
-    name: str
-    path: str
-    path_with_namespace: str
-    namespace_id: int
-    default_branch: str
-    web_url: str
-    description: str = ""
-    visibility: str = "private"
-    config_path: str = ".gitlab-ci.yml"
-    repository_languages: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CommitFacts:
-    """The commit and the ref that the pipeline is for. `author` is `Name <email>`."""
-
-    sha: str
-    ref: str
-    before_sha: str = ZERO_SHA
-    is_tag: bool = False
-    message: str = ""
-    author: str = ""
-    committed_at: datetime | None = None
-    is_protected: bool = False
-    tag_message: str | None = None
-
-
-@dataclass(frozen=True)
-class PipelineFacts:
-    """The pipeline. `id` is unknown (None) while it is being made."""
-
-    iid: int
-    source: str
-    created_at: datetime
-    id: int | None = None
-    name: str | None = None
-    schedule_description: str | None = None
-
-
-@dataclass(frozen=True)
-class UserFacts:
-    """Who started the pipeline, or played the job."""
-
-    id: int
-    username: str
-    name: str
-    email: str
-
-
-@dataclass(frozen=True)
-class JobFacts:
-    """A job that a runner has taken. `token` is the job's token; `environment` has its name expanded."""
-
-    id: int
-    name: str
-    stage: str
-    token: str
-    when: When = When.ON_SUCCESS
-    parallel_index: int | None = None
-    parallel_total: int | None = None
-    environment: Environment | None = None
-    image: str | None = None
-    timeout_s: int | None = None
-    started_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class RunnerFacts:
-    """The runner that has the job."""
-
-    id: int
-    description: str
-    tags: tuple[str, ...] = ()
+__all__ = [
+    "CommitFacts",
+    "JobFacts",
+    "PipelineFacts",
+    "ProjectFacts",
+    "RunnerFacts",
+    "ServerFacts",
+    "UserFacts",
+    "as_mapping",
+    "environment_slug",
+    "job_variables",
+    "pipeline_variables",
+    "repository_url",
+    "seed_variables",
+    "slug",
+]
 
 
 def pipeline_variables(
@@ -217,49 +145,6 @@ def repository_url(server: ServerFacts, project: ProjectFacts, token: str) -> st
     parts = urlsplit(server.url)
     base = f"{parts.scheme}://gitlab-ci-token:{token}@{parts.netloc}{parts.path.rstrip('/')}"
     return f"{base}/{project.path_with_namespace}.git"
-
-
-def slug(text: str) -> str:
-    """The text as a part of a host name: lower case, digits and dashes, at most 63 characters."""
-    return re.sub(r"[^a-z0-9]", "-", text.lower())[:_SLUG_CHARS].strip("-")
-
-
-def group_name(name: str) -> str:
-    """The name of a job without what tells its parallel instances apart (`rspec 1/3`, `deploy: [eu]`)."""
-    return _GROUP.sub("", name)
-
-
-def environment_slug(name: str) -> str:
-    """Source: lib/gitlab/slug/environment.rb: at most 24 characters, unique by a suffix where changed."""
-    slugged = re.sub(r"[^a-z0-9]", "-", name.lower())
-    if not slugged[:1].isalpha():
-        slugged = f"env-{slugged}"
-    slugged = re.sub(r"-+", "-", slugged)
-    if len(slugged) <= 24 and slugged == name:
-        return slugged.removesuffix("-")
-    number = int(hashlib.sha256(name.encode()).hexdigest(), 16)
-    return f"{slugged[:17].removesuffix('-')}-{_base36(number)[-6:]}"
-
-
-def environment_tier(name: str) -> str:
-    """The tier that GitLab guesses from the name. Source: app/models/environment.rb."""
-    for pattern, tier in (
-        (r"(dev|review|trunk)", "development"),
-        (r"(test|tst|int|ac(ce|)pt|qa|qc|control|quality)", "testing"),
-        (r"(st(a|)g|mod(e|)l|pre|demo|non)", "staging"),
-        (r"(pr(o|)d|live)", "production"),
-    ):
-        if re.search(pattern, name, re.IGNORECASE):
-            return tier
-    return "other"
-
-
-def _base36(number: int) -> str:
-    digits = ""
-    while number:
-        number, rest = divmod(number, 36)
-        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
-    return digits or "0"
 
 
 def _server_pairs(server: ServerFacts) -> list[tuple[str, str | None]]:

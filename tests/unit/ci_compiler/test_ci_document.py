@@ -11,10 +11,10 @@ import tracemalloc
 
 import pytest
 
-from nautilus_forge.ci import document
-from nautilus_forge.ci.document import Reference, load, place_of
+from nautilus_forge.ci.document import load
 from nautilus_forge.ci.model import CiConfigError, ConfigError
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import Reference, YamlList, place_of
 
 
 def only(text: str):
@@ -67,7 +67,7 @@ def error_of(text: str) -> ConfigError:
 def test_a_scalar_means_what_psych_makes_of_it(written, meant):
     value = only(f"key: {written}" if written != "-" else "key:\n  -")["key"]
     assert value == meant
-    assert type(value) is (document.YamlList if isinstance(meant, list) else type(meant))
+    assert type(value) is (YamlList if isinstance(meant, list) else type(meant))
 
 
 def test_a_plain_date_is_refused_as_by_gitlab():
@@ -170,6 +170,12 @@ def bomb_of_aliases() -> str:
     return "\n".join(levels)
 
 
+def chain_of_aliases() -> str:
+    links = ["l0: &l0 [x]"]
+    links += [f"l{i}: &l{i} {'[' * 20}*l{i - 1}{']' * 20}" for i in range(1, 60)]
+    return "\n".join(links)
+
+
 def bomb_of_merges() -> str:
     first = "m0: &m0 {" + ", ".join(f"k{i}: {i}" for i in range(500)) + "}\n"
     return first + "".join(f"m{i}:\n  <<: *m0\n" for i in range(1, 2_000))
@@ -180,6 +186,7 @@ def bomb_of_merges() -> str:
     [
         pytest.param(bomb_of_aliases(), id="alias bomb"),
         pytest.param(bomb_of_merges(), id="merge bomb"),
+        pytest.param(chain_of_aliases(), id="deep by aliases"),
         pytest.param("[" * 10_000, id="10^4 deep, flow"),
         pytest.param("{a: " * 10_000, id="10^4 deep, maps"),
         pytest.param("- " * 10_000 + "a", id="10^4 deep, block"),

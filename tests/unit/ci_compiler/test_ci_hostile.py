@@ -76,6 +76,32 @@ HOSTILE = {
 }
 
 
+def test_a_chain_of_references_is_not_deeper_than_a_file_may_be():
+    chain = "".join(f".l{i}: {{s: [[!reference [.l{i + 1}, s]]]}}\n" for i in range(2_000))
+    error = outcome(chain + ".l2000: {s: [x]}\nj: {script: !reference [.l0, s]}")
+    assert [one.message for one in error.errors] == ["The parsed YAML is too big"]
+
+
+def test_inputs_cannot_grow_through_many_files():
+    twice = "inputs: {a: ['$[[ inputs.a ]]', '$[[ inputs.a ]]']}"
+    step = f"spec: {{inputs: {{a: {{type: array}}}}}}\n---\ninclude: {{local: f%d.yml, {twice}}}"
+    files = {f"f{i}.yml": step % (i + 1) for i in range(140)} | {"f140.yml": "j: {script: x}"}
+    error = outcome("include: {local: f0.yml, inputs: {a: [x]}}", files=files)
+    assert any("config too large" in one.message for one in error.errors)
+
+
+def test_a_message_is_never_endless():
+    error = outcome("j: {script: x, " + ", ".join(f"unknown_{i}: 1" for i in range(50_000)) + "}")
+    assert all(len(one.message) < 3_000 for one in error.errors)
+
+
+def test_the_deepest_configuration_can_be_written_out_again():
+    deep = "j: {script: x}\n.deep: " + "[" * 99 + "]" * 99
+    result = lint(deep, context_of())
+    assert result.valid
+    assert lint(result.merged_yaml, context_of()).jobs == result.jobs
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_configurations_end_soon(name):
     variables = {f"TEXT{i}": "abbabaabbaababba"[i:] * 500 for i in range(7)}

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nautilus_forge.ci.model import Environment, When
-from nautilus_forge.ci.predefined import (
+from nautilus_forge.ci.facts import (
     CommitFacts,
     JobFacts,
     PipelineFacts,
@@ -18,15 +17,10 @@ from nautilus_forge.ci.predefined import (
     RunnerFacts,
     ServerFacts,
     UserFacts,
-    as_mapping,
-    environment_slug,
-    environment_tier,
-    group_name,
-    job_variables,
-    pipeline_variables,
-    seed_variables,
-    slug,
 )
+from nautilus_forge.ci.model import Environment, When
+from nautilus_forge.ci.predefined import as_mapping, job_variables, pipeline_variables, seed_variables
+from nautilus_forge.ci.slugs import environment_slug, environment_tier, group_name, slug
 
 SERVER = ServerFacts("http://localhost:10080", "17.5.1", "abc123")
 PROJECT = ProjectFacts(

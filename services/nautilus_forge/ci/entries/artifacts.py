@@ -9,9 +9,9 @@ import re
 from typing import Any
 
 from nautilus_forge.ci import duration
-from nautilus_forge.ci.document import place_of
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list
 from nautilus_forge.ci.model import Artifacts
+from nautilus_forge.ci.values import place_of
 
 _KEYS = (
     "name",

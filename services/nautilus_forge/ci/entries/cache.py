@@ -9,7 +9,6 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from nautilus_forge.ci.document import place_of
 from nautilus_forge.ci.entries.checks import (
     Fields,
     Problems,
@@ -21,6 +20,7 @@ from nautilus_forge.ci.entries.checks import (
 )
 from nautilus_forge.ci.model import Cache
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import place_of
 
 MAX_CACHES = 4
 MAX_FALLBACK_KEYS = 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from nautilus_forge.ci.document import Place, error_at, place_of
 from nautilus_forge.ci.model import ConfigError
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import Place, error_at, place_of
 
 T = TypeVar("T")
 

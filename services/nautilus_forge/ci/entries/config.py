@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nautilus_forge.ci.document import Place
 from nautilus_forge.ci.expression import Expression
 from nautilus_forge.ci.model import Artifacts, Cache, Environment, Image, Prefill, Retry, Variable
+from nautilus_forge.ci.values import Place
 
 
 @dataclass(frozen=True, slots=True)

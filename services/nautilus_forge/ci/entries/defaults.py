@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nautilus_forge.ci.document import YamlMap, place_of
 from nautilus_forge.ci.entries.artifacts import read_artifacts
 from nautilus_forge.ci.entries.cache import read_caches
 from nautilus_forge.ci.entries.checks import Problems, Spot, check_keys, read_flag, read_script
 from nautilus_forge.ci.entries.config import Defaults, Inherit
 from nautilus_forge.ci.entries.image import read_image, read_services
 from nautilus_forge.ci.entries.settings import DEFAULT_KEYS, read_hooks, read_retry, read_tags, read_timeout
+from nautilus_forge.ci.values import YamlMap, place_of
 
 TOP_LEVEL_KEYS = ("image", "services", "before_script", "after_script", "cache")
 """Keywords of `default` that may also stand at the first level of the file."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from nautilus_forge.ci.document import YamlMap, place_of
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list, read_script
 from nautilus_forge.ci.entries.config import Inherit, JobConfig
 from nautilus_forge.ci.entries.defaults import inherit, read_common
@@ -21,6 +20,7 @@ from nautilus_forge.ci.entries.settings import (
     read_inherit,
 )
 from nautilus_forge.ci.entries.variables import JOB_DATA, read_variables
+from nautilus_forge.ci.values import YamlMap, place_of
 
 MAX_NAME_CHARS = 255
 DEFAULT_STAGE = "test"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from nautilus_forge.ci.document import YamlMap, place_of
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list, refuse
 from nautilus_forge.ci.entries.config import AutoCancel, JobConfig, PipelineConfig, Workflow
 from nautilus_forge.ci.entries.defaults import TOP_LEVEL_KEYS, read_defaults
@@ -16,6 +15,7 @@ from nautilus_forge.ci.entries.rules import WORKFLOW_RULES, RuleReader, read_aut
 from nautilus_forge.ci.entries.variables import ROOT_DATA, prefills, read_variables
 from nautilus_forge.ci.expression import Patterns
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import YamlMap, place_of
 
 DEFAULT_STAGES = ("build", "test", "deploy")
 EDGE_STAGES = (".pre", ".post")

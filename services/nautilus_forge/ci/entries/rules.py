@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from nautilus_forge.ci import duration
-from nautilus_forge.ci.document import place_of
 from nautilus_forge.ci.entries.checks import (
     Fields,
     Problems,
@@ -24,6 +23,7 @@ from nautilus_forge.ci.entries.needs import read_needs
 from nautilus_forge.ci.entries.variables import JOB_DATA, read_variables
 from nautilus_forge.ci.expression import Expression, InvalidExpression, Patterns, parse
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import place_of
 
 MAX_PATHS = 50
 MAX_NESTING = 10

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nautilus_forge.ci.document import place_of
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot
 from nautilus_forge.ci.model import Prefill, Variable
 from nautilus_forge.ci.scalars import to_text
+from nautilus_forge.ci.values import place_of
 
 JOB_DATA = ("value", "expand")
 ROOT_DATA = ("value", "description", "expand", "options")
