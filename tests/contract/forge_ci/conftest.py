@@ -3,37 +3,78 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gitlab
 import httpx
+import psycopg
 import pytest
 from gitlab.v4.objects import Project, ProjectPipeline
 
+from nautilus.appliance import postgres, schema
 from nautilus_forge.ci_join import join
 from nautilus_forge.forge import Forge
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.testing.runner import FakeRunner, register
 from nautilus_forge.testing.server import ADMIN_TOKEN, REGISTRATION_TOKEN, RunningForge, running_forge
 
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: the test wants a forge of its own")
+
+
 ONE_JOB = "hello:\n  script: [echo hello]\n"
 
 
+DEFAULT_LIMITS = CiLimits()
+
+
 @pytest.fixture
-def limits(request: pytest.FixtureRequest) -> CiLimits:
+def limits() -> CiLimits:
     """Bounds of the forge under test; a test gives its own by `@pytest.mark.parametrize("limits", …)`."""
-    return CiLimits()
+    return DEFAULT_LIMITS
 
 
-@pytest.fixture
-def forge(forge_database_url: str, tmp_path: Path, limits: CiLimits) -> Iterator[RunningForge]:
+@contextmanager
+def forge_with(database_url: str, folder: Path, limits: CiLimits) -> Iterator[RunningForge]:
     def configure(made: Forge) -> None:
         made.on_ready.pop(0)
         join(made, limits)
 
-    with running_forge(forge_database_url, tmp_path, configure) as running:
+    with running_forge(database_url, folder, configure) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_forge(
+    postgres_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningForge]:
+    """One forge for the tests of a module that bring their own project and runner and want no other limits."""
+    name = f"m_{uuid.uuid4().hex[:12]}"
+    server = f"host={postgres_folder} user={postgres.ROLE}"
+    with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as admin:
+        admin.execute(f"create database {name}")
+        schema.ensure_schema(f"{server} dbname={name}", "forge")
+        url = f"postgresql+psycopg://{postgres.ROLE}@/{name}?host={postgres_folder}"
+        try:
+            with forge_with(url, tmp_path_factory.mktemp("forge"), DEFAULT_LIMITS) as running:
+                yield running
+        finally:
+            admin.execute(f"drop database if exists {name} with (force)")
+
+
+@pytest.fixture
+def forge(request: pytest.FixtureRequest, limits: CiLimits, tmp_path: Path) -> Iterator[RunningForge]:
+    """The module's forge; one of its own for a test with limits of its own, or marked `alone`."""
+    if limits is DEFAULT_LIMITS and request.node.get_closest_marker("alone") is None:
+        yield request.getfixturevalue("shared_forge")
+        return
+    with forge_with(request.getfixturevalue("forge_database_url"), tmp_path, limits) as running:
         yield running
 
 
@@ -62,12 +103,19 @@ def admin(forge: RunningForge) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def project(root: gitlab.Gitlab) -> Project:
-    return root.projects.create({"name": "digits"})
+    return root.projects.create({"name": f"digits {uuid.uuid4().hex[:8]}"})
 
 
 @pytest.fixture
-def runner(forge: RunningForge) -> FakeRunner:
-    """An instance runner that takes everything."""
+def runner(forge: RunningForge, admin: httpx.Client, project: Project) -> FakeRunner:
+    """A runner of the project that takes every job of it."""
+    token = admin.post(f"/projects/{project.id}/runners/reset_registration_token").json()["token"]
+    return register(forge.url, token)
+
+
+@pytest.fixture
+def instance_runner(forge: RunningForge) -> FakeRunner:
+    """An instance runner that takes everything: for tests that are alone with their forge."""
     return register(forge.url, REGISTRATION_TOKEN)
 
 
@@ -102,7 +150,9 @@ def _exists(project: Project, branch: str) -> bool:
 
 def _tree(project: Project, branch: str) -> list[dict[str, Any]]:
     try:
-        return project.repository_tree(ref=branch if _exists(project, branch) else "main", all=True)
+        return project.repository_tree(
+            ref=branch if _exists(project, branch) else "main", recursive=True, all=True
+        )
     except gitlab.GitlabGetError:
         return []
 

@@ -14,6 +14,9 @@ from nautilus_forge.testing.runner import FakeRunner, register
 from nautilus_forge.testing.server import REGISTRATION_TOKEN, RunningForge
 
 
+pytestmark = pytest.mark.alone
+
+
 class TestRegistering:
     def test_a_registration_token_makes_an_instance_runner(
         self, http: httpx.Client, root: gitlab.Gitlab
@@ -106,67 +109,67 @@ class TestRegistering:
 
 
 class TestProving:
-    def test_verify_answers_with_the_runner(self, http: httpx.Client, runner: FakeRunner) -> None:
-        answer = http.post("/runners/verify", json={"token": runner.token, "system_id": "s_abc"})
+    def test_verify_answers_with_the_runner(self, http: httpx.Client, instance_runner: FakeRunner) -> None:
+        answer = http.post("/runners/verify", json={"token": instance_runner.token, "system_id": "s_abc"})
         assert answer.status_code == 200
-        assert answer.json() == {"id": runner.id, "token": runner.token, "token_expires_at": None}
+        assert answer.json() == {"id": instance_runner.id, "token": instance_runner.token, "token_expires_at": None}
 
     def test_verify_refuses_what_is_no_token(self, http: httpx.Client) -> None:
         assert http.post("/runners/verify").status_code == 400
         assert http.post("/runners/verify", json={"token": "invalid-token"}).status_code == 403
 
     def test_a_system_id_makes_a_manager(
-        self, http: httpx.Client, runner: FakeRunner, admin: httpx.Client
+        self, http: httpx.Client, instance_runner: FakeRunner, admin: httpx.Client
     ) -> None:
         info = {"version": "17.0", "platform": "linux", "config": {"gpus": "all", "ignored": "x"}}
-        http.post("/runners/verify", json={"token": runner.token, "system_id": "s_abc", "info": info})
-        managers = admin.get(f"/runners/{runner.id}/managers").json()
+        http.post("/runners/verify", json={"token": instance_runner.token, "system_id": "s_abc", "info": info})
+        managers = admin.get(f"/runners/{instance_runner.id}/managers").json()
         assert [(m["system_id"], m["version"], m["status"]) for m in managers] == [
             ("s_abc", "17.0", "online")
         ]
 
-    def test_a_manager_leaves(self, http: httpx.Client, runner: FakeRunner, admin: httpx.Client) -> None:
-        http.post("/runners/verify", json={"token": runner.token, "system_id": "s_abc"})
-        gone = {"token": runner.token, "system_id": "s_abc"}
-        assert http.request("DELETE", "/runners/managers", json={"token": runner.token}).status_code == 400
+    def test_a_manager_leaves(self, http: httpx.Client, instance_runner: FakeRunner, admin: httpx.Client) -> None:
+        http.post("/runners/verify", json={"token": instance_runner.token, "system_id": "s_abc"})
+        gone = {"token": instance_runner.token, "system_id": "s_abc"}
+        assert http.request("DELETE", "/runners/managers", json={"token": instance_runner.token}).status_code == 400
         assert http.request("DELETE", "/runners/managers", json=gone).status_code == 204
         assert http.request("DELETE", "/runners/managers", json=gone).status_code == 404
-        assert admin.get(f"/runners/{runner.id}/managers").json() == []
+        assert admin.get(f"/runners/{instance_runner.id}/managers").json() == []
 
     def test_a_new_authentication_token_replaces_the_old_one(
-        self, http: httpx.Client, runner: FakeRunner
+        self, http: httpx.Client, instance_runner: FakeRunner
     ) -> None:
-        runner.ask()
-        answer = http.post("/runners/reset_authentication_token", json={"token": runner.token})
+        instance_runner.ask()
+        answer = http.post("/runners/reset_authentication_token", json={"token": instance_runner.token})
         assert answer.status_code == 201
-        assert http.post("/runners/verify", json={"token": runner.token}).status_code == 403
+        assert http.post("/runners/verify", json={"token": instance_runner.token}).status_code == 403
         assert http.post("/runners/verify", json={"token": answer.json()["token"]}).status_code == 200
 
-    def test_the_router_is_not_there(self, http: httpx.Client, runner: FakeRunner) -> None:
-        answer = http.get("/runners/router/discovery", headers={"RUNNER-TOKEN": runner.token})
+    def test_the_router_is_not_there(self, http: httpx.Client, instance_runner: FakeRunner) -> None:
+        answer = http.get("/runners/router/discovery", headers={"RUNNER-TOKEN": instance_runner.token})
         assert answer.status_code == 501
 
-    def test_a_runner_unregisters(self, http: httpx.Client, runner: FakeRunner) -> None:
-        assert http.request("DELETE", "/runners", json={"token": runner.token}).status_code == 204
-        assert http.request("DELETE", "/runners", json={"token": runner.token}).status_code == 403
+    def test_a_runner_unregisters(self, http: httpx.Client, instance_runner: FakeRunner) -> None:
+        assert http.request("DELETE", "/runners", json={"token": instance_runner.token}).status_code == 204
+        assert http.request("DELETE", "/runners", json={"token": instance_runner.token}).status_code == 403
 
 
 class TestManaging:
-    def test_lists(self, root: gitlab.Gitlab, runner: FakeRunner) -> None:
-        assert [r.id for r in root.runners_all.list(all=True)] == [runner.id]
+    def test_lists(self, root: gitlab.Gitlab, instance_runner: FakeRunner) -> None:
+        assert [r.id for r in root.runners_all.list(all=True)] == [instance_runner.id]
         assert root.runners.list(all=True) == []
         assert root.runners_all.list(type="project_type", all=True) == []
-        assert [r.id for r in root.runners_all.list(status="online", all=True)] == [runner.id]
+        assert [r.id for r in root.runners_all.list(status="online", all=True)] == [instance_runner.id]
 
     def test_an_unknown_filter_is_400(self, admin: httpx.Client) -> None:
         answer = admin.get("/runners/all", params={"status": "sleepy"})
         assert answer.status_code == 400
 
-    def test_a_runner_is_changed(self, root: gitlab.Gitlab, runner: FakeRunner) -> None:
-        shown = root.runners.get(runner.id)
+    def test_a_runner_is_changed(self, root: gitlab.Gitlab, instance_runner: FakeRunner) -> None:
+        shown = root.runners.get(instance_runner.id)
         shown.description, shown.tag_list, shown.paused = "renamed", ["gpu", "a100"], True
         shown.save()
-        again = root.runners.get(runner.id)
+        again = root.runners.get(instance_runner.id)
         assert (again.description, again.tag_list, again.paused, again.active) == (
             "renamed",
             ["a100", "gpu"],
@@ -174,38 +177,38 @@ class TestManaging:
             False,
         )
 
-    def test_a_change_needs_something_to_change(self, admin: httpx.Client, runner: FakeRunner) -> None:
-        assert admin.put(f"/runners/{runner.id}").status_code == 400
+    def test_a_change_needs_something_to_change(self, admin: httpx.Client, instance_runner: FakeRunner) -> None:
+        assert admin.put(f"/runners/{instance_runner.id}").status_code == 400
         assert admin.put("/runners/4711", json={"paused": True}).json() == {
             "message": "404 Runner Not Found"
         }
 
-    def test_a_runner_is_deleted(self, root: gitlab.Gitlab, runner: FakeRunner) -> None:
-        root.runners.delete(runner.id)
+    def test_a_runner_is_deleted(self, root: gitlab.Gitlab, instance_runner: FakeRunner) -> None:
+        root.runners.delete(instance_runner.id)
         with pytest.raises(gitlab.GitlabGetError, match="404"):
-            root.runners.get(runner.id)
+            root.runners.get(instance_runner.id)
 
     def test_a_project_lists_and_shares_runners(
-        self, admin: httpx.Client, root: gitlab.Gitlab, project: Project, runner: FakeRunner
+        self, admin: httpx.Client, root: gitlab.Gitlab, project: Project, instance_runner: FakeRunner
     ) -> None:
         other = root.projects.create({"name": "other"})
         own = admin.post(
             "/user/runners", json={"runner_type": "project_type", "project_id": project.id}
         ).json()
-        assert {r.id for r in project.runners.list(all=True)} == {own["id"], runner.id}
+        assert {r.id for r in project.runners.list(all=True)} == {own["id"], instance_runner.id}
         other.runners.create({"runner_id": own["id"]})
         assert own["id"] in {r.id for r in other.runners.list(all=True)}
         with pytest.raises(gitlab.GitlabCreateError, match="not assignable"):
-            other.runners.create({"runner_id": runner.id})
+            other.runners.create({"runner_id": instance_runner.id})
         other.runners.delete(own["id"])
         with pytest.raises(gitlab.GitlabDeleteError, match="Only one project"):
             project.runners.delete(own["id"])
 
     def test_the_jobs_of_a_runner(
-        self, root: gitlab.Gitlab, push: Callable[..., Any], runner: FakeRunner, project: Project
+        self, root: gitlab.Gitlab, push: Callable[..., Any], instance_runner: FakeRunner, project: Project
     ) -> None:
         push()
-        job = runner.run()
-        jobs = root.runners.get(runner.id).jobs.list(all=True)
+        job = instance_runner.run()
+        jobs = root.runners.get(instance_runner.id).jobs.list(all=True)
         assert [(j.id, j.status, j.project["id"]) for j in jobs] == [(job.id, "success", project.id)]
-        assert root.runners.get(runner.id).jobs.list(status="running", all=True) == []
+        assert root.runners.get(instance_runner.id).jobs.list(status="running", all=True) == []
