@@ -81,7 +81,7 @@ def _serve(settings: object, listener: socket.socket) -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
-    for noisy in ("urllib3", "sqlalchemy", "asyncio"):
+    for noisy in ("urllib3", "sqlalchemy", "asyncio", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.umask(0o027)
     config = uvicorn.Config(
