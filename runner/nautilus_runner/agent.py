@@ -189,7 +189,7 @@ class Agent:
         self._run(entry, job, settings, client, self._slots.occupy(settings))
 
     def _run(self, entry: Entry, job: Job, settings: RunnerSettings, client: Coordinator, slot: int) -> None:
-        run = JobRun(entry, job, settings, client, self._machine, slot)
+        run = JobRun(entry, job, settings, client, self._machine, slot, self._changed.set)
         task = asyncio.create_task(self._see_through(entry.key, run, slot))
         self._jobs[entry.key] = (run, task)
         self._changed.set()

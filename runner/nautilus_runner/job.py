@@ -16,6 +16,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +76,12 @@ class JobRun:
         client: Coordinator,
         machine: Machine,
         slot: int,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
         self.slot = slot
-        self.state = "preparing"
+        self._state = "preparing"
+        self._on_change = on_change
         self.control = Control()
         self.is_off_slot = asyncio.Event()
         self._accepted = asyncio.Event()
@@ -105,6 +108,14 @@ class JobRun:
             client, job.id, job.token, self._spool, self._on_verdict, entry.state.get("acknowledged", 0)
         )
 
+    @property
+    def state(self) -> str:
+        return self._state
+
+    def _enter(self, state: str) -> None:
+        self._state = state
+        self._on_change()
+
     async def run(self) -> None:
         """Returns when the server has the result (or no longer wants it) and nothing of the job is left.
 
@@ -116,7 +127,7 @@ class JobRun:
             await self._clean_up()
             self._machine.gpus.give_back(self._context.gpus)
             await self._decide(error)
-        self.state = "reporting"
+        self._enter("reporting")
         self.is_off_slot.set()
         await self._report()
         self._spool.close()
@@ -259,7 +270,7 @@ class JobRun:
 
     async def _run_scripts(self, first: int) -> JobError | None:
         """The error that the job has by its own doing; ends that leave nothing more to do are raised."""
-        self.state = "running"
+        self._enter("running")
         for index, step in enumerate(self.job.scripts):
             if index < first:
                 continue
@@ -389,7 +400,7 @@ class JobRun:
     # ---- finish
 
     async def _finish(self, error: JobError | None) -> None:
-        self.state = "finishing"
+        self._enter("finishing")
         await self._entry.record(phase="finish", trace=self._spool.size, error=_saved(error))
         succeeded = error is None
         work = finishing.Finish(
