@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nautilus_gateway.headers import GIT_CREDENTIAL_HEADERS, NOT_HONOURED, ORIGINAL_HEADERS, request_headers
 from nautilus_gateway.model import Git, Limits
-from nautilus_gateway.questions import challenge, question
+from nautilus_gateway.questions import TAKEN_ASIDE, challenge, question
 from nautilus_gateway.syntax import Directive, block, directive, literal, lookup
 
 _SEGMENT = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
@@ -72,7 +72,13 @@ def git_maps(route: Git) -> list[Directive]:
 
 def git_locations(route: Git, backend: str, limits: Limits) -> list[Directive]:
     """The data path, its two questions to the forge, and the redirect to the canonical URL."""
-    return [_data(route, backend, limits), _redirect(route), _authorize(route), _denied(route)]
+    return [
+        _data(route, backend, limits),
+        _redirect(route),
+        _authorize(route),
+        _denied(route),
+        _failed(route),
+    ]
 
 
 def _data(route: Git, backend: str, limits: Limits) -> Directive:
@@ -83,7 +89,8 @@ def _data(route: Git, backend: str, limits: Limits) -> Directive:
         directive("auth_request_set", "$authorize_status", "$upstream_status"),
         *(directive("auth_request_set", name, header) for name, header in _IDENTITY.items()),
         directive("error_page", 401, 403, "=", f"@{route.forge.name}_git_denied"),
-        directive("error_page", 500, 502, 504, "=503", "/_page/$git_part$page_kind"),
+        directive("error_page", 500, "=", f"@{route.forge.name}_git_failed"),
+        directive("error_page", 502, 504, "=503", "/_page/$git_part$page_kind"),
         directive("client_max_body_size", 0),
         directive("client_body_buffer_size", "256k"),
         directive("fastcgi_pass_request_headers", "off"),
@@ -169,3 +176,14 @@ def _denied(route: Git) -> Directive:
         directive("proxy_pass", f"http://{route.forge.name}"),
     ]
     return block("location", f"@{route.forge.name}_git_denied", body=body)
+
+
+def _failed(route: Git) -> Directive:
+    """A question that was answered with neither 2xx, 401 nor 403: 4xx is a denial too, all else a dead part."""
+    body = [
+        directive("error_page", TAKEN_ASIDE, "=", f"@{route.forge.name}_git_denied"),
+        directive("error_page", 503, "/_page/$git_part$page_kind"),
+        block("if", "($authorize_status", "~", "^4)", body=[directive("return", TAKEN_ASIDE)]),
+        directive("return", 503),
+    ]
+    return block("location", f"@{route.forge.name}_git_failed", body=body)

@@ -18,7 +18,7 @@ from nautilus_gateway.model import (
     upstreams_of,
 )
 from nautilus_gateway.pages import error_pages, page_locations
-from nautilus_gateway.questions import challenge, question
+from nautilus_gateway.questions import TAKEN_ASIDE, challenge, question
 from nautilus_gateway.syntax import Directive, block, directive, literal
 
 _FILE_POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
@@ -26,9 +26,6 @@ _FILE_POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; s
 
 _INTERNAL = (Match("/internal", Matching.EXACT), Match("/internal/", Matching.PREFIX_FIRST))
 """Routes of the services that only the gateway's own questions reach."""
-
-_TAKEN_ASIDE = 418
-"""Never sent: nginx's idiom for "go on at a named location", which alone keeps method and URI as they are."""
 
 
 def server_body(listener: Listener, config: GatewayConfig) -> list[Directive]:
@@ -65,8 +62,8 @@ def _upload(route: Upload, limits: Limits) -> Directive:
     body = [
         directive("set", "$part", route.upstream.name),
         *error_pages(),
-        directive("error_page", _TAKEN_ASIDE, "=", f"@{route.upstream.name}_spool"),
-        block("if", "($request_method", "=", f"{route.method})", body=[directive("return", _TAKEN_ASIDE)]),
+        directive("error_page", TAKEN_ASIDE, "=", f"@{route.upstream.name}_spool"),
+        block("if", "($request_method", "=", f"{route.method})", body=[directive("return", TAKEN_ASIDE)]),
         directive("client_max_body_size", f"{limits.upload_mib}m"),
         directive("proxy_request_buffering", "off"),
         *_honoured(route.upstream),
@@ -104,9 +101,11 @@ def _spooling(upstream: Upstream, limits: Limits) -> list[Directive]:
         directive("proxy_pass", f"http://{name}"),
     ]
     failed = [
+        directive("error_page", TAKEN_ASIDE, "=", f"@{name}_unspooled"),
         directive("error_page", 503, f"/_page/{name}$page_kind"),
         directive("error_page", 507, "/_page/storage$page_kind"),
         block("if", "($authorize_status", "~", "^2)", body=[directive("return", 507)]),
+        block("if", "($authorize_status", "~", "^4)", body=[directive("return", TAKEN_ASIDE)]),
         directive("return", 503),
     ]
     return [

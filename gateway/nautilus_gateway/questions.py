@@ -5,6 +5,9 @@ from __future__ import annotations
 from nautilus_gateway.headers import NOT_HONOURED, ORIGINAL_HEADERS, request_headers, response_headers
 from nautilus_gateway.syntax import Directive, block, directive, lookup
 
+TAKEN_ASIDE = 418
+"""Never sent: nginx's idiom for "go on at a named location", which alone keeps method and URI as they are."""
+
 
 def question(path: str, url: str, credentials: tuple[str, ...]) -> Directive:
     """The internal location `path` that asks `url`: without body, with the `credentials` headers alone.
@@ -15,7 +18,7 @@ def question(path: str, url: str, credentials: tuple[str, ...]) -> Directive:
     """
     body = [
         directive("internal"),
-        directive("error_page", 418, "@none"),
+        directive("error_page", TAKEN_ASIDE, "@none"),
         *request_headers(credentials, {**ORIGINAL_HEADERS, "Content-Length": ""}),
         directive("client_max_body_size", 0),
         directive("proxy_pass_request_body", "off"),

@@ -117,5 +117,7 @@ def git(*argv: str, cwd: Path | None = None, check: bool = True, timeout_s: floa
         stdin=subprocess.DEVNULL,
     )
     if check and done.returncode != 0:
-        raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+        error = subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+        error.add_note(done.stderr)
+        raise error
     return done.stdout if check else done.stdout + done.stderr

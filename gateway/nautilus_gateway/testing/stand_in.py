@@ -43,7 +43,10 @@ class Seen:
 
 @dataclass
 class StandIn:
-    """`users`: password by name. `readable`/`writable`: users by project path; "" is the anonymous one."""
+    """`users`: password by name. `readable`/`writable`: users by project path; "" is the anonymous one.
+
+    `refusal`: status of a "no" to the gateway's question, instead of 403 (git) and 401 (uploads).
+    """
 
     socket: Path
     files: Path
@@ -54,6 +57,7 @@ class StandIn:
     connections: int = 0
     seen: list[Seen] = field(default_factory=list)
     next_event: threading.Event = field(default_factory=threading.Event)
+    refusal: int = 0
     has_left: threading.Event = field(default_factory=threading.Event)
 
     def forget(self) -> None:
@@ -61,6 +65,7 @@ class StandIn:
         for memory in (self.repositories, self.readable, self.writable, self.seen):
             memory.clear()
         self.connections = 0
+        self.refusal = 0
         self.next_event.clear()
         self.has_left.clear()
 
@@ -83,7 +88,7 @@ class StandIn:
                 await self._git(request, question, send)
             case ["internal", "upload", "authorize"]:
                 self.seen.append(request)
-                await _reply(send, 200 if self._may_upload(request.headers) else 401)
+                await _reply(send, 200 if self._may_upload(request.headers) else self.refusal or 401)
             case ["api", "v4", "jobs", _, "artifacts"] | ["api", "2.0", "mlflow-artifacts", "artifacts", *_]:
                 await self._upload(request, receive, send)
             case ["accel", *rest]:
@@ -130,7 +135,7 @@ class StandIn:
             }
             await _reply(send, 401, _ACCESS_DENIED if question == "denied" else b"", challenge)
         elif question == "authorize":
-            await _reply(send, 403)
+            await _reply(send, self.refusal or 403)
         elif user in self.readable.get(project, set()):
             await _reply(
                 send,

@@ -56,6 +56,19 @@ def test_a_project_that_one_may_not_see_is_not_found(stack: Stack, repository: P
     assert answers[0].text == answers[1].text
 
 
+@pytest.mark.parametrize(("refusal", "status"), [(404, 404), (429, 404), (503, 503), (500, 503)])
+def test_only_a_4xx_of_the_forge_denies(stack: Stack, repository: Path, refusal: int, status: int) -> None:
+    """Anything else means that the forge cannot say yet, and names it."""
+    stack.forge.refusal = refusal
+
+    answer = httpx.get(
+        f"{stack.gitlab}/group/missing.git/info/refs?service=git-upload-pack", auth=("ada", "secret")
+    )
+
+    assert answer.status_code == status
+    assert (status == 503) == ('"name": "forge", "state": "down"' in answer.text)
+
+
 def test_an_anonymous_reader_clones_a_public_project(stack: Stack, worktree: Path, tmp_path: Path) -> None:
     stack.add_project("group/public", writers={"ada"}, readers={""})
     git("push", "-q", stack.remote("group/public"), "main", cwd=worktree)

@@ -96,6 +96,24 @@ def test_a_denied_upload_is_answered_by_the_service_and_not_stored(stack: Stack,
     assert "x-nautilus-body-file" not in getattr(stack, name).seen[-1].headers
 
 
+@pytest.mark.parametrize("refusal", [400, 403, 404, 413])
+def test_a_refusal_of_any_kind_is_left_to_the_services_own_route(stack: Stack, refusal: int) -> None:
+    stack.management.refusal = refusal
+
+    answer = httpx.put(stack.web + TRACKED, content=b"x" * MIB)
+
+    assert (answer.status_code, answer.text) == (403, '{"message":"403 Forbidden"}')
+    assert "x-nautilus-body-file" not in stack.management.seen[-1].headers
+
+
+def test_a_service_that_cannot_decide_yet_is_a_503(stack: Stack) -> None:
+    """It starts, and waits for its database."""
+    stack.management.refusal = 503
+
+    assert httpx.put(stack.web + TRACKED, content=b"x" * MIB).status_code == 503
+    assert len(stack.management.seen) == 1
+
+
 def test_a_client_cannot_name_the_file(stack: Stack) -> None:
     """Neither in an upload nor in any other request."""
     forged = {"JOB-TOKEN": "good", "X-Nautilus-Body-File": "/etc/passwd"}
