@@ -10,6 +10,10 @@ import socket
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nautilus.settings import Settings
 
 GRACE_S = 1
 """How long open requests may take to end after SIGTERM; event streams are told to end at once."""
@@ -67,15 +71,14 @@ def _remove_dead(path: Path) -> None:
             raise OSError(0, "another management service is listening there")
 
 
-def _serve(settings: object, listener: socket.socket) -> None:
+def _serve(settings: Settings, listener: socket.socket) -> None:
     import logging
 
     import uvicorn
 
     from nautilus.app import create_app
-    from nautilus.settings import Settings
+    from nautilus.server import Server
 
-    assert isinstance(settings, Settings)
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -84,8 +87,9 @@ def _serve(settings: object, listener: socket.socket) -> None:
     for noisy in ("urllib3", "sqlalchemy", "asyncio", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.umask(0o027)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -98,7 +102,7 @@ def _serve(settings: object, listener: socket.socket) -> None:
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=75,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config, app.state.parts.events.close).run(sockets=[listener])
 
 
 if __name__ == "__main__":

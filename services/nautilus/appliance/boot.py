@@ -82,7 +82,7 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "NAUTILUS_SUPERVISOR_USER": "root" if os.geteuid() == 0 else who.service,
         "NAUTILUS_SERVICE_USER": who.service,
         "NAUTILUS_RUNNER_USER": who.runner,
-        "NAUTILUS_RUNNER_STOPSIGNAL": "QUIT" if plan.executor == "process" else "TERM",
+        "NAUTILUS_RUNNER_STOPSIGNAL": "TERM" if settings.in_image else "QUIT",
         "NAUTILUS_SILENT": "false" if settings.in_image else "true",
         "NAUTILUS_EXTERNAL_URL": plan.external_url,
         "NAUTILUS_GITLAB_URL": plan.gitlab_url,

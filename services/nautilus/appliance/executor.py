@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
 import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ JOB_HOST = "nautilus"
 """Name under which jobs in containers reach the gateway (an extra host of each job container)."""
 
 _TIMEOUT_S = 2.0
+_SIOCGIFADDR = 0x8915
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,42 @@ def _docker_choice(docker: DockerSocket, image: str, settings: ApplianceSettings
         network, address = _own_network(docker)
         host = (f"{JOB_HOST}:{address}",) if address else ()
         return Choice("docker", reason, image, network, host, JOB_HOST if address else "")
-    bridge = docker.get("/networks/bridge") or {}
+    gateway = _bridge_address(docker.get("/networks/bridge") or {})
+    if not gateway:
+        return Choice(
+            "process", "Docker's bridge network has no address of this machine; jobs run as processes"
+        )
+    return Choice("docker", reason, image, "", (f"{JOB_HOST}:{gateway}",), JOB_HOST, gateway)
+
+
+def _bridge_address(bridge: dict[str, Any]) -> str:
+    """This machine's address on Docker's default bridge, "" where it has none (a daemon without one, or afar)."""
     configs = (bridge.get("IPAM") or {}).get("Config") or [{}]
-    gateway = configs[0].get("Gateway", "")
-    hosts = (f"{JOB_HOST}:{gateway}",) if gateway else ()
-    return Choice("docker", reason, image, "", hosts, JOB_HOST if gateway else "", gateway)
+    interface = (bridge.get("Options") or {}).get("com.docker.network.bridge.name", "docker0")
+    for address in (configs[0].get("Gateway", ""), _address_of(interface)):
+        if address and _is_ours(address):
+            return address
+    return ""
+
+
+def _address_of(interface: str) -> str:
+    """IPv4 address of a network interface, "" where there is none. Source: netdevice(7), SIOCGIFADDR."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        request = struct.pack("256s", os.fsencode(interface)[:15])
+        try:
+            answer = fcntl.ioctl(asking, _SIOCGIFADDR, request)
+        except OSError:
+            return ""
+    return socket.inet_ntoa(answer[20:24])
+
+
+def _is_ours(address: str) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _own_container(docker: DockerSocket) -> Any:

@@ -20,7 +20,7 @@ from nautilus.cli.appliance_commands import start
 from nautilus.cli.client import Api, local_api
 from nautilus.cli.experiments import follow_to_end
 from nautilus.cli.output import CommandError, emit, progress_console
-from nautilus.cli.tables import experiments_table
+from nautilus.cli.tables import experiments_table, wide_console
 
 PROJECT = "digits"
 COMMAND = "python train.py --hidden {hidden} --learning-rate {learning_rate} --epochs {epochs}"
@@ -198,22 +198,23 @@ def _result(plan: Plan, found: list[dict[str, Any]], best: dict[str, Any] | None
 
 
 def _show(layout: Layout, plan: Plan, found: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
-    from rich.console import Console
-
-    console = Console()
+    console = wide_console()
     console.print()
-    console.print(experiments_table(found, best["id"] if best else None))
+    console.print(experiments_table(found, best["id"] if best else None, only=(METRIC, "f1", "test_loss")))
     console.print()
+    lines = []
     if best:
-        console.print(f"Best: experiment {best['id']}, {METRIC} {best['metrics'][METRIC]:.4f}, {best['url']}")
-        console.print(f"  its artifacts: {best['artifact_uri']} ({best['url']}#artifacts)")
-    console.print(
-        f"Open {plan.external_url} and sign in as root; the password: ./nautilus user password root"
-    )
-    console.print(
-        f"Git and GitLab's API: {plan.gitlab_external_url}; a runner joins with: ./nautilus runner token"
-    )
-    console.print(f"Data is in {layout.home}; ./nautilus status looks, ./nautilus down stops it")
+        lines += [
+            f"Best: experiment {best['id']}, {METRIC} {best['metrics'][METRIC]:.4f}, {best['url']}",
+            f"  its artifacts: {best['artifact_uri']} ({best['url']}#artifacts)",
+        ]
+    lines += [
+        f"Open {plan.external_url} and sign in as root; the password: ./nautilus user password root",
+        f"Git and GitLab's API: {plan.gitlab_external_url}; a runner joins with: ./nautilus runner token",
+        f"Data is in {layout.home}; ./nautilus status looks, ./nautilus down stops it",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _basic(user: str, password: str) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from nautilus.cli.client import Api, local_api
 from nautilus.cli.output import CommandError, emit, progress_console
-from nautilus.cli.tables import experiments_table, number
+from nautilus.cli.tables import experiments_table, number, wide_console
 
 app = typer.Typer(no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -166,9 +166,7 @@ def _typed(text: str) -> Any:
 
 
 def _show(found: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-
-    Console().print(experiments_table(found))
+    wide_console().print(experiments_table(found))
 
 
 def _show_one(e: dict[str, Any]) -> None:
