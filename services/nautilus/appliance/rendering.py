@@ -44,6 +44,10 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
     """config.toml of the bundled runner (docs/reference/internals.md). Pure."""
     in_docker = plan.executor == "docker"
     web = plan.job_web_url if in_docker else plan.web_url
+    environment = [f"NAUTILUS_URL={web}", f"MLFLOW_TRACKING_URI={web}"]
+    if in_docker:
+        gitlab = plan.job_gitlab_url
+        environment += [f"CI_SERVER_URL={gitlab}", f"CI_API_V4_URL={gitlab}/api/v4"]
     lines = [
         f"concurrent = {plan.slots}",
         f"status_file = {_toml(str(layout.runner_status))}",
@@ -54,9 +58,9 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
         f"id = {runner_id}",
         f"url = {_toml(plan.gitlab_url)}",
         f"token = {_toml(token)}",
-        f"clone_url = {_toml(plan.job_gitlab_url if in_docker else plan.gitlab_url)}",
+        f"clone_url = {_toml(plan.gitlab_url)}",
         f"executor = {_toml(plan.executor)}",
-        f"environment = {_toml([f'NAUTILUS_URL={web}', f'MLFLOW_TRACKING_URI={web}'])}",
+        f"environment = {_toml(environment)}",
         "",
         "[runners.process]",
         f"user = {_toml(who.job)}",

@@ -92,6 +92,7 @@ def test_jobs_in_containers_reach_the_gateway_by_its_own_name() -> None:
     plan = make_plan(ApplianceSettings(Path("/x"), in_image=True), None, choice)
     text = runner_configuration(Layout(Path("/x")), plan, Accounts("a", "b", ""), "t", 1)
     runner = tomllib.loads(text)["runners"][0]
-    assert runner["clone_url"] == "http://nautilus:10080"
+    assert runner["clone_url"] == "http://127.0.0.1:10080", "the runner itself fetches, not the container"
+    assert "CI_API_V4_URL=http://nautilus:10080/api/v4" in runner["environment"]
     assert "MLFLOW_TRACKING_URI=http://nautilus:80" in runner["environment"]
     assert runner["docker"]["extra_hosts"] == ["nautilus:172.18.0.2"]
