@@ -252,15 +252,10 @@ class Includer:
 
     def _fetched(self, wanted: Wanted) -> tuple[str, str | None]:
         """The text, and what is wrong where there is none."""
-        source, context = wanted.source, self._context
+        source = wanted.source
         missing = _missing(wanted)
         try:
-            if ".." in source.file.split("/"):
-                raise FileNotFoundError(source.file)
-            if wanted.kind == "template":
-                text = context.template(source.file) if context.template else ""
-            else:
-                text = context.read_file(source.project, source.file, source.ref) if context.read_file else ""
+            text = self._read(wanted.kind, source)
         except FileNotFoundError:
             return "", f"{missing} {'is empty or ' * (wanted.kind == 'template')}does not exist!"
         except ProjectNotReadable:
@@ -273,6 +268,15 @@ class Includer:
         if not text.strip():
             return "", f"{missing} is empty!"
         return text, None
+
+    def _read(self, kind: str, source: Source) -> str:
+        context = self._context
+        if ".." not in source.file.split("/"):
+            if kind == "template" and context.template is not None:
+                return context.template(source.file)
+            if kind != "template" and context.read_file is not None:
+                return context.read_file(source.project, source.file, source.ref)
+        raise FileNotFoundError(source.file)
 
     def _expanded(self, text: str) -> str:
         return expand(text, self._variables, keep_unknown=False)

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from nautilus_forge.ci.model import IncludedFile
+from nautilus_forge.ci.compiler import compile_pipeline
+from nautilus_forge.ci.model import CiConfigError, Context, IncludedFile
 
 JOB = "included: {script: x}\n"
 
@@ -177,6 +178,11 @@ def test_a_mistake_in_an_included_file_says_where(mistakes):
         "ci/a.yml",
         3,
     )
+
+
+def test_without_a_repository_there_are_no_files():
+    with pytest.raises(CiConfigError, match="Local file `a.yml` does not exist!"):
+        compile_pipeline("include: a.yml", Context(ref="main"))
 
 
 def test_every_missing_file_is_told(messages):
