@@ -181,7 +181,7 @@ def test_a_mistake_in_an_included_file_says_where(mistakes):
 
 
 def test_without_a_repository_there_are_no_files():
-    with pytest.raises(CiConfigError, match="Local file `a.yml` does not exist!"):
+    with pytest.raises(CiConfigError, match=r"Local file `a\.yml` does not exist!"):
         compile_pipeline("include: a.yml", Context(ref="main"))
 
 
