@@ -6,28 +6,50 @@ gitlabhq/gitlabhq.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 from nautilus.core.identity import JobIdentity
 from nautilus.core.states import JobState
+from nautilus.errors import GitLabError
 from nautilus.gitlab.port import Commit, Job, JobOwner, Pipeline, Project, Runner, User
 
 Json = Mapping[str, Any]
+V = TypeVar("V")
 
 
+def _entity(read: Callable[[Json], V]) -> Callable[[Json], V]:
+    """Raises GitLabError where GitLab's JSON lacks what we need, or says what we do not know."""
+
+    @wraps(read)
+    def checked(data: Json) -> V:
+        try:
+            return read(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = read.__name__.removesuffix("_of").replace("_", " ")
+            raise GitLabError(
+                f"GitLab's {what} cannot be understood ({type(error).__name__}: {error})"
+            ) from error
+
+    return checked
+
+
+@_entity
 def user_of(data: Json) -> User:
     username = str(data["username"])
     return User(int(data["id"]), username, str(data.get("name") or username), data.get("is_admin") is True)
 
 
+@_entity
 def job_owner_of(data: Json) -> JobOwner:
     pipeline = data["pipeline"]
     job = JobIdentity(int(data["id"]), int(pipeline["project_id"]), int(pipeline["id"]), str(data["ref"]))
     return JobOwner(job, user_of(data["user"]))
 
 
+@_entity
 def project_of(data: Json) -> Project:
     return Project(
         id=int(data["id"]),
@@ -45,11 +67,13 @@ def project_of(data: Json) -> Project:
     )
 
 
+@_entity
 def commit_of(data: Json) -> Commit:
     message = str(data.get("message") or data.get("title") or "")
     return Commit(str(data["id"]), str(data.get("title") or message.partition("\n")[0]), message)
 
 
+@_entity
 def pipeline_of(data: Json) -> Pipeline:
     return Pipeline(
         id=int(data["id"]),
@@ -61,6 +85,7 @@ def pipeline_of(data: Json) -> Pipeline:
     )
 
 
+@_entity
 def job_of(data: Json) -> Job:
     pipeline, runner, exit_code = data["pipeline"], data.get("runner") or {}, data.get("exit_code")
     return Job(
@@ -81,6 +106,7 @@ def job_of(data: Json) -> Job:
     )
 
 
+@_entity
 def runner_of(data: Json) -> Runner:
     return Runner(
         id=int(data["id"]),

@@ -204,7 +204,7 @@ class _MemoryAccount:
         self, project: int, job_id: int, offset: int = 0, *, limit_bytes: int = TRACE_PART_BYTES
     ) -> TracePart:
         trace = self._stored_job(project, job_id, "job_trace").trace
-        return TracePart(offset, trace[offset : offset + limit_bytes], max(len(trace), offset))
+        return TracePart(offset, trace[offset : offset + limit_bytes], len(trace))
 
     async def job_artifact_file(self, project: int, job_id: int, path: str, limit_bytes: int) -> bytes:
         artifacts = self._stored_job(project, job_id, "job_artifact_file").artifacts

@@ -67,7 +67,7 @@ def _skipped(response: requests.Response, offset: int, limit_bytes: int) -> Trac
         position += len(piece)
         if length and len(kept) >= limit_bytes:
             break
-    return TracePart(offset, bytes(kept), max(length, position, offset if not kept else 0))
+    return TracePart(offset, bytes(kept), max(length, position))
 
 
 def _up_to(response: requests.Response, limit: int) -> bytes:

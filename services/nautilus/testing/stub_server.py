@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -58,7 +58,8 @@ def stub_server(answers: Mapping[str, Answer]) -> Iterator[StubServer]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(answer.body)
+                with suppress(BrokenPipeError, ConnectionResetError):  # who had enough hangs up
+                    self.wfile.write(answer.body)
 
         do_POST = do_PUT = do_DELETE = do_HEAD = do_GET
 
