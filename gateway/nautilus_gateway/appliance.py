@@ -58,10 +58,11 @@ def appliance_config(
     Raises ConfigurationInvalid for values that cannot be served.
     """
     run, ports = run or home / "run", ports or Ports()
-    forge = Upstream("forge", "The forge (Git, projects, pipelines)", run / "forge.sock", home / "forge")
+    forge = Upstream("forge", "The forge", "Git, projects, pipelines", run / "forge.sock", home / "forge")
     management = Upstream(
         "management",
-        "The management service (experiments, tracking, pages)",
+        "The management service",
+        "experiments, tracking, pages",
         run / "management.sock",
         home / "management",
     )

@@ -22,13 +22,14 @@ SOCKET_PATH_LIMIT_BYTES = 107
 class Upstream:
     """A service behind the gateway, reached over HTTP/1.1 on a unix socket.
 
-    `name` is a lower-case word: part of internal locations and what `/-/health` calls it. `title`: what
-    people read on the page that says that it does not answer. `files`: the folder whose files it may send
-    by `X-Accel-Redirect: /_<name>/<path>`; None where such an answer must open nothing.
+    `name` is a lower-case word: part of internal locations and what `/-/health` calls it. `title`, `serves`:
+    for the page that says that it does not answer. `files`: the folder whose files it may send by
+    `X-Accel-Redirect: /_<name>/<path>`; None where such an answer must open nothing.
     """
 
     name: str
     title: str
+    serves: str
     socket: Path
     files: Path | None = None
 

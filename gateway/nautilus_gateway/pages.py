@@ -74,12 +74,12 @@ _REASONS = {
 
 def down(upstream: Upstream) -> Page:
     """The answer in place of a service that does not."""
-    return _down(upstream.name, literal(upstream.title))
+    return _down(upstream.name, literal(upstream.title), literal(upstream.serves))
 
 
 def pages_for(upstreams: Iterable[Upstream], has_git: bool) -> tuple[Page, ...]:
     """Every answer that a configuration with these upstreams may need."""
-    git = (_down("git", "Git's data path"),) if has_git else ()
+    git = (_down("git", "Git", "clone, fetch, push"),) if has_git else ()
     return (*map(down, upstreams), *git, *COMMON)
 
 
@@ -138,14 +138,15 @@ def page_html() -> str:
     return "".join(line.strip() + ("\n" if line.strip().endswith(">") else " ") for line in text.splitlines())
 
 
-def _down(part: str, title: str) -> Page:
+def _down(part: str, title: str, serves: str) -> Page:
     return Page(
         part,
         503,
         "service_unavailable",
         f"{title} does not answer",
-        f"The part <strong>{part}</strong> is not up: it is starting, being restarted, or has failed.",
-        f"This page asks again every {_REFRESH_S} seconds. See also: nautilus status, nautilus logs {part}",
+        f"<strong>{part}</strong> ({serves}) is not up: it is starting, being restarted, or has failed.",
+        f"This page asks again every {_REFRESH_S} seconds. On the machine itself, "
+        f"<code>nautilus status</code> and <code>nautilus logs {part}</code> say more.",
         part,
     )
 

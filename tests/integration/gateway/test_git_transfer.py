@@ -65,14 +65,16 @@ def test_a_url_without_git_suffix_is_redirected_as_gitlab_does(stack: Stack, pus
     assert pushed in git("ls-remote", stack.remote("group/project").removesuffix(".git"))
 
 
-@pytest.mark.parametrize("post_buffer", ["65536", "500000000"], ids=["chunked", "with-content-length"])
-def test_a_push_of_200_mib_is_never_put_on_the_disk_by_nginx(
-    fresh_stack: Stack, worktree: Path, post_buffer: str
+@pytest.mark.parametrize(
+    ("size_mib", "post_buffer"), [(200, "65536"), (20, "500000000")], ids=["chunked", "with-content-length"]
+)
+def test_a_large_push_is_never_put_on_the_disk_by_nginx(
+    fresh_stack: Stack, worktree: Path, size_mib: int, post_buffer: str
 ) -> None:
     """The spool folder is gone: a body that had to be spooled could not be."""
     stack, repository = fresh_stack, fresh_stack.add_project("group/project", writers={"ada"})
     with (worktree / "big").open("wb") as big:
-        for _ in range(200):
+        for _ in range(size_mib):
             big.write(os.urandom(MIB))
     git("add", ".", cwd=worktree)
     git("commit", "-q", "-m", "big", cwd=worktree)
@@ -89,7 +91,7 @@ def test_a_push_of_200_mib_is_never_put_on_the_disk_by_nginx(
     )
 
     assert git("rev-parse", "main", cwd=repository) == git("rev-parse", "main", cwd=worktree)
-    assert git("cat-file", "-s", "main:big", cwd=repository).strip() == str(200 * MIB)
+    assert git("cat-file", "-s", "main:big", cwd=repository).strip() == str(size_mib * MIB)
 
 
 def test_a_compressed_request_is_understood(stack: Stack, pushed: str, authorization: str) -> None:

@@ -204,7 +204,7 @@ def test_files_are_internal_sandboxed_and_below_their_folder(http: list[Directiv
 
 
 def test_only_services_with_a_folder_may_redirect_to_files(config: GatewayConfig, tmp_path: Path) -> None:
-    plain = Upstream("plain", "A service without files", HOME / "run" / "plain.sock")
+    plain = Upstream("plain", "A service", "no files", HOME / "run" / "plain.sock")
     with_plain = replace(config, listeners=(Listener("one", 8080, (Proxy(Match("/"), plain),)),))
     http = only(parsed(with_plain, tmp_path), "http")["block"]
 
