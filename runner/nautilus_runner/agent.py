@@ -139,7 +139,7 @@ class Agent:
                     self._say(settings, "")
                     last_update = offer.last_update
                     if offer.job is not None:
-                        is_used = await self._begin(offer, settings, client, slot)
+                        is_used = self._begin(offer, settings, client, slot)
                     elif time.monotonic() - asked_at < _HELD_S:
                         wait_s = _POLL_S
                 except (ServerError, JobError) as error:
@@ -162,7 +162,7 @@ class Agent:
         if settings.executor == "docker":
             await asyncio.to_thread(self._machine.executors.daemon, settings.docker.host)
 
-    async def _begin(self, offer: Offer, settings: RunnerSettings, client: Coordinator, slot: int) -> bool:
+    def _begin(self, offer: Offer, settings: RunnerSettings, client: Coordinator, slot: int) -> bool:
         """Journal a job and set it going; True: the slot is its."""
         job = offer.job
         assert job is not None
@@ -175,7 +175,7 @@ class Agent:
             "payload": offer.raw,
             "settings": _dumped(settings),
         }
-        entry = await self._journal.start(key, first)
+        entry = self._journal.open(key, first)
         log.info("job %s (%s of %s) taken", job.id, job.job_info.name, job.job_info.project_full_path)
         self._slots.use(slot)
         self._run(entry, job, settings, client, slot)

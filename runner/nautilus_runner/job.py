@@ -94,7 +94,9 @@ class JobRun:
         self._phase: str = entry.state.get("phase", "prepare")
         self._is_resumed = "phase" in entry.state
         self._spool = Spool(entry.trace_path, keep=entry.state.get("trace"))
-        self._context = Context(entry.key, job, settings, entry.folder, say=self._say)
+        self._context = Context(
+            entry.key, job, settings, entry.folder, say=self._say, is_again=self._is_resumed
+        )
         self._executor: Executor | None = None
         self._place = Place("", "", is_shared=True)
         self.trace = TraceWriter(
@@ -121,15 +123,11 @@ class JobRun:
 
         Cancelled: the runner detaches. The journal and what runs stay as they are.
         """
-        error: JobError | None = None
         if self._phase != "report":
-            error = await self._execute_and_send()
-            await self._clean_up()
-            self._machine.gpus.give_back(self._context.gpus)
-            await self._decide(error)
+            self._decide(await self._execute_and_send())
+            await self._remember_result(is_durable=False)
         self._enter("reporting")
-        self.is_off_slot.set()
-        await self._report()
+        await asyncio.gather(self._report(), self._release(), self._remember_result(is_durable=True))
         self._spool.close()
         self._entry.forget()
 
@@ -152,13 +150,19 @@ class JobRun:
             await asyncio.gather(sending, return_exceptions=True)
         return None
 
-    async def _clean_up(self) -> None:
-        """What can't be removed now is an orphan, removed at the next start; the result is worth more."""
+    async def _release(self) -> None:
+        """Remove what the job left and give back what it held, while its result is on the way.
+
+        What can't be removed now is an orphan, removed at the next start: the result is worth more.
+        """
         try:
-            if self._executor is not None:
-                await self._executor.cleanup()
-        except Exception:
-            log.exception("job %s: not everything of it could be removed", self.job.id)
+            if self._executor is None:
+                self._executor = await asyncio.to_thread(self._machine.executors.make, self._context)
+            await self._executor.cleanup()
+        except Exception as error:
+            log.warning("job %s: not everything of it could be removed: %s", self.job.id, error)
+        self._machine.gpus.give_back(self._context.gpus)
+        self.is_off_slot.set()
 
     async def _set_up(self) -> None:
         """The executor, and what the job's variables are in its place. Raises JobError."""
@@ -181,6 +185,8 @@ class JobRun:
         return self._executor
 
     async def _accept_and_send(self) -> None:
+        """The claim is on disk before the server hears that we have it."""
+        await self._entry.record()
         if await self._courier.accept():
             self._accepted.set()
             await self._courier.run()
@@ -356,7 +362,12 @@ class JobRun:
     async def _run_after_script(self, error: JobError | None) -> JobError | None:
         """An error of its own counts only where the job asks for that (AFTER_SCRIPT_IGNORE_ERRORS)."""
         if self._phase != "after":
-            await self._entry.record(phase="scripted", trace=self._spool.size, error=_saved(error))
+            await self._entry.record(
+                is_durable=self.job.after_script is not None,
+                phase="scripted",
+                trace=self._spool.size,
+                error=_saved(error),
+            )
         step = self.job.after_script
         if step is None or isinstance(self.control.error, JobTimedOut):
             return None
@@ -401,7 +412,9 @@ class JobRun:
 
     async def _finish(self, error: JobError | None) -> None:
         self._enter("finishing")
-        await self._entry.record(phase="finish", trace=self._spool.size, error=_saved(error))
+        await self._entry.record(
+            is_durable=False, phase="finish", trace=self._spool.size, error=_saved(error)
+        )
         succeeded = error is None
         work = finishing.Finish(
             self.job,
@@ -456,22 +469,27 @@ class JobRun:
 
     # ---- report
 
-    async def _decide(self, error: JobError | None) -> None:
-        """The last words of the log, and the result into the journal."""
+    def _decide(self, error: JobError | None) -> None:
+        """The last words of the log, and the result."""
         if error is None:
             self.trace.notice("Job succeeded")
         elif isinstance(error, SystemFailure):
             self.trace.error(f"Job failed (system failure): {error}")
         elif not isinstance(error, JobLost):
             self.trace.error(f"Job failed: {error}")
-        await asyncio.to_thread(self._spool.sync)
+        self._entry.state["result"] = None if isinstance(error, JobLost) else self._result(error)
+        log.info("job %s: %s", self.job.id, "succeeded" if error is None else f"failed: {error}")
+
+    async def _remember_result(self, *, is_durable: bool) -> None:
+        if is_durable:
+            await asyncio.to_thread(self._spool.sync)
         await self._entry.record(
+            is_durable=is_durable,
             phase="report",
             trace=self._spool.size,
             acknowledged=self._courier.acknowledged,
-            result=None if isinstance(error, JobLost) else self._result(error),
+            result=self._entry.state["result"],
         )
-        log.info("job %s: %s", self.job.id, "succeeded" if error is None else f"failed: {error}")
 
     def _result(self, error: JobError | None) -> dict[str, Any]:
         if error is None:

@@ -32,6 +32,7 @@ class Entry:
         self.folder = folder
         self.state = state
         self._lock = asyncio.Lock()
+        self._has_durable_folders = False
 
     @property
     def key(self) -> str:
@@ -42,11 +43,17 @@ class Entry:
         return self.folder / "trace"
 
     async def record(self, *, is_durable: bool = True, **fields: Any) -> None:
-        """Remember `fields`; with `is_durable` they are on disk when this returns."""
+        """Remember `fields`; with `is_durable` they, and all before them, are on disk when this returns."""
         async with self._lock:
             self.state.update(fields)
-            line = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
-            await asyncio.to_thread(_append, self.folder / _FILE, line, is_durable)
+            line = _line(fields) if fields else b""
+            if is_durable:
+                await asyncio.to_thread(_append, self.folder / _FILE, line, True)
+                if not self._has_durable_folders:
+                    self._has_durable_folders = True
+                    await asyncio.to_thread(_sync_folders, self.folder)
+            else:
+                _append(self.folder / _FILE, line, is_durable=False)
 
     def forget(self) -> None:
         """Remove everything; the journal's file goes first, so that a half-removed entry is no entry."""
@@ -63,16 +70,12 @@ class Journal:
         folder.chmod(0o700)
 
     def open(self, key: str, first: Mapping[str, Any]) -> Entry:
-        """A new entry (replacing one of the same key). Not durable until the first `record` returns."""
+        """A new entry (replacing one of the same key), written but not yet durable: the next `record` makes it so."""
         folder = self._folder / key
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        return Entry(folder, dict(first))
-
-    async def start(self, key: str, first: Mapping[str, Any]) -> Entry:
-        entry = self.open(key, {})
-        await entry.record(**first)
-        await asyncio.to_thread(_sync_folder, self._folder)
+        entry = Entry(folder, dict(first))
+        _append(folder / _FILE, _line(first), is_durable=False)
         return entry
 
     def entries(self) -> Iterator[Entry]:
@@ -94,8 +97,11 @@ def entry_key(url: str, job_id: int) -> str:
     return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{job_id}"
 
 
+def _line(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+
+
 def _append(path: Path, line: bytes, is_durable: bool) -> None:
-    is_new = not path.exists()
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, line)
@@ -103,16 +109,16 @@ def _append(path: Path, line: bytes, is_durable: bool) -> None:
             os.fdatasync(fd)
     finally:
         os.close(fd)
-    if is_new and is_durable:
-        _sync_folder(path.parent)
 
 
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _sync_folders(folder: Path) -> None:
+    """The entry's folder and the one that lists it: without them the file can't be found after a power cut."""
+    for path in (folder, folder.parent):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -26,11 +26,22 @@ def labels(system_id: str, key: str, role: str) -> dict[str, str]:
 
 
 def host_config(
-    settings: DockerSettings, *, volume: str, network: str, gpus: Sequence[str] = ()
+    settings: DockerSettings,
+    *,
+    network: str,
+    volume: str = "",
+    volume_labels: Mapping[str, str] | None = None,
+    gpus: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The limits of a job's container: one volume of its own, no privilege, no socket, no device but its GPUs."""
+    mount = {
+        "Type": "volume",
+        "Source": volume,
+        "Target": BUILDS,
+        "VolumeOptions": {"Labels": dict(volume_labels or {})},
+    }
     config: dict[str, Any] = {
-        "Mounts": [{"Type": "volume", "Source": volume, "Target": BUILDS}] if volume else [],
+        "Mounts": [mount] if volume else [],
         "NetworkMode": network or "bridge",
         "ExtraHosts": list(settings.extra_hosts),
         "CapDrop": list(settings.cap_drop),

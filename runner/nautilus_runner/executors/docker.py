@@ -66,10 +66,10 @@ class DockerExecutor:
         job = self._context.job
         image = self._context.variables.expand(job.image.name) or self._settings.image
         self._context.say(f"Using Docker executor with image {image} ...")
-        await self._call(self._remove_everything)
+        if self._context.is_again:
+            await self._call(self._remove_everything)
         wanted = job.image.pull_policy or self._settings.pull_policy
         found = await self._ensure_image(image, tuple(wanted))
-        await self._call(self._create_volume)
         job_network = await self._start_services() if job.services else ""
         self._context.say(f"Using docker image {found['Id']} for {image} ...")
         await self._call(self._create_container, image, found, job_network)
@@ -107,15 +107,13 @@ class DockerExecutor:
             if error := line.get("error"):
                 raise SystemFailure(str(error))
 
-    def _create_volume(self) -> None:
-        self._api.create_volume(self._name, labels=self._labels("volume"))
-
     def _create_container(self, image: str, found: dict[str, Any], job_network: str) -> None:
         context, first = self._context, self._context.first
         user = context.job.image.executor_opts.docker.user
         host = containers.host_config(
             self._settings,
             volume=self._name,
+            volume_labels=self._labels("volume"),
             network=job_network or self._network,
             gpus=context.gpus.uuids,
         )
@@ -163,7 +161,7 @@ class DockerExecutor:
         own = {v.key: v.value if v.raw else variables.expand(v.value) for v in service.variables}
         config = containers.container_config(
             image,
-            host=containers.host_config(self._settings, volume="", network=self._name),
+            host=containers.host_config(self._settings, network=self._name),
             environment={**variables.environment(), **own},
             labels=self._labels("service"),
             command=service.command,
@@ -195,16 +193,17 @@ class DockerExecutor:
         await asyncio.to_thread(remove_tree, self._stage)
 
     async def start(self, script: Script, announce: Announce) -> Handle:
+        started_before = _NEVER_STARTED
         if script is not self._context.first:
             put = container_files.put_files
             tmp = f"{self._project}.tmp"
             await self._call(put, self._api, self._container, tmp, {".script": script.text}, self._owner)
-        state = await self._inspect()
+            started_before = (await self._inspect()).get("StartedAt", _NEVER_STARTED)
         handle = {
             "number": script.number,
             "container": self._container,
             "skip": dict(self._totals),
-            "started_before": state.get("StartedAt", _NEVER_STARTED),
+            "started_before": started_before,
             "owner": list(self._owner),
         }
         output = self._output(handle)

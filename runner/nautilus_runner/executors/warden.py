@@ -265,11 +265,9 @@ class Warden:
         os.close(os.open(os.path.join(self.folder, name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _finish(self, result: dict[str, Any]) -> None:
-        os.fsync(self.output)
         path = os.path.join(self.folder, "exit.json")
         fd = os.open(path + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         os.write(fd, json.dumps({**result, "reason": self.reason, "finished_at": time.time()}).encode())
-        os.fsync(fd)
         os.close(fd)
         os.rename(path + ".tmp", path)
         if self.spec["cgroup"]:

@@ -1,19 +1,19 @@
 """A job's work tree and its own `.git`, made in a folder that no job has ever written.
 
-The history comes out of the mirror through git's own transport: the job gets the refs it may see and the depth
-it asked for, shares no file with the mirror, and its `.git/config` names the repository without credentials.
+The history of a small repository is copied out of the mirror file by file, that of a large one comes through
+git's own transport. Either way the job gets the refs of its refspecs and the depth that it asked for, shares no
+file with the mirror, and its `.git/config` names the repository without credentials.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from nautilus_runner.errors import GitError
 from nautilus_runner.payload import GitInfo
-from nautilus_runner.sources import git
+from nautilus_runner.sources import copying, git
 from nautilus_runner.sources.mirror import Mirrors
 
 _ALL_REFS = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
@@ -50,19 +50,25 @@ async def check_out(
     refspecs = info.refspecs or _ALL_REFS
     mirror = mirrors.of(remotes[0], info.repo_object_format)
     public = git.remote_of(info.repo_url, clone_url)
-    env = git.environment(target)
-    argv = ["git", "init", "--quiet", "--template=", f"--object-format={info.repo_object_format}", "."]
-    making = asyncio.create_task(git.run(argv, cwd=target, env=env))
-    async with mirror.hold(remotes, info.sha, refspecs, info.depth) as source, _done(making):
-        inner = [_inside(refspec) for refspec in refspecs]
-        await git.run(
-            git.fetch_argv(f"file://{source}", inner, depth=info.depth),
-            cwd=target,
-            env=git.environment(target, extra=[("uploadpack.allowAnySHA1InWant", "true")]),
-        )
+    async with mirror.hold(remotes, info.sha, refspecs, info.depth) as held:
+        names = [_target(refspec) for refspec in refspecs]
+        is_copied = await asyncio.to_thread(copying.copy_repository, held, target, names, info)
+        if not is_copied:
+            await _fetch_locally(held.path, target, names, info)
     _write_config(target / ".git" / "config", public)
     if is_checked_out:
-        await git.run(["git", "checkout", "--force", "--quiet", "--detach", info.sha], cwd=target, env=env)
+        argv = ["git", "checkout", "--force", "--quiet", "--detach", info.sha]
+        await git.run(argv, cwd=target, env=git.environment(target))
+
+
+async def _fetch_locally(source: Path, target: Path, names: Sequence[str], info: GitInfo) -> None:
+    argv = ["git", "init", "--quiet", "--template=", f"--object-format={info.repo_object_format}", "."]
+    await git.run(argv, cwd=target, env=git.environment(target))
+    await git.run(
+        git.fetch_argv(f"file://{source}", [f"+{name}:{name}" for name in names], depth=info.depth),
+        cwd=target,
+        env=git.environment(target, extra=[("uploadpack.allowAnySHA1InWant", "true")]),
+    )
 
 
 async def tracked_files(target: Path) -> bytes:
@@ -70,22 +76,12 @@ async def tracked_files(target: Path) -> bytes:
     return await git.run(["git", "ls-files", "-z"], cwd=target, env=git.environment(target))
 
 
-@asynccontextmanager
-async def _done(task: asyncio.Task[bytes]) -> AsyncIterator[None]:
-    """Wait for a helper that was started early; end it where the block is not reached."""
-    try:
-        await task
-        yield
-    finally:
-        task.cancel()
-
-
-def _inside(refspec: str) -> str:
-    """`+a:b` as the mirror has it: from `b` to `b`."""
+def _target(refspec: str) -> str:
+    """`b` of `+a:b`: what the mirror has it as, and the job's repository too."""
     target = refspec.rpartition(":")[2]
-    if not target.startswith("refs/"):
+    if not target.startswith("refs/") or ".." in target:
         raise GitError(f"a refspec without a target under refs/: {refspec}")
-    return f"+{target}:{target}"
+    return target
 
 
 def _write_config(path: Path, public: git.Remote) -> None:

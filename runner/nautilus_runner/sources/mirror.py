@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from nautilus_runner.errors import GitError
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 _WHOLE = 0  # "depth" of a whole history, as GitLab's
 _KEPT_PIPELINES = 50
 _TIDY_EVERY = 100
+_LISTED = 4000
 _UNREACHABLE = (
     "unable to access",
     "Authentication failed",
@@ -32,6 +34,14 @@ _UNREACHABLE = (
     "early EOF",
     "RPC failed",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A mirror in exclusive use; `parents` of the newest commits (a few thousand at most)."""
+
+    path: Path
+    parents: dict[str, list[str]]
 
 
 class Mirrors:
@@ -65,16 +75,18 @@ class Mirror:
     @asynccontextmanager
     async def hold(
         self, remotes: Sequence[git.Remote], sha: str, refspecs: tuple[str, ...], depth: int
-    ) -> AsyncIterator[Path]:
-        """The mirror's folder, with `sha` and the refspecs' targets in it, until the block ends.
+    ) -> AsyncIterator[Held]:
+        """The mirror, with `sha` and the refspecs' targets in it, until the block ends.
 
         `remotes` are ways to the same repository, tried in order. Raises GitError.
         """
         async with self._lock:
-            if not self._has(sha, refspecs, depth):
-                await self._fetch(remotes, sha, refspecs, depth)
+            if self._has(sha, refspecs, depth):
+                parents = await self._parents(sha, depth)
+            else:
+                parents = await self._fetch(remotes, sha, refspecs, depth)
                 self._known[sha, refspecs] = depth
-            yield self.path
+            yield Held(self.path, parents)
             await self._tidy()
 
     def _has(self, sha: str, refspecs: tuple[str, ...], depth: int) -> bool:
@@ -83,15 +95,14 @@ class Mirror:
 
     async def _fetch(
         self, remotes: Sequence[git.Remote], sha: str, refspecs: tuple[str, ...], depth: int
-    ) -> None:
+    ) -> dict[str, list[str]]:
         last: GitError | None = None
         for remote in remotes:
             for _attempt in range(2):
                 try:
                     await self._ensure()
                     await self._fetch_from(remote, refspecs, depth)
-                    await self._run(["git", "cat-file", "-e", f"{sha}^{{commit}}"])
-                    return
+                    return await self._parents(sha, depth)
                 except GitError as error:
                     last = error
                     if any(words in str(error) for words in _UNREACHABLE):
@@ -99,6 +110,13 @@ class Mirror:
                     log.warning("mirror %s: %s; made anew", self.path.name, error)
                     await asyncio.to_thread(self._discard)
         raise last or GitError("no address to fetch the repository from")
+
+    async def _parents(self, sha: str, depth: int) -> dict[str, list[str]]:
+        """The newest commits that `sha` is made of, each with its parents. Raises GitError where it is not there."""
+        count = 1 if depth == _WHOLE else _LISTED
+        argv = ["git", "rev-list", "--parents", f"--max-count={count}", f"{sha}^{{commit}}", "--"]
+        listing = (await self._run(argv)).decode("ascii").splitlines()
+        return {line.split()[0]: line.split()[1:] for line in listing}
 
     async def _fetch_from(self, remote: git.Remote, refspecs: tuple[str, ...], depth: int) -> None:
         is_shallow = (self.path / "shallow").exists()
