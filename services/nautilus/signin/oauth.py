@@ -61,6 +61,7 @@ class Provider:
         self.front_url = front_url
         self._transport = transport
         self._made: httpx.AsyncClient | None = None
+        self._has_pages: bool | None = None
 
     def authorize_url(self, application: OAuthClient, pending: PendingSignIn) -> str:
         query = {
@@ -78,6 +79,22 @@ class Provider:
     async def ensure_answers(self) -> None:
         """Raises GitLabUnavailable where a browser that is sent there would meet an error page."""
         await self._ask("GET", "/api/v4/version", allowed=(401, 403), timeout_s=3.0)
+
+    async def has_pages(self) -> bool:
+        """Whether GitLab has pages for projects, commits and pipelines; our own forge has none.
+
+        Asked until it answers, then remembered. Source: GitLab's config/routes/explore.rb.
+        """
+        if self._has_pages is None:
+            import httpx
+
+            try:
+                answer = await self._client().get("/explore", timeout=3.0)
+            except httpx.HTTPError:
+                return False
+            if answer.status_code < 500:
+                self._has_pages = answer.status_code < 400
+        return self._has_pages or False
 
     async def exchange(self, application: OAuthClient, code: str, pending: PendingSignIn) -> Tokens:
         """The tokens for an authorization code; checks the nonce where GitLab sends an ID token."""

@@ -15,8 +15,9 @@ def nautilus_run(experiment: ExperimentView) -> str:
         ["nautilus", "run", experiment.command],
         ["--project", experiment.project.path_with_namespace],
         ["--ref", experiment.commit_sha],
-        ["--name", experiment.name],
     ]
+    if experiment.name != f"run-{experiment.id}":
+        lines.append(["--name", experiment.name])
     lines += [["--param", f"{key}={_value(value)}"] for key, value in experiment.params.items()]
     if experiment.image:
         lines.append(["--image", experiment.image])
@@ -31,7 +32,7 @@ def curl(experiment: ExperimentView, external_url: str) -> str:
         "project": experiment.project.path_with_namespace,
         "ref": experiment.commit_sha,
         "command": experiment.command,
-        "name": experiment.name,
+        "name": None if experiment.name == f"run-{experiment.id}" else experiment.name,
         "params": dict(experiment.params),
         "image": experiment.image,
         "seed": experiment.seed,

@@ -14,8 +14,10 @@ from nautilus.errors import GitLabError, Unavailable
 from nautilus.experiments.reading import ExperimentReader, LogPart
 from nautilus.experiments.schemas import ArtifactView, ExperimentView
 from nautilus.experiments.service import ExperimentService
+from nautilus.signin.oauth import Provider
 from nautilus.web import commands, logtext
 from nautilus.web.experiments import experiment_id
+from nautilus.web.links import GitLabLinks
 from nautilus.web.site import Site, Visit
 
 TAIL_BYTES = 64 * 1024
@@ -39,8 +41,11 @@ class LogTail:
 
 
 class ExperimentPages:
-    def __init__(self, site: Site, experiments: ExperimentService, reader: ExperimentReader) -> None:
+    def __init__(
+        self, site: Site, provider: Provider, experiments: ExperimentService, reader: ExperimentReader
+    ) -> None:
         self._site = site
+        self._provider = provider
         self._experiments = experiments
         self._reader = reader
 
@@ -58,7 +63,7 @@ class ExperimentPages:
 
     async def show(self, visit: Visit) -> Response:
         e = await self._experiments.get(visit.identity, experiment_id(visit.request))
-        gitlab = f"{self._site.settings.gitlab_external_url}/{e.project.path_with_namespace}/-"
+        links = GitLabLinks(self._site.settings.gitlab_external_url, await self._provider.has_pages())
         return self._site.render(
             visit,
             "experiments/show.html",
@@ -66,8 +71,7 @@ class ExperimentPages:
             e=e,
             log=await self._tail(visit.identity, e),
             artifacts=await self._artifacts(visit.identity, e),
-            commit_url=f"{gitlab}/commit/{e.commit_sha}",
-            pipeline_url=f"{gitlab}/pipelines/{e.pipeline_id}" if e.pipeline_id else "",
+            links=links,
             repeat={
                 "cli": commands.nautilus_run(e),
                 "curl": commands.curl(e, self._site.settings.external_url),

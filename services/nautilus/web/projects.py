@@ -13,6 +13,7 @@ from nautilus.errors import GitLabConflict, GitLabRefused
 from nautilus.gitlab.port import Project
 from nautilus.projects.schemas import NewProject
 from nautilus.projects.service import ProjectService
+from nautilus.signin.oauth import Provider
 from nautilus.web.site import Site, Visit, page_number
 
 PER_PAGE = 30
@@ -35,8 +36,9 @@ class Listing:
 
 
 class ProjectPages:
-    def __init__(self, site: Site, projects: ProjectService) -> None:
+    def __init__(self, site: Site, provider: Provider, projects: ProjectService) -> None:
         self._site = site
+        self._provider = provider
         self._projects = projects
 
     def routes(self) -> list[Route]:
@@ -58,6 +60,7 @@ class ProjectPages:
             "projects/list.html",
             section="/projects",
             listing=listing,
+            has_gitlab_pages=await self._provider.has_pages(),
             address=lambda page: f"/projects?{urlencode({'page': page})}",
         )
 

@@ -43,9 +43,9 @@ class Pages:
             Route("/favicon.ico", assets.icon, methods=["GET"]),
             *SignIn(self.site, self._provider).routes(),
             *HomePages(self.site, experiments.service, runners, probes).routes(),
-            *ProjectPages(self.site, projects).routes(),
+            *ProjectPages(self.site, self._provider, projects).routes(),
             *ExperimentsPages(self.site, experiments.service, projects).routes(),
-            *ExperimentPages(self.site, experiments.service, experiments.reader).routes(),
+            *ExperimentPages(self.site, self._provider, experiments.service, experiments.reader).routes(),
         ]
 
     async def close(self) -> None:

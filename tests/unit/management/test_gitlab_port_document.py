@@ -102,7 +102,7 @@ def test_provisioning_makes_no_call_that_is_not_listed() -> None:
 
 def test_sign_in_makes_no_call_that_is_not_listed() -> None:
     source = inspect.getsource(nautilus.signin.oauth)
-    paths = set(re.findall(r"[\"}](/(?:oauth|api)/[a-z0-9/]+)", source))
+    paths = set(re.findall(r"[\"}](/(?:oauth/|api/|explore)[a-z0-9/]*)", source))
     assert paths == {path for _, path in listed("Sign-in")}
 
 

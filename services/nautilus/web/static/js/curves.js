@@ -97,7 +97,7 @@ class Chart {
         stroke: seriesColour(series.index),
         width: 1.75,
         spanGaps: true,
-        points: { show: this.length <= 40, size: 5 },
+        points: { show: this.length <= 40, size: 5, fill: colour("--surface") },
       }))],
       hooks: { setCursor: [(u) => this.#say(u.cursor.idx)] },
     };
