@@ -26,6 +26,7 @@ from nautilus_forge.oauth import token_routes as oauth_token
 from nautilus_forge.projects import member_routes as project_members
 from nautilus_forge.projects import protected_routes as protected_branches
 from nautilus_forge.projects import routes as projects
+from nautilus_forge.projects.removal import finish_removals
 from nautilus_forge.repository import commits_routes as repository_commits
 from nautilus_forge.repository import files_routes as repository_files
 from nautilus_forge.repository import reading_routes as repository_reading
@@ -33,6 +34,7 @@ from nautilus_forge.repository import refs_routes as repository_refs
 from nautilus_forge.repository import updates
 from nautilus_forge.settings import Settings
 from nautilus_forge.tokens import routes as tokens
+from nautilus_forge.traces.endpoint import TraceEndpoint
 from nautilus_forge.users import routes as users
 from nautilus_forge.users.root import ensure_accounts
 from nautilus_forge.web.routes import pages_router
@@ -83,7 +85,7 @@ def build_forge(settings: Settings) -> Forge:
     )
     forge.on_ready += [ensure_hooks, ensure_accounts]
     ci_join.join(forge)
-    forge.on_ready += [updates.start_sweeping]
+    forge.on_ready += [finish_removals, updates.start_sweeping]
     return forge
 
 
@@ -104,4 +106,5 @@ def create_app(settings: Settings, forge: Forge | None = None) -> ASGIApp:
     for router in root_routers():
         app.include_router(router)
     install_error_handlers(app)
+    app.add_middleware(TraceEndpoint, forge=forge)
     return Edge(app, forge)

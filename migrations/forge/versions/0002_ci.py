@@ -285,14 +285,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_digest", name=op.f("uq_ci_jobs_token_digest")),
     )
     op.create_index(
-        "ix_ci_jobs_active",
+        "ix_ci_jobs_unfinished",
         "ci_jobs",
-        ["project_id"],
+        ["status", "id"],
         unique=False,
-        postgresql_where=sa.text("status IN ('running', 'canceling', 'scheduled')"),
-    )
-    op.create_index(
-        "ix_ci_jobs_pending", "ci_jobs", ["id"], unique=False, postgresql_where=sa.text("status = 'pending'")
+        postgresql_where=sa.text("status IN ('pending', 'running', 'canceling', 'scheduled')"),
     )
     op.create_index(op.f("ix_ci_jobs_pipeline_id"), "ci_jobs", ["pipeline_id"], unique=False)
     op.create_index(
@@ -393,11 +390,10 @@ def downgrade() -> None:
     op.drop_index("ix_ci_jobs_runner_id", table_name="ci_jobs")
     op.drop_index("ix_ci_jobs_project_id", table_name="ci_jobs")
     op.drop_index(op.f("ix_ci_jobs_pipeline_id"), table_name="ci_jobs")
-    op.drop_index("ix_ci_jobs_pending", table_name="ci_jobs", postgresql_where=sa.text("status = 'pending'"))
     op.drop_index(
-        "ix_ci_jobs_active",
+        "ix_ci_jobs_unfinished",
         table_name="ci_jobs",
-        postgresql_where=sa.text("status IN ('running', 'canceling', 'scheduled')"),
+        postgresql_where=sa.text("status IN ('pending', 'running', 'canceling', 'scheduled')"),
     )
     op.drop_table("ci_jobs")
     op.drop_table("ci_variables")

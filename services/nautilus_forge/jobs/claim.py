@@ -94,6 +94,9 @@ _READ = text(
 )
 
 
+_IS_RUNNING = text("SELECT status = 'running' FROM ci_pipelines WHERE id = :id")
+
+
 class _Abandoned(Exception):
     """The transaction is rolled back: the client has gone, or the job must fail instead (`reason`)."""
 
@@ -142,8 +145,13 @@ async def claim_job(
 
 
 async def note_claim(ci: CiHalf, pipeline_id: int) -> None:
-    """The pipeline takes note that a job of its runs; the upkeep does it when this fails."""
+    """The pipeline takes note that a job of its runs, where it does not show that already.
+
+    The upkeep does it when this fails, and for jobs after the first.
+    """
     async with ci.forge.database.unit_of_work() as db:
+        if await db.scalar(_IS_RUNNING, {"id": pipeline_id}):
+            return
         if await progress.lock_pipeline(db, pipeline_id):
             await progress.process(db, pipeline_id)
 

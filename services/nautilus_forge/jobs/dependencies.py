@@ -23,6 +23,7 @@ _EARLIER = text(
     FROM ci_jobs j
     LEFT JOIN ci_job_artifacts a ON a.job_id = j.id AND a.file_type = 'archive'
     WHERE j.pipeline_id = :pipeline AND NOT j.is_retried AND j.name <> :name
+      AND (j.stage_idx < :stage_idx OR j.name = ANY(CAST(:needed AS text[])))
     ORDER BY j.stage_idx, j.id
     """
 )
@@ -44,8 +45,11 @@ async def read_inputs(db: AsyncSession, pipeline_id: int, job: CompiledJob) -> I
     """The jobs that `job` depends on for artifacts and variables."""
     if job.dependencies == () or (job.dependencies is None and job.needs == ()):
         return Inputs()
-    rows = (await db.execute(_EARLIER, {"pipeline": pipeline_id, "name": job.name})).all()
-    chosen = [row for row in rows if row.name in wanted_names(job, rows)]
+    needed = [need.job for need in job.needs or ()]
+    values = {"pipeline": pipeline_id, "name": job.name, "stage_idx": job.stage_idx, "needed": needed}
+    rows = (await db.execute(_EARLIER, values)).all()
+    wanted = wanted_names(job, rows)
+    chosen = [row for row in rows if row.name in wanted]
     is_named = job.dependencies is not None or job.needs is not None
     missing = any(row.erased_at is not None or row.had_expired for row in chosen if row.filename is None)
     missing = missing or any(row.is_expired for row in chosen)

@@ -1,4 +1,4 @@
-"""What a runner calls while it works: `/jobs/request`, `/jobs/:id`, its log and its artifacts.
+"""What a runner calls while it works: `/jobs/request`, `/jobs/:id` and its artifacts (the log: `traces.endpoint`).
 
 Source: docs of the runner protocol; GitLab lib/api/ci/runner.rb, lib/api/ci/helpers/runner.rb.
 """
@@ -16,23 +16,20 @@ from starlette.responses import Response
 
 from nautilus_forge.artifacts import upload
 from nautilus_forge.artifacts.download import send_blob
-from nautilus_forge.ci_half import Ci, CiHalf
+from nautilus_forge.ci_half import Ci
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.errors import BadRequest, Forbidden, NotFound
-from nautilus_forge.jobs.authorize import find_job, live_job, resolve_job_token
+from nautilus_forge.jobs.authorize import find_job, resolve_job_token
 from nautilus_forge.jobs.errors import JobForbidden
 from nautilus_forge.jobs.requests import request_job
 from nautilus_forge.jobs.updates import update_job
-from nautilus_forge.params import MAX_ID, merged, read_body
+from nautilus_forge.params import MAX_ID, merged
 from nautilus_forge.responses import Json
-from nautilus_forge.traces import service as traces
-from nautilus_forge.traces.store import parse_start
 
 router = APIRouter()
 internal = APIRouter()
 
 _UPLOAD_PATH = re.compile(r"^/api/v4/jobs/([0-9]{1,19})/artifacts/?$")
-_MAX_PIECE = 16 << 20
 _ARCHIVE = text(
     """
     SELECT a.path, a.filename, j.project_id FROM ci_jobs j
@@ -53,37 +50,6 @@ async def ask(request: Request, ci: Ci) -> Response:
 async def update(request: Request, ci: Ci) -> Response:
     """200, 400, 403 with `Job-Status`, 412: the log does not match."""
     return await update_job(ci, request, _job_id(request), await merged(request))
-
-
-@router.patch("/jobs/{id}/trace")
-async def append(request: Request, ci: Ci) -> Response:
-    """202 with the length of the log in `Range`; 400; 403; 416 with the length from which to go on; 507."""
-    return await append_trace(ci, request, _job_id(request))
-
-
-async def append_trace(ci: CiHalf, request: Request, job_id: int) -> Response:
-    job = await live_job(ci, job_id, job_token(request))
-    content_range = request.headers.get("content-range")
-    if content_range is None:
-        raise BadRequest(body={"error": "400 Missing header Content-Range"})
-    start = parse_start(content_range)
-    data = await read_body(request, _MAX_PIECE)
-    appended = await traces.append(ci, job, start, data)
-    if not appended.is_accepted:
-        return Json(
-            {"error": "416 Range Not Satisfiable"},
-            416,
-            {"Range": f"0-{appended.size}", "Job-Status": job.status.value},
-        )
-    interval = traces.interval_header(traces.update_interval_s(ci, job))
-    return Response(
-        status_code=202,
-        headers={
-            "Job-Status": job.status.value,
-            "Range": f"0-{appended.size}",
-            "X-GitLab-Trace-Update-Interval": interval,
-        },
-    )
 
 
 @router.post("/jobs/{id}/artifacts")

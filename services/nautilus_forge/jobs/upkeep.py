@@ -27,7 +27,12 @@ log = logging.getLogger(__name__)
 
 _BATCH = 200
 
-_LEASES = text("SELECT id FROM ci_jobs WHERE lease_expires_at < now() ORDER BY id LIMIT :batch")
+_LEASES = text(
+    """
+    SELECT id FROM ci_jobs WHERE status IN ('pending', 'running') AND lease_expires_at < now()
+    ORDER BY id LIMIT :batch
+    """
+)
 _DELAYED = text(
     "SELECT id FROM ci_jobs WHERE status = 'scheduled' AND scheduled_at <= now() ORDER BY id LIMIT :batch"
 )
@@ -100,17 +105,17 @@ class Upkeep:
             await asyncio.sleep(self.ci.limits.upkeep_every_s)
             if not self.listener.has_upkeep_lock:
                 continue
-            for step in (
-                self.end_leases,
-                self.start_delayed,
-                self.catch_up,
-                self.end_overdue,
-                self.end_silent,
-            ):
+            for step in (self.end_leases, self.start_delayed, self.catch_up):
                 await self._attempt(step)
             if time.monotonic() >= slow_at:
                 slow_at = time.monotonic() + 10 * self.ci.limits.upkeep_every_s
-                for step in (self.end_stuck, self.expire_artifacts, self.delete_files):
+                for step in (
+                    self.end_overdue,
+                    self.end_silent,
+                    self.end_stuck,
+                    self.expire_artifacts,
+                    self.delete_files,
+                ):
                     await self._attempt(step)
 
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:

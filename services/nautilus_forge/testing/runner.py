@@ -8,7 +8,28 @@ from typing import Any
 
 import httpx
 
-FEATURES = dict.fromkeys(["variables", "image", "services", "artifacts", "cache", "upload_multiple_artifacts", "upload_raw_artifacts", "refspecs", "masking", "raw_variables", "artifacts_exclude", "multi_build_steps", "trace_reset", "trace_checksum", "trace_size", "cancelable", "return_exit_code"], True)
+FEATURES = dict.fromkeys(
+    [
+        "variables",
+        "image",
+        "services",
+        "artifacts",
+        "cache",
+        "upload_multiple_artifacts",
+        "upload_raw_artifacts",
+        "refspecs",
+        "masking",
+        "raw_variables",
+        "artifacts_exclude",
+        "multi_build_steps",
+        "trace_reset",
+        "trace_checksum",
+        "trace_size",
+        "cancelable",
+        "return_exit_code",
+    ],
+    True,
+)
 
 
 @dataclass

@@ -23,7 +23,6 @@ from nautilus_forge.testing.runner import FakeRunner, register
 from nautilus_forge.testing.server import ADMIN_TOKEN, REGISTRATION_TOKEN, RunningForge, running_forge
 
 
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: the test wants a forge of its own")
 
@@ -51,9 +50,7 @@ def forge_with(database_url: str, folder: Path, limits: CiLimits) -> Iterator[Ru
 
 
 @pytest.fixture(scope="module")
-def shared_forge(
-    postgres_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningForge]:
+def shared_forge(postgres_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningForge]:
     """One forge for the tests of a module that bring their own project and runner and want no other limits."""
     name = f"m_{uuid.uuid4().hex[:12]}"
     server = f"host={postgres_folder} user={postgres.ROLE}"

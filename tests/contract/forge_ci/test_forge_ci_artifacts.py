@@ -45,9 +45,7 @@ class TestUpload:
     def test_a_wrong_token_is_403_before_a_byte_is_read(self, job: TakenJob, http: httpx.Client) -> None:
 
         for token in ("glcbt-wrong", ""):
-            answer = http.post(
-                f"/jobs/{job.id}/artifacts", content=b"--x\r\n", headers={"JOB-TOKEN": token}
-            )
+            answer = http.post(f"/jobs/{job.id}/artifacts", content=b"--x\r\n", headers={"JOB-TOKEN": token})
             assert answer.status_code == 403
 
     def test_after_the_end_it_is_403(self, job: TakenJob) -> None:
@@ -88,7 +86,9 @@ class TestUpload:
         assert job.upload(b"x" * (3 << 20)).status_code == 413
         assert len(_stored(forge)) == 1
 
-    def test_parameters_may_be_fields_of_the_form(self, job: TakenJob, http: httpx.Client, project: Any) -> None:
+    def test_parameters_may_be_fields_of_the_form(
+        self, job: TakenJob, http: httpx.Client, project: Any
+    ) -> None:
         answer = http.post(
             f"/jobs/{job.id}/artifacts",
             files={"file": ("a.zip", b"PK", "application/octet-stream")},
@@ -201,9 +201,7 @@ class TestHandingOn:
         assert "artifacts_file" not in pick.payload["dependencies"][0]
         assert pick.download({"id": train.id, "token": pick.token}).status_code == 404
 
-    def test_the_gateway_sends_the_file(
-        self, push: Push, runner: FakeRunner, http: httpx.Client
-    ) -> None:
+    def test_the_gateway_sends_the_file(self, push: Push, runner: FakeRunner, http: httpx.Client) -> None:
         push(CHAIN)
         train = runner.take_one()
         train.upload(archive({"model": b"weights"}))
@@ -224,7 +222,9 @@ class TestHandingOn:
         pick = runner.take_one()
         assert (pick.variable("BEST_LR"), pick.variable("NOTE")) == ("0.1", "a=b c")
 
-    @pytest.mark.parametrize("content", [b"no equals sign\n", b"A B=1\n", b"X=" + b"y" * 6000, b"\0" * 90_000_000])
+    @pytest.mark.parametrize(
+        "content", [b"no equals sign\n", b"A B=1\n", b"X=" + b"y" * 6000, b"\0" * 90_000_000]
+    )
     def test_a_broken_dotenv_report_is_400(self, job: TakenJob, content: bytes) -> None:
         packed = gzip.compress(content)
         answer = job.upload(packed, ".env.gz", artifact_type="dotenv", artifact_format="gzip")
@@ -264,7 +264,9 @@ class TestFetching:
         with pytest.raises(gitlab.GitlabGetError, match="404"):
             done.artifact("model/none.txt")
 
-    @pytest.mark.parametrize("path", ["..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd", "model%2F..%2F..%2Fx", "model/"])
+    @pytest.mark.parametrize(
+        "path", ["..%2F..%2Fetc%2Fpasswd", "%2Fetc%2Fpasswd", "model%2F..%2F..%2Fx", "model/"]
+    )
     def test_a_path_that_leads_outside_is_400(
         self, done: Any, project: Project, admin: httpx.Client, path: str
     ) -> None:

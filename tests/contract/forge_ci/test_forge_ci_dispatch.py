@@ -169,7 +169,11 @@ class TestClaims:
         """A project with many jobs does not keep another one waiting."""
         push("job: {script: [x], parallel: 10}\n")
         other = root.projects.create({"name": "other"})
-        action = {"action": "create", "file_path": ".gitlab-ci.yml", "content": "j: {script: [x], parallel: 2}"}
+        action = {
+            "action": "create",
+            "file_path": ".gitlab-ci.yml",
+            "content": "j: {script: [x], parallel: 2}",
+        }
         other.commits.create({"branch": "main", "commit_message": "x", "actions": [action]})
         order = [instance_runner.take_one().payload["job_info"]["project_id"] for _ in range(4)]
         assert order == [project.id, other.id, project.id, other.id]

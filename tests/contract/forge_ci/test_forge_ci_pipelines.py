@@ -95,7 +95,13 @@ class TestByApi:
     ) -> None:
         push(message="first [ci skip]")
         made = project.pipelines.create(
-            {"ref": "main", "variables": [{"key": "LR", "value": "0.1"}, {"key": "F", "value": "x", "variable_type": "file"}]}
+            {
+                "ref": "main",
+                "variables": [
+                    {"key": "LR", "value": "0.1"},
+                    {"key": "F", "value": "x", "variable_type": "file"},
+                ],
+            }
         )
         assert (made.status, made.source) == ("pending", "api")
         assert {(v.key, v.value, v.variable_type) for v in made.variables.list(all=True)} == {
@@ -170,7 +176,9 @@ class TestByApi:
 
     def test_lint(self, project: Project, push: Push, admin: httpx.Client) -> None:
         push(TWO_STAGES)
-        good = admin.post(f"/projects/{project.id}/ci/lint", json={"content": TWO_STAGES, "include_jobs": True})
+        good = admin.post(
+            f"/projects/{project.id}/ci/lint", json={"content": TWO_STAGES, "include_jobs": True}
+        )
         assert good.json()["valid"] is True
         assert [job["name"] for job in good.json()["jobs"]] == ["compile", "check"]
         bad = admin.post(f"/projects/{project.id}/ci/lint", json={"content": "job: {scirpt: x}"}).json()
@@ -352,7 +360,11 @@ class TestChanging:
         job.finish()
         project.jobs.get(job.id).erase()
         erased = project.jobs.get(job.id)
-        assert (erased.trace(), erased.attributes["artifacts"], erased.erased_at is not None) == (b"", [], True)
+        assert (erased.trace(), erased.attributes["artifacts"], erased.erased_at is not None) == (
+            b"",
+            [],
+            True,
+        )
 
     def test_delete(self, forge: RunningForge, project: Project, push: Push, runner: FakeRunner) -> None:
         pipeline = push()

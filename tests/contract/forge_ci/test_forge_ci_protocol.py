@@ -430,9 +430,13 @@ class TestUpkeep:
         push()
         job = runner.take_one()
         job.patch(b"x")
-        eventually(lambda: project.jobs.get(job.id).failure_reason == "job_execution_server_timeout" if (
-            project.jobs.get(job.id).status == "failed"
-        ) else False)
+        eventually(
+            lambda: (
+                project.jobs.get(job.id).failure_reason == "job_execution_server_timeout"
+                if (project.jobs.get(job.id).status == "failed")
+                else False
+            )
+        )
 
     @pytest.mark.parametrize("limits", [CiLimits(stuck_s=0.3, upkeep_every_s=0.02)])
     def test_a_job_that_no_runner_will_ever_take_fails(

@@ -13,7 +13,6 @@ from gitlab.v4.objects import Project
 from nautilus_forge.testing.runner import FakeRunner, register
 from nautilus_forge.testing.server import REGISTRATION_TOKEN, RunningForge
 
-
 pytestmark = pytest.mark.alone
 
 
@@ -112,7 +111,11 @@ class TestProving:
     def test_verify_answers_with_the_runner(self, http: httpx.Client, instance_runner: FakeRunner) -> None:
         answer = http.post("/runners/verify", json={"token": instance_runner.token, "system_id": "s_abc"})
         assert answer.status_code == 200
-        assert answer.json() == {"id": instance_runner.id, "token": instance_runner.token, "token_expires_at": None}
+        assert answer.json() == {
+            "id": instance_runner.id,
+            "token": instance_runner.token,
+            "token_expires_at": None,
+        }
 
     def test_verify_refuses_what_is_no_token(self, http: httpx.Client) -> None:
         assert http.post("/runners/verify").status_code == 400
@@ -122,16 +125,23 @@ class TestProving:
         self, http: httpx.Client, instance_runner: FakeRunner, admin: httpx.Client
     ) -> None:
         info = {"version": "17.0", "platform": "linux", "config": {"gpus": "all", "ignored": "x"}}
-        http.post("/runners/verify", json={"token": instance_runner.token, "system_id": "s_abc", "info": info})
+        http.post(
+            "/runners/verify", json={"token": instance_runner.token, "system_id": "s_abc", "info": info}
+        )
         managers = admin.get(f"/runners/{instance_runner.id}/managers").json()
         assert [(m["system_id"], m["version"], m["status"]) for m in managers] == [
             ("s_abc", "17.0", "online")
         ]
 
-    def test_a_manager_leaves(self, http: httpx.Client, instance_runner: FakeRunner, admin: httpx.Client) -> None:
+    def test_a_manager_leaves(
+        self, http: httpx.Client, instance_runner: FakeRunner, admin: httpx.Client
+    ) -> None:
         http.post("/runners/verify", json={"token": instance_runner.token, "system_id": "s_abc"})
         gone = {"token": instance_runner.token, "system_id": "s_abc"}
-        assert http.request("DELETE", "/runners/managers", json={"token": instance_runner.token}).status_code == 400
+        assert (
+            http.request("DELETE", "/runners/managers", json={"token": instance_runner.token}).status_code
+            == 400
+        )
         assert http.request("DELETE", "/runners/managers", json=gone).status_code == 204
         assert http.request("DELETE", "/runners/managers", json=gone).status_code == 404
         assert admin.get(f"/runners/{instance_runner.id}/managers").json() == []
@@ -177,11 +187,11 @@ class TestManaging:
             False,
         )
 
-    def test_a_change_needs_something_to_change(self, admin: httpx.Client, instance_runner: FakeRunner) -> None:
+    def test_a_change_needs_something_to_change(
+        self, admin: httpx.Client, instance_runner: FakeRunner
+    ) -> None:
         assert admin.put(f"/runners/{instance_runner.id}").status_code == 400
-        assert admin.put("/runners/4711", json={"paused": True}).json() == {
-            "message": "404 Runner Not Found"
-        }
+        assert admin.put("/runners/4711", json={"paused": True}).json() == {"message": "404 Runner Not Found"}
 
     def test_a_runner_is_deleted(self, root: gitlab.Gitlab, instance_runner: FakeRunner) -> None:
         root.runners.delete(instance_runner.id)

@@ -118,9 +118,7 @@ class TestOfTheInstance:
 class TestInJobs:
     pytestmark = pytest.mark.alone
 
-    def test_precedence(
-        self, root: gitlab.Gitlab, project: Project, push: Push, runner: FakeRunner
-    ) -> None:
+    def test_precedence(self, root: gitlab.Gitlab, project: Project, push: Push, runner: FakeRunner) -> None:
         for key in ("B", "C", "D"):
             root.variables.create({"key": key, "value": "instance"})
         for key in ("C", "D"):
@@ -137,7 +135,9 @@ class TestInJobs:
         project.variables.create({"key": "GUARDED", "value": "x", "protected": True})
         push()
         push(branch="feature", note="x")
-        got = {job.payload["git_info"]["ref"]: job.variable("GUARDED") for job in (runner.run(), runner.run())}
+        got = {
+            job.payload["git_info"]["ref"]: job.variable("GUARDED") for job in (runner.run(), runner.run())
+        }
         assert got == {"main": "x", "feature": None}
 
     def test_how_they_are_marked(self, project: Project, push: Push, runner: FakeRunner) -> None:

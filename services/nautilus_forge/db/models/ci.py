@@ -182,11 +182,11 @@ class Job(Base):
     __table_args__ = (
         Index("ix_ci_jobs_project_id", "project_id", text("id DESC")),
         Index("ix_ci_jobs_runner_id", "runner_id", text("id DESC")),
-        Index("ix_ci_jobs_pending", "id", postgresql_where=text("status = 'pending'")),
         Index(
-            "ix_ci_jobs_active",
-            "project_id",
-            postgresql_where=text("status IN ('running', 'canceling', 'scheduled')"),
+            "ix_ci_jobs_unfinished",
+            "status",
+            "id",
+            postgresql_where=text("status IN ('pending', 'running', 'canceling', 'scheduled')"),
         ),
         Index("ix_ci_jobs_unprocessed", "pipeline_id", postgresql_where=text("NOT is_processed")),
     )
