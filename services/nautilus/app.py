@@ -30,6 +30,7 @@ from nautilus.projects.service import ProjectService
 from nautilus.readiness import Readiness, ReadinessGate
 from nautilus.runners.routes import runner_routes
 from nautilus.runners.service import RunnerService
+from nautilus.sanity import RefuseNul
 from nautilus.settings import Settings
 from nautilus.signin.oauth import Provider
 from nautilus.tracking.routes import TrackingApp
@@ -59,6 +60,7 @@ def create_app(
     check_routes(app, PUBLIC_ROUTES)
     add_error_answers(app, parts.pages.site)
     app.add_middleware(ReadinessGate, readiness=parts.readiness)
+    app.add_middleware(RefuseNul)
     return app
 
 

@@ -20,8 +20,8 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True)
 class Credential:
-    """A token of GitLab's and how to send it; `sudo` is a username on whose behalf an administrator's
-    acts."""
+    """A token of GitLab's and how to send it; `sudo` is the id or name of the user on whose behalf an
+    administrator's acts."""
 
     kind: CredentialKind
     token: SecretStr = field(repr=False)

@@ -39,6 +39,7 @@ class _Claim:
     """`is_second_try`: an earlier try may have made the branch. `is_canceled`: only to be found, not to be
     made."""
 
+    experiment: Experiment
     is_second_try: bool
     is_canceled: bool
 
@@ -52,27 +53,27 @@ class Launcher:
         self._tracking = tracking
         self._job_url = job_url
 
-    async def launch(self, experiment: Experiment, users: Credential | None, sudo: Credential) -> bool:
+    async def launch(self, experiment_id: int, users: Credential | None, sudo: Credential) -> bool:
         """True when its branch is there. `users` is the submitter's own token, `sudo` the service's in
         their name.
 
         A refusal of GitLab's fails the experiment. Raises Unavailable where it should be tried again later.
         """
-        claimed = await self._claim(experiment.id)
-        if claimed is None:
+        claim = await self._claim(experiment_id)
+        if claim is None:
             return False
         try:
-            commit = await self._commit(experiment, users or sudo, sudo, claimed)
+            commit = await self._commit(claim, users or sudo, sudo)
         except Unavailable:
             raise
         except NautilusError as error:
-            logger.info("experiment %s could not be launched: %s", experiment.id, error)
-            await self._refused(experiment.id, f"it could not be launched. {error.message}")
+            logger.info("experiment %s could not be launched: %s", experiment_id, error)
+            await self._refused(experiment_id, f"it could not be launched. {error.message}")
             return False
         if commit is None:
-            await self._refused(experiment.id, CANCELED)
+            await self._refused(experiment_id, CANCELED)
             return False
-        await self._launched(experiment.id, commit)
+        await self._launched(experiment_id, commit)
         return True
 
     async def _claim(self, experiment_id: int) -> _Claim | None:
@@ -82,15 +83,13 @@ class Launcher:
             state = ExperimentState(experiment.state)
             if state.is_final:
                 return None
-            claim = _Claim(experiment.launch_started_at is not None, state is ExperimentState.CANCELING)
+            is_second_try = experiment.launch_started_at is not None
             experiment.launch_started_at = experiment.launch_started_at or datetime.now(UTC)
-            return claim
+            return _Claim(experiment, is_second_try, state is ExperimentState.CANCELING)
 
-    async def _commit(
-        self, experiment: Experiment, credential: Credential, sudo: Credential, claim: _Claim
-    ) -> Commit | None:
+    async def _commit(self, claim: _Claim, credential: Credential, sudo: Credential) -> Commit | None:
         """The generated commit, found or made; None where there is none and it is not wanted any more."""
-        account = self._gitlab.acting(credential)
+        account, experiment = self._gitlab.acting(credential), claim.experiment
         try:
             if claim.is_second_try and (found := await self._half_made(account, experiment)) is not None:
                 return found
@@ -98,7 +97,7 @@ class Launcher:
         except GitLabUnauthenticated:
             if credential == sudo:
                 raise
-            return await self._commit(experiment, sudo, sudo, claim)
+            return await self._commit(claim, sudo, sudo)
 
     async def _make(self, account: GitLabAccount, experiment: Experiment) -> Commit:
         spec = run_spec(experiment, self._job_url)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from nautilus.core.params import NAME
 from nautilus.core.states import ExperimentState
@@ -27,7 +28,7 @@ _COLUMNS = (
     "project_id",
     "username",
 )
-_BY_VALUE = re.compile(r"(params|metrics)\.(.{1,250})", re.DOTALL)
+_BY_VALUE = re.compile(r"(params|metrics)\.([^\x00]{1,250})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,17 @@ async def find_experiment(
 
 
 async def open_experiments(session: AsyncSession, limit: int) -> list[Experiment]:
-    """Those with something left to do, oldest first."""
+    """Those with something left to do, oldest first; without what may be long (read it by
+    `find_experiment`)."""
+    heavy = [
+        defer(column, raiseload=True) for column in (Experiment.command, Experiment.params, Experiment.env)
+    ]
     rows = await session.scalars(
-        select(Experiment).where(Experiment.closed_at.is_(None)).order_by(Experiment.id).limit(limit)
+        select(Experiment)
+        .where(Experiment.closed_at.is_(None))
+        .order_by(Experiment.id)
+        .limit(limit)
+        .options(*heavy)
     )
     return list(rows)
 

@@ -1,8 +1,9 @@
 """The one task that keeps experiments and GitLab together: it launches, follows, ends and cleans up.
 
-It polls, since GitLab's hooks may not reach us: every half second while something happens, slower when
-nothing has for long, and at once when somebody submits, cancels, or a hook hints. All it knows is in the
-database, so that it goes on after a restart where it was; while GitLab or the database is away it waits.
+It polls, since GitLab's hooks may not reach us: every half second while something runs or has just changed,
+slower when all that is open only waits, and at once when somebody submits, cancels, or a hook hints. All it
+knows is in the database, so that it goes on after a restart where it was; while GitLab or the database is
+away it waits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import SecretStr
 
 from nautilus.core.identity import Credential, CredentialKind
 from nautilus.core.reasons import WAITS_FOR_RUNNER
-from nautilus.core.states import OF_JOB, ExperimentState
+from nautilus.core.states import ACTIVE_STATES, OF_JOB, ExperimentState
 from nautilus.db.engine import Database
 from nautilus.db.models.experiment import Experiment
 from nautilus.errors import GitLabNotFound, NautilusError, Unavailable
@@ -37,6 +38,7 @@ AT_A_TIME = 4
 """Experiments that are brought forward at the same time."""
 OPEN_LIMIT = 1000
 _CANCELABLE = frozenset({ExperimentState.QUEUED, ExperimentState.STARTING, ExperimentState.RUNNING})
+_UNDER_WAY = frozenset(ACTIVE_STATES - {ExperimentState.QUEUED})
 _GONE_AFTER = 3
 """How many times in a row GitLab must know nothing of a job before we believe it."""
 
@@ -160,8 +162,8 @@ class Reconciler:
         return job
 
     async def _launch(self, experiment: Experiment, service: Credential) -> bool:
-        sudo = Credential(service.kind, service.token, sudo=experiment.username)
-        is_there = await self._launcher.launch(experiment, self._tokens.get(experiment.id), sudo)
+        sudo = Credential(service.kind, service.token, sudo=str(experiment.user_id))
+        is_there = await self._launcher.launch(experiment.id, self._tokens.get(experiment.id), sudo)
         self._tokens.pop(experiment.id, None)
         self.wake()
         if is_there:
@@ -212,6 +214,8 @@ class Reconciler:
         seen = {e.id: (e.state, e.reason) for e in found}
         if seen != self._seen:
             self._seen, self._changed_at = seen, time.monotonic()
+        if any(state in _UNDER_WAY for state, _ in seen.values()):
+            self._changed_at = time.monotonic()
 
     def _pause_s(self, count: int) -> float:
         if count == 0:

@@ -5,16 +5,25 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from nautilus.core.ci_file import RESERVED_VARIABLES
 from nautilus.db.models.experiment import Experiment
 from nautilus.errors import InvalidRequest
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+def _is_text(value: str) -> str:
+    """Refuses what PostgreSQL and programs cannot hold: NUL, and halves of surrogate pairs."""
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError("holds a NUL character or is not valid Unicode")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_is_text)]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Tag = Annotated[Text, StringConstraints(min_length=1, max_length=100)]
 ArtifactPath = Annotated[
-    str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")
+    Text, StringConstraints(min_length=1, max_length=500, pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")
 ]
 VARIABLE_LIMIT_BYTES = 64 * 1024
 _VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
@@ -40,13 +49,13 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    project: int | str
+    project: int | Text
     command: str
-    ref: str | None = Field(default=None, min_length=1, max_length=255)
+    ref: Text | None = Field(default=None, min_length=1, max_length=255)
     name: Name | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     sweep: list[Any] | dict[str, Any] | None = None
-    image: str | None = Field(default=None, min_length=1, max_length=512, pattern=r"^[^\s\x00-\x1f]+$")
+    image: Text | None = Field(default=None, min_length=1, max_length=512, pattern=r"^[^\s\x00-\x1f]+$")
     resources: Resources = Resources()
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     tags: list[Tag] = Field(default_factory=list, max_length=50)

@@ -156,14 +156,11 @@ class ExperimentService:
     async def _pin(self, caller: Identity, project: int | str, ref: str | None) -> _Pinned:
         if isinstance(project, str) and project.isdecimal():
             project = int(project)
-        found = await self._access.writable(caller, project)
+        found = await self._access.writable(caller, project, is_fresh=True)
         path = _inside_ci_path(found)
         name = ref or found.default_branch
         account = self._gitlab.acting(caller.credential)
-        if name is None:
-            found = await account.project(found.id)
-            name = found.default_branch
-        if name is None:
+        if name is None or found.is_empty:
             raise InvalidRequest(f"{found.path_with_namespace} has no commit yet: push one first")
         try:
             commit = await account.resolve_commit(found.id, name)

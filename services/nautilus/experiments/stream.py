@@ -120,6 +120,8 @@ class ExperimentStream:
             if index == len(batch.points):
                 position.cursor = batch.cursor
             yield event("metric", {"key": point.key, **point_view(point).model_dump()}, position)
+        if experiment.started_at is None and not ExperimentState(experiment.state).is_final:
+            return
         part = await self._reader.log_of(caller, experiment, position.offset)
         data = part.data if part.is_complete else whole_characters(part.data)
         if data:

@@ -62,6 +62,7 @@ def project_of(data: Json) -> Project:
         web_url=str(data["web_url"]),
         ci_config_path=str(data.get("ci_config_path") or ""),
         access_level=_access_level(data.get("permissions") or {}),
+        is_empty=data.get("empty_repo") is True,
         created_at=_time(data.get("created_at")),
         last_activity_at=_time(data.get("last_activity_at")),
     )

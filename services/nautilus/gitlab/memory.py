@@ -93,6 +93,7 @@ class _MemoryAccount:
             url,
             "",
             AccessLevel.OWNER,
+            True,
             now,
             now,
         )
@@ -149,8 +150,9 @@ class _MemoryAccount:
         commit = _commit(parent, message, tree)
         stored.commits[commit.sha] = (commit, tree)
         stored.branches[branch] = commit.sha
-        if stored.project.default_branch is None:
-            stored.project = replace(stored.project, default_branch=branch)
+        stored.project = replace(
+            stored.project, default_branch=stored.project.default_branch or branch, is_empty=False
+        )
         self._server.make_pipeline(stored, branch, commit.sha, user)
         self._leave("commit_files")
         return commit
@@ -229,7 +231,7 @@ class _MemoryAccount:
         if not user.is_admin:
             raise GitLabForbidden("GitLab does not allow this: Must be admin to use sudo")
         for other in self._server.users.values():
-            if other.username == self._credential.sudo:
+            if self._credential.sudo in (other.username, str(other.id)):
                 return other
         raise GitLabNotFound(f"GitLab: 404 User with ID or username '{self._credential.sudo}' Not Found")
 

@@ -82,6 +82,8 @@ class Project:
     ci_config_path: str
     """Empty where the project uses `.gitlab-ci.yml`."""
     access_level: int
+    is_empty: bool
+    """Without any commit; GitLab names a default branch nevertheless."""
     created_at: datetime | None
     last_activity_at: datetime | None
 

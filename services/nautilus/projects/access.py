@@ -32,24 +32,22 @@ class ProjectAccess:
         Raises NotFound; GitLabUnavailable, GitLabUnauthenticated.
         """
         found = await self._project(caller, project)
-        if not (
-            caller.is_admin
-            or found.visibility != Visibility.PRIVATE
-            or found.access_level >= AccessLevel.REPORTER
-        ):
+        if not (caller.is_admin or _shows_its_runs(found)):
             raise _no_such(project)
         return found
 
-    async def writable(self, caller: Identity, project: int | str) -> Project:
+    async def writable(self, caller: Identity, project: int | str, *, is_fresh: bool = False) -> Project:
         """The project, where the caller may submit and cancel runs: Developer up. Raises Forbidden, and as
         above."""
+        if is_fresh:
+            self._projects.drop(_key(caller, project))
         found = await self.readable(caller, project)
         if not (caller.is_admin or found.access_level >= AccessLevel.DEVELOPER):
             raise Forbidden("submitting and cancelling runs needs the Developer role in the project")
         return found
 
     async def visible_ids(self, caller: Identity) -> frozenset[int] | None:
-        """Ids of the projects that the caller sees; None means all (administrators)."""
+        """Ids of the projects whose runs the caller may see; None means all (administrators)."""
         if caller.is_admin:
             return None
         known = self._visible.get(caller.credential.key)
@@ -59,7 +57,7 @@ class ProjectAccess:
         page: int | None = 1
         while page is not None and page <= _MOST_PAGES:
             found = await account.projects(page=page, per_page=_PER_PAGE)
-            ids.update(project.id for project in found.items)
+            ids.update(project.id for project in found.items if _shows_its_runs(project))
             page = found.next_page
         return self._visible.put(caller.credential.key, frozenset(ids))
 
@@ -68,7 +66,7 @@ class ProjectAccess:
         self._visible.drop(caller.credential.key)
 
     async def _project(self, caller: Identity, project: int | str) -> Project:
-        key = f"{caller.credential.key} {project}"
+        key = _key(caller, project)
         known = self._projects.get(key)
         if known is not None:
             return known
@@ -96,6 +94,14 @@ class _Remembered(Generic[V]):
 
     def drop(self, key: str) -> None:
         self._entries.pop(key, None)
+
+
+def _key(caller: Identity, project: int | str) -> str:
+    return f"{caller.credential.key} {project}"
+
+
+def _shows_its_runs(project: Project) -> bool:
+    return project.visibility != Visibility.PRIVATE or project.access_level >= AccessLevel.REPORTER
 
 
 def _no_such(project: int | str) -> NotFound:

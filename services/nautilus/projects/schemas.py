@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nautilus.gitlab.port import Project, Visibility
 
+_TEXT = r"^[^\x00]*$"
 Template = Literal["digits", "empty"]
 
 
@@ -17,10 +18,10 @@ class NewProject(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=255)
+    name: str = Field(min_length=1, max_length=255, pattern=_TEXT)
     template: Template = "empty"
     visibility: Visibility = Visibility.PRIVATE
-    description: str = Field(default="", max_length=2000)
+    description: str = Field(default="", max_length=2000, pattern=_TEXT)
 
 
 class ProjectView(BaseModel):

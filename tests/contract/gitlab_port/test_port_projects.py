@@ -44,8 +44,9 @@ async def test_a_wrong_token_is_not_authenticated(world: GitLabWorld, kind: Cred
 
 async def test_an_administrator_acts_as_somebody_else_by_sudo(world: GitLabWorld) -> None:
     ada = await world.gitlab.acting(await world.make_user()).whoami()
-    sudo = Credential(world.admin.kind, world.admin.token, sudo=ada.username)
-    assert (await world.gitlab.acting(sudo).whoami()).id == ada.id
+    for name in (ada.username, str(ada.id)):
+        sudo = Credential(world.admin.kind, world.admin.token, sudo=name)
+        assert (await world.gitlab.acting(sudo).whoami()).id == ada.id
 
 
 async def test_nobody_else_may_use_sudo(world: GitLabWorld) -> None:
@@ -64,7 +65,9 @@ async def test_a_new_project_is_its_makers(world: GitLabWorld) -> None:
     assert made.http_url_to_repo.endswith(f"{made.path_with_namespace}.git")
     by_path = await ada.project(made.path_with_namespace)
     assert (by_path.id, by_path.access_level) == (made.id, AccessLevel.OWNER)
-    assert (await ada.project(made.id)).ci_config_path == ""
+    assert by_path.is_empty and by_path.ci_config_path == ""
+    listed = (await ada.projects(search=name)).items
+    assert [(p.id, p.access_level, p.is_empty) for p in listed] == [(made.id, AccessLevel.OWNER, True)]
 
 
 async def test_a_taken_name_is_a_conflict(world: GitLabWorld, project: Project) -> None:
@@ -105,7 +108,8 @@ async def test_commits_make_the_default_branch_then_go_on_top_of_it(
     head = await account.resolve_commit(project.id, "main")
     assert (head.sha, head.title) == (second.sha, "Second")
     assert (await account.resolve_commit(project.id, first.sha[:10])).message.startswith("First\n\nwhy")
-    assert (await account.project(project.id)).default_branch == "main"
+    found = await account.project(project.id)
+    assert (found.default_branch, found.is_empty) == ("main", False)
     assert await account.has_file(project.id, "src/a b.txt", first.sha)
     assert not await account.has_file(project.id, "run.sh", first.sha)
     assert await account.has_file(project.id, "run.sh", "main")
