@@ -145,6 +145,6 @@ class GpuPool:
         return Allotment(uuids)
 
     def give_back(self, allotment: Allotment) -> None:
-        held = {gpu.uuid for gpu in self._free}
-        self._free += [gpu for gpu in self.gpus if gpu.uuid in allotment.uuids and gpu.uuid not in held]
+        free = {gpu.uuid for gpu in self._free} | set(allotment.uuids)
+        self._free = [gpu for gpu in self.gpus if gpu.uuid in free]
         self._returned.set()

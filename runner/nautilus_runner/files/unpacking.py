@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -36,7 +37,7 @@ def unpack_zip(archive: IO[bytes], target: Path, limit_bytes: int) -> int:
                 unpacker.unpack(opened, info)
             unpacker.finish()
             return len(opened.filelist)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
         raise ArchiveError(f"not a readable zip archive: {error}") from error
     except OSError as error:
         raise ArchiveError(f"can't be unpacked: {error.strerror or error}") from error
