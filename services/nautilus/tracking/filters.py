@@ -11,14 +11,13 @@ Source: mlflow/utils/search_utils.py, mlflow/utils/search_logged_model_utils.py 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from nautilus.tracking.errors import InvalidParameter
+from nautilus.tracking.filter_tokens import END, Cursor, Token
 
-MAX_FILTER_LENGTH = 100_000
 MAX_COMPARISONS = 200
 
 
@@ -120,37 +119,14 @@ MODELS = Vocabulary(
     orderable=frozenset({Entity.METRIC, Entity.ATTRIBUTE}),
 )
 
-_TOKEN = re.compile(
-    r"""(?P<space>\s+)
-      | (?P<string>'(?:''|\\'|[^'])*')
-      | (?P<quoted>"[^"]*"|`[^`]*`)
-      | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
-      | (?P<word>\w[\w/\-]*)
-      | (?P<operator><=|>=|!=|<>|==|=|<|>)
-      | (?P<mark>[(),.])""",
-    re.VERBOSE,
-)
-
-
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-
-    def is_word(self, word: str) -> bool:
-        return self.kind == "word" and self.text.upper() == word
-
-
-_END = _Token("end", "the end")
-
 
 def parse_filter(text: str | None, vocabulary: Vocabulary) -> list[Comparison]:
     """The comparisons of a filter string, all of which must hold. Raises InvalidParameter."""
     if not text or not text.strip():
         return []
-    cursor = _Cursor(text, f"Invalid clause(s) in filter string: '{text[:300]}'.")
+    cursor = Cursor(text, f"Invalid clause(s) in filter string: '{text[:300]}'.")
     comparisons = [_comparison(cursor, vocabulary)]
-    while cursor.peek() is not _END:
+    while cursor.peek() is not END:
         token = cursor.take()
         if not token.is_word("AND"):
             raise cursor.error(f"Expected AND, found '{token.text}'.")
@@ -171,57 +147,20 @@ def parse_order_by(clauses: Sequence[str], vocabulary: Vocabulary) -> list[Order
     return orderings
 
 
-class _Cursor:
-    """The tokens of one string, read from left to right."""
-
-    def __init__(self, text: str, complaint: str) -> None:
-        if len(text) > MAX_FILTER_LENGTH:
-            raise InvalidParameter(f"A filter has at most {MAX_FILTER_LENGTH} characters.")
-        self._complaint = complaint
-        self._tokens = list(self._tokenize(text))
-        self._next = 0
-
-    def _tokenize(self, text: str) -> Iterator[_Token]:
-        position, follows_key = 0, False
-        while position < len(text):
-            match = _TOKEN.match(text, position)
-            if match is None or match.lastgroup is None:
-                raise self.error(f"Cannot read '{text[position : position + 20]}'.")
-            kind, end = match.lastgroup, match.end()
-            if kind == "number" and follows_key and text[position] == ".":
-                kind, end = "mark", position + 1
-            if kind != "space":
-                yield _Token(kind, text[position:end])
-            follows_key = kind in ("word", "quoted", "number")
-            position = end
-
-    def peek(self, ahead: int = 0) -> _Token:
-        index = self._next + ahead
-        return self._tokens[index] if index < len(self._tokens) else _END
-
-    def take(self) -> _Token:
-        token = self.peek()
-        self._next += 1
-        return token
-
-    def error(self, reason: str) -> InvalidParameter:
-        return InvalidParameter(f"{self._complaint} {reason}")
-
-
 def _ordering(clause: str, vocabulary: Vocabulary) -> Ordering:
-    cursor = _Cursor(clause, f"Invalid order_by clause '{clause[:300]}'.")
+    cursor = Cursor(clause, f"Invalid order_by clause '{clause[:300]}'.")
     entity, key = _identifier(cursor, vocabulary)
     token = cursor.take()
-    if token is not _END and not (token.is_word("ASC") or token.is_word("DESC")):
+    if token is not END and not (token.is_word("ASC") or token.is_word("DESC")):
         raise cursor.error("Could not be parsed.")
-    if cursor.take() is not _END:
+    if cursor.take() is not END:
         raise cursor.error("Could not be parsed.")
     if entity not in vocabulary.orderable:
         raise cursor.error(f"Cannot order by a {entity.value}.")
     return Ordering(entity, key, is_ascending=not token.is_word("DESC"))
 
 
-def _identifier(cursor: _Cursor, vocabulary: Vocabulary) -> tuple[Entity, str]:
+def _identifier(cursor: Cursor, vocabulary: Vocabulary) -> tuple[Entity, str]:
     first = cursor.take()
     if first.kind not in ("word", "quoted"):
         raise cursor.error(f"Expected 'Identifier' found '{first.text}'.")
@@ -242,7 +181,7 @@ def _identifier(cursor: _Cursor, vocabulary: Vocabulary) -> tuple[Entity, str]:
     return entity, key
 
 
-def _key(cursor: _Cursor) -> str:
+def _key(cursor: Cursor) -> str:
     """One quoted key, or words with dots between (`params.optimizer.lr`)."""
     token = cursor.take()
     if token.kind == "quoted":
@@ -268,11 +207,11 @@ def _attribute(name: str, vocabulary: Vocabulary) -> str:
     return canonical
 
 
-def _unquoted(token: _Token) -> str:
+def _unquoted(token: Token) -> str:
     return token.text[1:-1] if token.kind == "quoted" else token.text
 
 
-def _comparison(cursor: _Cursor, vocabulary: Vocabulary) -> Comparison:
+def _comparison(cursor: Cursor, vocabulary: Vocabulary) -> Comparison:
     entity, key = _identifier(cursor, vocabulary)
     operator = _operator(cursor)
     allowed = _operators(entity, key, vocabulary)
@@ -289,7 +228,7 @@ def _comparison(cursor: _Cursor, vocabulary: Vocabulary) -> Comparison:
     return Comparison(entity, key, operator, _string(cursor, entity))
 
 
-def _operator(cursor: _Cursor) -> str:
+def _operator(cursor: Cursor) -> str:
     token = cursor.take()
     if token.kind == "operator":
         return token.text
@@ -320,7 +259,7 @@ def _operators(entity: Entity, key: str, vocabulary: Vocabulary) -> list[str]:
     return sorted(allowed)
 
 
-def _number(cursor: _Cursor, entity: Entity) -> float | int:
+def _number(cursor: Cursor, entity: Entity) -> float | int:
     token = cursor.take()
     if token.kind != "number":
         raise InvalidParameter(f"Expected numeric value type for {entity.value}. Found {token.text[:100]}")
@@ -332,7 +271,7 @@ def _number(cursor: _Cursor, entity: Entity) -> float | int:
         return float(token.text)
 
 
-def _string(cursor: _Cursor, entity: Entity) -> str:
+def _string(cursor: Cursor, entity: Entity) -> str:
     token = cursor.take()
     if token.kind == "string" or (token.kind == "quoted" and token.text.startswith('"')):
         return _unescaped(token.text)
@@ -346,7 +285,7 @@ def _unescaped(quoted: str) -> str:
     return inner.replace("''", "'").replace("\\'", "'") if quoted.startswith("'") else inner
 
 
-def _string_list(cursor: _Cursor) -> tuple[str, ...]:
+def _string_list(cursor: Cursor) -> tuple[str, ...]:
     complaint = "While parsing a list in the query, expected a non-empty list of quoted string values."
     if cursor.take().text != "(":
         raise InvalidParameter(complaint)
