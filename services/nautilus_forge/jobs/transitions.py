@@ -32,7 +32,8 @@ _LOCK = text(
 _END = text(
     """
     UPDATE ci_jobs SET status = CAST(:status AS varchar), finished_at = now(), updated_at = now(), is_processed = false,
-        failure_reason = CAST(:reason AS varchar), exit_code = CAST(:exit_code AS integer), allow_failure = :allow_failure,
+        failure_reason = CAST(:reason AS varchar), exit_code = CAST(:exit_code AS integer),
+        allow_failure = :allow_failure,
         lease_expires_at = NULL, is_ack_awaited = false
     WHERE id = :id
     """

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 FEATURES = dict.fromkeys(
-    [
+    (
         "variables",
         "image",
         "services",
@@ -27,9 +27,10 @@ FEATURES = dict.fromkeys(
         "trace_size",
         "cancelable",
         "return_exit_code",
-    ],
+    ),
     True,
 )
+"""What a gitlab-runner says that it can do, without graceful cancelling and two-phase claims."""
 
 
 @dataclass

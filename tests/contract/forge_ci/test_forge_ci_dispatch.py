@@ -23,6 +23,11 @@ from nautilus_forge.testing.server import REGISTRATION_TOKEN, RunningForge
 
 Push = Callable[..., Any]
 
+END_CONNECTIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND datname = current_database()
+"""
+
 
 def held(forge: RunningForge) -> int:
     return len(forge.forge.ci.board)
@@ -117,7 +122,7 @@ class TestHeld:
         self, forge: RunningForge, runner: FakeRunner, push: Push, eventually: Any
     ) -> None:
         url = forge.settings.database_url.get_secret_value().replace("+psycopg", "")
-        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nautilus-forge-news' AND datname = current_database()"
+        ended = f"{END_CONNECTIONS} AND application_name = 'nautilus-forge-news'"
         with psycopg.connect(url, autocommit=True) as db:
             assert db.execute(ended).fetchall()
         runner.ask()
@@ -195,9 +200,8 @@ class TestClaims:
     ) -> None:
         push()
         url = forge.settings.database_url.get_secret_value().replace("+psycopg", "")
-        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
         with psycopg.connect(url, autocommit=True) as db:
-            db.execute(ended)
+            db.execute(END_CONNECTIONS)
         job = eventually(runner.take)
         assert job.patch(b"x").status_code == 202
         assert eventually(lambda: job.finish().status_code == 200)
