@@ -23,11 +23,21 @@ def nginx_path(environ: dict[str, str] | None = None) -> str:
     return found
 
 
+def empty_spool(spool: Path) -> None:
+    """Removes what a killed nginx left of half-received bodies; only while no nginx of ours runs."""
+    for entry in spool.iterdir() if spool.is_dir() else ():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
 def main() -> None:
     home = Path(os.environ["NAUTILUS_HOME"])
     nginx = nginx_path()
     orphans = [process for process in leftovers(home, parents={os.getppid()}) if process.name == "nginx"]
     end_processes(orphans, grace_s=0.0)
+    empty_spool(home / "spool")
     log = str(home / "log" / "nginx-error.log")
     argv = [nginx, "-e", log, "-c", str(home / "etc" / "nginx.conf"), "-g", "daemon off;"]
     sys.stdout.flush()
