@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nautilus.appliance.errors import ApplianceError
 from nautilus.cli import appliance_commands, demo, doctor, experiments, runner, testing, tokens, users
 from nautilus.cli.output import CommandError, fail
+
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
+"""Base of all that can be wrong with a command line; typer gives it no public name."""
 
 app = typer.Typer(
     name="nautilus",
@@ -27,7 +30,9 @@ app.command("logs")(appliance_commands.logs)
 app.command("restart")(appliance_commands.restart)
 app.command("doctor")(doctor.doctor)
 app.command("run")(experiments.run)
-app.command("test", context_settings={"allow_extra_args": True})(testing.run_tests)
+app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    testing.run_tests
+)
 app.command(
     "bench",
     hidden=True,
@@ -63,11 +68,9 @@ def main() -> None:
 
 
 def _fail_unexpected(error: Exception, debug: bool) -> None:
-    import click
-
-    if isinstance(error, click.exceptions.Abort):
+    if isinstance(error, typer.Abort):
         fail(CommandError("interrupted"), 130, debug)
-    if isinstance(error, click.ClickException):
+    if isinstance(error, _USAGE_ERROR):
         error.show()
         raise SystemExit(2)
     fail(
