@@ -39,6 +39,8 @@ from nautilus.tracking.validation import (
 )
 
 CONNECTIONS = 4
+LOG_CONNECTIONS = 2
+"""Metrics have their own, so that no slow search makes a training loop wait."""
 _STATUS_OF = {
     ExperimentState.QUEUED: "SCHEDULED",
     ExperimentState.STARTING: "SCHEDULED",
@@ -64,6 +66,7 @@ class TrackingService:
     ) -> None:
         """`wake(run_id)` is called when a run has new points."""
         self.pool = Pool(database_url, CONNECTIONS)
+        self._log_pool = Pool(database_url, LOG_CONNECTIONS)
         self.access = Access(authenticator, gitlab, self.pool)
         self.experiments = Experiments(self.pool, self.access)
         self.store = ArtifactStore(data_dir, spool_dir)
@@ -72,12 +75,15 @@ class TrackingService:
 
     async def close(self) -> None:
         await self.pool.close()
+        await self._log_pool.close()
 
     async def log(self, run: RunFacts, points: Points) -> None:
         """Stores points durably and tells who watches. Raises InvalidParameter where the run is deleted."""
         if not points.keys:
             return
-        is_stored = await self.pool.run(lambda connection: insert(connection, self.keys, run.number, points))
+        is_stored = await self._log_pool.run(
+            lambda connection: insert(connection, self.keys, run.number, points)
+        )
         if not is_stored:
             raise not_active(run.run_id)
         self.live.committed(run.run_id, points)
