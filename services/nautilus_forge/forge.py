@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nautilus_forge.db.engine import Database
+from nautilus_forge.git.maintenance import Maintenance
 from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.ports import (
     CreateForPush,
@@ -45,6 +46,7 @@ class Forge:
     last_pipeline: LastPipeline = no_last_pipeline
     on_ready: list[Startup] = field(default_factory=list)
     on_project_deleted: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
+    maintenance: Maintenance = field(default_factory=Maintenance)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     not_ready: str | None = "starting"
     ci: CiHalf = field(init=False)

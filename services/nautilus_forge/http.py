@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from psycopg.errors import DiskFull
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nautilus_forge.errors import ForgeError, GitError, Unavailable
+from nautilus_forge.errors import BadRequest, Conflict, ForgeError, GitError, InsufficientStorage, Unavailable
 from nautilus_forge.forge import Forge
 from nautilus_forge.responses import Json
 
@@ -83,7 +85,9 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     for failure in (OperationalError, InterfaceError, TimeoutError):
         app.add_exception_handler(failure, _on_database_down)
-    app.add_exception_handler(DBAPIError, _on_unforeseen)
+    app.add_exception_handler(IntegrityError, _on_conflict)
+    app.add_exception_handler(DataError, _on_bad_data)
+    app.add_exception_handler(OSError, _on_os_error)
     app.add_exception_handler(Exception, _on_unforeseen)
 
 
@@ -91,6 +95,8 @@ async def _on_forge_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ForgeError)
     if isinstance(error, GitError):
         log.error("%s %s: %s", request.method, request.scope["path"], error)
+        if "No space left on device" in error.stderr:
+            return _answer(InsufficientStorage())
     return _answer(error)
 
 
@@ -110,7 +116,27 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     return Json({"error": ", ".join(f"{name} is invalid" for name in names)}, 400)
 
 
+async def _on_conflict(request: Request, error: Exception) -> Response:
+    """Two requests made the same thing at the same time; the database kept one."""
+    log.info("%s %s: %s", request.method, request.scope["path"], error)
+    return _answer(Conflict())
+
+
+async def _on_bad_data(request: Request, error: Exception) -> Response:
+    """A value that Postgres cannot hold (a number out of range)."""
+    log.info("%s %s: %s", request.method, request.scope["path"], error)
+    return _answer(BadRequest("a value is out of range"))
+
+
+async def _on_os_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _answer(InsufficientStorage())
+    return await _on_unforeseen(request, error)
+
+
 async def _on_database_down(request: Request, error: Exception) -> Response:
+    if isinstance(getattr(error, "orig", None), DiskFull):
+        return _answer(InsufficientStorage())
     log.error("%s %s: the database does not answer: %s", request.method, request.scope["path"], error)
     return _answer(Unavailable())
 

@@ -28,6 +28,7 @@ class Database:
             max_overflow=settings.pool_overflow,
             pool_pre_ping=True,
             pool_use_lifo=True,
+            hide_parameters=True,
             connect_args={"application_name": "nautilus-forge", "connect_timeout": 5},
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,

@@ -1,27 +1,56 @@
-"""Deleting a project: its rows at once, its files after the commit."""
+"""Deleting projects: invisible at once, then the files, then the rows.
+
+The row stays, marked, until the files are gone: so a crash in between is finished at the next start, and a
+repository is only ever deleted for a project that somebody deleted.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import delete
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.engine import after_commit
 from nautilus_forge.db.models import Project
 from nautilus_forge.forge import Forge
 
+log = logging.getLogger(__name__)
+
 
 async def remove_project(db: AsyncSession, forge: Forge, project: Project) -> None:
-    """The rows (and by foreign keys everything that hangs on them) now; repository and CI files afterwards.
-
-    A crash between the two leaves a repository without a project, which `sweep_repositories` removes.
-    """
+    """The project does not exist any more once the session has committed; its name is free again."""
+    await mark_deleted(db, project)
     project_id = project.id
-    db.expunge(project)
-    await db.execute(delete(Project).where(Project.id == project_id))
 
-    async def remove_files() -> None:
+    async def finish() -> None:
+        await finish_removal(forge, [project_id])
+
+    after_commit(db, finish)
+
+
+async def mark_deleted(db: AsyncSession, project: Project) -> None:
+    project.deleted_at = datetime.now(UTC)
+    project.path = f"{project.path}-deleted-{project.id}"
+    await db.flush()
+
+
+async def finish_removal(forge: Forge, project_ids: Sequence[int]) -> None:
+    """Delete the files and then the rows of projects that are marked, with all that hangs on them."""
+    for project_id in project_ids:
         await forge.repositories.remove(project_id)
         for callback in forge.on_project_deleted:
             await callback(project_id)
+        async with forge.database.unit_of_work() as db:
+            await db.execute(delete(Project).where(Project.id == project_id, Project.deleted_at.is_not(None)))
 
-    after_commit(db, remove_files)
+
+async def finish_removals(forge: Forge) -> None:
+    """A start-up step: what a crash interrupted."""
+    async with forge.database.session() as db:
+        marked = (await db.scalars(select(Project.id).where(Project.deleted_at.is_not(None)))).all()
+    if marked:
+        log.info("finishing the deletion of %d projects", len(marked))
+        await finish_removal(forge, marked)

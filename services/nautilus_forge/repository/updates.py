@@ -79,6 +79,8 @@ async def on_refs_changed(forge: Forge, project_id: int, changes: Sequence[RefCh
                     await _handle(db, forge, row)
         except Exception:
             log.exception("handling %s of project %d failed", change.ref, project_id)
+    if changes and forge.maintenance.is_due(project_id):
+        forge.spawn(forge.maintenance.run(forge.repositories.git(project_id)), "maintenance")
 
 
 def _is(project_id: int, change: RefChange) -> tuple[ColumnElement[bool], ...]:

@@ -1,0 +1,148 @@
+"""What holds for every route of the API: nobody gets in by accident, and nonsense is a 4xx."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gitlab
+import pytest
+import requests
+from fastapi.routing import APIRoute
+
+from nautilus_forge.app import api_routers
+from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
+
+ROUTES = sorted(
+    {
+        (method, route.path)
+        for router in api_routers()
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+)
+
+OPEN = {("GET", "/projects"), ("GET", "/users"), ("GET", "/users/{user_id}/projects")}
+"""Lists that show anybody what is public (`/users` only for one `username`)."""
+
+BY_OWN_TOKEN = re.compile(r"^/(runners|jobs|user/runners|ci/lint|job$)")
+"""The runner protocol and other CI routes that carry a token of their own; their tests are the CI half's."""
+
+NONSENSE: list[Any] = [
+    "",
+    "x",
+    "0",
+    "-1",
+    "99999999999999999999",
+    "a" * 3000,
+    "\u202e",
+    "../..",
+    "%00",
+    "'\"<>",
+    "1e9",
+    "null",
+    [],
+    {},
+    [1, [2]],
+    {"a": {"b": []}},
+    True,
+    None,
+    1.5,
+    -(2**70),
+    "\U0001f600",
+]
+
+
+@pytest.fixture(scope="module")
+def module_forge(postgres_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningForge]:
+    """One forge for all cases of this module: they change nothing that another would notice."""
+    from tests.conftest import _clone, _template
+
+    with (
+        _clone(postgres_folder, _template(postgres_folder, "forge")) as url,
+        running_forge(url, tmp_path_factory.mktemp("forge")) as running,
+    ):
+        root = gitlab.Gitlab(running.url, private_token=ADMIN_TOKEN)
+        root.projects.create({"name": "digits", "initialize_with_readme": True})
+        yield running
+
+
+def path_with(template: str, fill: str) -> str:
+    return re.sub(r"\{[^}]*\}", fill, template)
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if not BY_OWN_TOKEN.match(route[1])])
+def test_nobody_gets_in_without_a_token(module_forge: RunningForge, method: str, path: str) -> None:
+    answer = requests.request(method, f"{module_forge.url}/api/v4{path_with(path, '1')}", timeout=20)
+    if (method, path) in OPEN and answer.status_code == 200:
+        assert answer.json() == []
+    else:
+        assert answer.status_code in (400, 401, 403, 404), answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_nonsense_is_refused_and_never_breaks_anything(
+    module_forge: RunningForge, method: str, path: str
+) -> None:
+    if path == "/jobs/request" or ("/personal_access_tokens/" in path and method != "GET"):
+        pytest.skip("holds the request, or revokes the token that the other cases need")
+    chance = random.Random(f"{method} {path}")
+    names = [
+        "id",
+        "name",
+        "path",
+        "ref",
+        "branch",
+        "scopes",
+        "per_page",
+        "page",
+        "search",
+        "sort",
+        "user_id",
+        "username",
+        "access_level",
+        "actions",
+        "content",
+        "key",
+        "value",
+        "token",
+        "visibility",
+        "expires_at",
+        "email",
+        "state",
+    ]
+    for _ in range(6):
+        values = {name: chance.choice(NONSENSE) for name in chance.sample(names, 8)}
+        fill = requests.utils.quote(
+            str(chance.choice(["1", "999", "x", "-1", "root%2Fdigits", "\u00e4", "9" * 30])), safe="%"
+        )
+        answer = requests.request(
+            method,
+            f"{module_forge.url}/api/v4{path_with(path, fill)}",
+            headers={"PRIVATE-TOKEN": ADMIN_TOKEN},
+            json=values if method not in ("GET", "HEAD") else None,
+            params={k: str(v) for k, v in values.items()} if method in ("GET", "HEAD") else None,
+            timeout=30,
+        )
+        assert answer.status_code < 500, (values, fill, answer.text)
+        if answer.content and method != "HEAD" and answer.status_code >= 400:
+            assert answer.json().keys() & {"message", "error"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b'"x"', b"\xff\xfe", b"{" * 2000, b'{"name": "\\u0000"}', b'{"name": "\\ud800"}', b"null"],
+)
+def test_bodies_that_are_no_parameters(module_forge: RunningForge, body: bytes) -> None:
+    answer = requests.post(
+        f"{module_forge.url}/api/v4/projects",
+        data=body,
+        headers={"PRIVATE-TOKEN": ADMIN_TOKEN, "Content-Type": "application/json"},
+        timeout=20,
+    )
+    assert answer.status_code == 400
+    assert answer.json().keys() & {"message", "error"}
