@@ -106,6 +106,24 @@ def test_sections_fold_when_they_end_but_the_script_stays_open(scene: Scene, ope
     assert log_lines(page)[-2:] == ["100%", "progress done"]
 
 
+def test_an_address_in_the_log_is_a_link_and_mlflows_own_lead_to_the_experiment(
+    scene: Scene, open_page
+) -> None:
+    (experiment,) = scene.submit(scene.project("digits"))
+    job = scene.take(experiment)
+    printed = f"{scene.url}/#/experiments/1/runs/{experiment.mlflow_run_id}"
+    scene.prints(job, f'View run at: {printed}.\njavascript://x https:// "http://a.test/?q=1"\n')
+    page = open_page()
+    page.goto(f"/experiments/{experiment.id}")
+    links = page.locator("#log a")
+    expect(links).to_have_count(2)
+    assert [link.get_attribute("href") for link in links.all()] == [printed, "http://a.test/?q=1"]
+    assert links.first.get_attribute("rel") == "noopener noreferrer"
+    page.goto("/projects")
+    page.goto(printed)
+    page.wait_for_url(f"**/experiments/{experiment.id}")
+
+
 def test_the_view_follows_the_end_until_the_reader_scrolls_up(scene: Scene, open_page) -> None:
     (experiment,) = scene.submit(scene.project("digits"))
     job = scene.take(experiment)

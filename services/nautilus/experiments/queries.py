@@ -70,6 +70,11 @@ async def find_experiment(
     return found
 
 
+async def id_of_run(session: AsyncSession, mlflow_run_id: str) -> int | None:
+    """The experiment that is this MLflow run."""
+    return await session.scalar(select(Experiment.id).where(Experiment.mlflow_run_id == mlflow_run_id))
+
+
 async def open_experiments(session: AsyncSession, limit: int) -> list[Experiment]:
     """Those with something left to do, oldest first; without what may be long (read it by
     `find_experiment`)."""

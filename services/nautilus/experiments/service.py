@@ -22,7 +22,14 @@ from nautilus.errors import ExternalCiConfig, GitLabNotFound, InvalidRequest, No
 from nautilus.events import Events
 from nautilus.experiments.lifecycle import move
 from nautilus.experiments.ports import NewRun, Tracking
-from nautilus.experiments.queries import Filter, Order, find_experiment, list_experiments, no_such
+from nautilus.experiments.queries import (
+    Filter,
+    Order,
+    find_experiment,
+    id_of_run,
+    list_experiments,
+    no_such,
+)
 from nautilus.experiments.schemas import ExperimentView, Submission, Submitted
 from nautilus.gitlab.port import GitLab, Project
 from nautilus.projects.access import ProjectAccess
@@ -137,6 +144,14 @@ class ExperimentService:
     async def project_id(self, caller: Identity, project: int | str) -> int:
         """The id of a project that the caller may see. Raises NotFound."""
         return (await self._access.readable(caller, project)).id
+
+    async def of_run(self, caller: Identity, mlflow_run_id: str) -> ExperimentView:
+        """The experiment that is this MLflow run. Raises NotFound."""
+        async with self._database.read() as session:
+            experiment_id = await id_of_run(session, mlflow_run_id)
+        if experiment_id is None:
+            raise NotFound(f"there is no run {mlflow_run_id[:40]}, or you may not see it")
+        return await self.get(caller, experiment_id)
 
     async def visible(self, caller: Identity, experiment_id: int) -> Experiment:
         """The row, where the caller may see its project. Raises NotFound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -16,12 +17,14 @@ from nautilus.experiments.schemas import ArtifactView, ExperimentView
 from nautilus.experiments.service import ExperimentService
 from nautilus.signin.oauth import Provider
 from nautilus.web import commands, logtext
+from nautilus.web.errors import PageNotFound
 from nautilus.web.experiments import experiment_id
 from nautilus.web.links import GitLabLinks
 from nautilus.web.site import Site, Visit
 
 TAIL_BYTES = 64 * 1024
 TAIL_LINES = 400
+_RUN = re.compile(r"[0-9a-f]{32}")
 _RAW_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -52,6 +55,7 @@ class ExperimentPages:
     def routes(self) -> list[Route]:
         page, prefix = self._site.page, "/experiments/{id}"
         return [
+            Route("/runs/{run}", page(self.of_run), methods=["GET"]),
             Route(prefix, page(self.show), methods=["GET"]),
             Route(f"{prefix}/summary", page(self.summary), methods=["GET"]),
             Route(f"{prefix}/metrics", page(self.metrics), methods=["GET"]),
@@ -77,6 +81,13 @@ class ExperimentPages:
                 "curl": commands.curl(e, self._site.settings.external_url),
             },
         )
+
+    async def of_run(self, visit: Visit) -> Response:
+        """To the experiment that is an MLflow run: where the links lead that MLflow's client prints."""
+        run = visit.request.path_params["run"]
+        if not _RUN.fullmatch(run):
+            raise PageNotFound()
+        return self._site.redirect(f"/experiments/{(await self._experiments.of_run(visit.identity, run)).id}")
 
     async def summary(self, visit: Visit) -> Response:
         e = await self._experiments.get(visit.identity, experiment_id(visit.request))

@@ -104,6 +104,7 @@ class HomePages:
             section="/runners",
             digest=digest,
             runners=found,
+            has_contacts=any(runner.contacted_at for runner in found),
             register_command=self._register_command(),
         )
 

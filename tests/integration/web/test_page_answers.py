@@ -141,6 +141,15 @@ async def test_a_fragment_that_has_not_changed_is_not_sent_again(world: World, b
         assert stale.status_code == 200 and "<html" not in stale.text
 
 
+async def test_an_mlflow_run_leads_to_its_experiment(world: World, browser: Browser) -> None:
+    mine, others = await submit(world), await submit(world, "bob")
+    await browser.sign_in()
+    found = await browser.get(f"/runs/{mine.mlflow_run_id}")
+    assert (found.status_code, found.headers["location"]) == (303, f"/experiments/{mine.id}")
+    for run in (others.mlflow_run_id, "0" * 32, "x", "%00"):
+        assert (await browser.get(f"/runs/{run}")).status_code == 404
+
+
 async def test_others_private_experiments_do_not_exist(world: World, browser: Browser) -> None:
     experiment = await submit(world, "bob")
     await browser.sign_in("ada")

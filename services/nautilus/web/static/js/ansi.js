@@ -62,6 +62,24 @@ function classes(style) {
   return names.join(" ");
 }
 
+const ADDRESS = /https?:\/\/[^\s<>"'`]*[^\s<>"'`.,;:!?)\]}]/g;
+
+/** Appends plain text with its web addresses as links. */
+function putText(parent, text) {
+  let last = 0;
+  for (const match of text.matchAll(ADDRESS)) {
+    parent.append(text.slice(last, match.index));
+    const link = document.createElement("a");
+    link.href = match[0];
+    link.target = "_blank";
+    link.rel = "noopener noreferrer";
+    link.textContent = match[0];
+    parent.append(link);
+    last = match.index + match[0].length;
+  }
+  parent.append(text.slice(last));
+}
+
 /** Appends text to parent as styled spans; returns the style that the next text starts with. */
 export function paint(parent, text, style) {
   let last = 0;
@@ -70,12 +88,12 @@ export function paint(parent, text, style) {
     if (!piece) return;
     const name = classes(now);
     if (!name) {
-      parent.append(piece);
+      putText(parent, piece);
       return;
     }
     const span = document.createElement("span");
     span.className = name;
-    span.textContent = piece;
+    putText(span, piece);
     parent.append(span);
   };
   for (const match of text.matchAll(CONTROL)) {

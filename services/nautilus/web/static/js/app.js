@@ -4,6 +4,11 @@ import { keepCurrent } from "./times.js";
 document.documentElement.classList.replace("no-js", "js");
 keepCurrent();
 
+// MLflow's client prints addresses of its own pages (/#/experiments/1/runs/…): they lead to ours.
+const run = /^#\/experiments\/\d+\/runs\/([0-9a-f]{32})/.exec(location.hash);
+if (run && location.pathname === "/") location.replace(`/runs/${run[1]}`);
+else if (location.hash.startsWith("#/experiments")) location.replace("/experiments");
+
 const status = document.getElementById("status");
 
 function announce(text, kind = "bad") {
