@@ -50,16 +50,17 @@ FROM p WHERE all_kept <= %s OR kept <> all_kept - 1
 """
 
 _DRAWING = f"""
-WITH curve AS (
-  SELECT step, timestamp_ms, value, row_number() OVER place AS n, ntile(%s) OVER place AS bucket
-  FROM tracking_metric WHERE run = %s AND key = {_KEY}
-  WINDOW place AS (ORDER BY step, timestamp_ms, value)
-), ranked AS (
-  SELECT *, row_number() OVER (PARTITION BY bucket ORDER BY value, n) AS low,
-         row_number() OVER (PARTITION BY bucket ORDER BY value DESC, n) AS high
-  FROM curve
+WITH size AS (
+  SELECT count(*) AS total FROM tracking_metric WHERE run = %s AND key = {_KEY}
+), curve AS (
+  SELECT ARRAY[value, step, timestamp_ms] AS point,
+         (row_number() OVER (ORDER BY step, timestamp_ms, value) - 1) * %s / size.total AS part
+  FROM tracking_metric, size WHERE run = %s AND key = {_KEY}
+), part AS (
+  SELECT min(point) AS least, max(point) AS greatest FROM curve GROUP BY part
 )
-SELECT step, timestamp_ms, value FROM ranked WHERE low = 1 OR high = 1 ORDER BY n
+SELECT DISTINCT point[2]::bigint AS step, point[3]::bigint AS timestamp_ms, point[1] AS value
+FROM part, LATERAL (VALUES (least), (greatest)) AS chosen(point) ORDER BY 1, 2, 3
 """
 
 
@@ -98,7 +99,7 @@ async def drawing(connection: Connection, run: int, key: str, points: int) -> li
     The curve is cut into as many equal parts as half the points; of each part the least and the greatest value
     stay, so that no spike is lost.
     """
-    rows = await connection.execute(_DRAWING, (max(1, points // 2), run, key))
+    rows = await connection.execute(_DRAWING, (run, key, max(1, points // 2), run, key))
     return [(int(step), int(timestamp), float(value)) for step, timestamp, value in await rows.fetchall()]
 
 
