@@ -55,13 +55,13 @@ def figures(runs: int, home: Path) -> list[dict[str, Any]]:
 def _rows(ours: dict[str, list[float]], theirs: dict[str, dict[str, list[float]]]) -> list[dict[str, Any]]:
     rows = []
     for what, title, unit, target in (
-        ("metric", "log_metric by one client", "requests/s", _METRIC_TARGET),
-        ("batch", f"log_batch of {_POINTS}", "points/s", _POINTS_TARGET),
+        ("metric", "log_metric by one client,", "requests/s", _METRIC_TARGET),
+        ("batch", f"log_batch of {_POINTS},", "points/s", _POINTS_TARGET),
     ):
         for yardstick, values in theirs.items():
             rows.append(
                 figure(
-                    title,
+                    f"{title} beside {yardstick}",
                     unit,
                     ours[what],
                     target=f"≥ {target:,.0f}",
@@ -82,17 +82,17 @@ class _Target:
     """A server and a run of its own in it, over one kept-alive connection."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        self._wire = _Wire(url, token)
-        self._run_id = self._make_run()
+        self.wire = _Wire(url, token)
+        self.run_id = self._make_run()
 
     def _make_run(self) -> str:
-        name = "root/bench-tracking" if self._wire.token else f"bench-{random.random()}"
-        if not self._wire.token:
-            self._wire.ask("POST", f"{_API}/experiments/create", {"name": name})
+        name = "root/bench-tracking" if self.wire.token else f"bench-{random.random()}"
+        if not self.wire.token:
+            self.wire.ask("POST", f"{_API}/experiments/create", {"name": name})
         path = f"{_API}/experiments/get-by-name?experiment_name={name}"
-        experiment_id = self._wire.ask("GET", path)["experiment"]["experiment_id"]
+        experiment_id = self.wire.ask("GET", path)["experiment"]["experiment_id"]
         return str(
-            self._wire.ask("POST", f"{_API}/runs/create", {"experiment_id": experiment_id})["run"]["info"][
+            self.wire.ask("POST", f"{_API}/runs/create", {"experiment_id": experiment_id})["run"]["info"][
                 "run_id"
             ]
         )
@@ -105,7 +105,7 @@ class _Target:
                 "timestamp": 1_700_000_000_000 + step,
                 "step": step,
             }
-            yield self._wire.request("POST", f"{_API}/runs/log-metric", {"run_id": self._run_id, **point})
+            yield self.wire.request("POST", f"{_API}/runs/log-metric", {"run_id": self.run_id, **point})
 
     def batch_requests(self) -> Iterator[bytes]:
         for batch in itertools.count():
@@ -120,18 +120,18 @@ class _Target:
                 for step in steps
                 for key in range(_KEYS)
             ]
-            yield self._wire.request(
-                "POST", f"{_API}/runs/log-batch", {"run_id": self._run_id, "metrics": metrics}
+            yield self.wire.request(
+                "POST", f"{_API}/runs/log-batch", {"run_id": self.run_id, "metrics": metrics}
             )
 
     def rate(self, requests: Iterator[bytes]) -> float:
         """Answered requests per second of waiting; making them is not counted."""
-        self._wire.send(next(requests))
+        self.wire.send(next(requests))
         waited_s, count = 0.0, 0
         while waited_s < _WINDOW_S:
             request = next(requests)
             began = time.perf_counter()
-            self._wire.send(request)
+            self.wire.send(request)
             waited_s += time.perf_counter() - began
             count += 1
         return count / waited_s
@@ -203,8 +203,8 @@ def _appliance() -> Iterator[tuple[str, str]]:
 def _durable(url: str, token: str) -> None:
     """What was acknowledged is read back, so that nobody measures a server that drops it."""
     target = _Target(url, token)
-    target._wire.send(next(target.batch_requests()))
-    run = target._wire.ask("GET", f"{_API}/runs/get?run_id={target._run_id}")["run"]
+    target.wire.send(next(target.batch_requests()))
+    run = target.wire.ask("GET", f"{_API}/runs/get?run_id={target.run_id}")["run"]
     if len(run["data"]["metrics"]) != _KEYS:
         raise RuntimeError("the points of a batch are not there")
 

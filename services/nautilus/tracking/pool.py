@@ -98,10 +98,10 @@ class Pool:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection in autocommit mode: each statement is a transaction. Raises Unavailable, DiskFull."""
-        try:
-            await asyncio.wait_for(self._permits.acquire(), WAIT_TIMEOUT_S)
-        except TimeoutError as error:
-            raise Unavailable("Tracking is busy; try again in a moment.", retry_after_s=1) from error
+        if self._permits.locked():
+            await self._wait_for_permit()
+        else:
+            await self._permits.acquire()
         try:
             connection = await self._take()
             try:
@@ -131,6 +131,12 @@ class Pool:
                 if attempt == _DEADLOCK_TRIES - 1 or not isinstance(error.__cause__, _RESOLVED_AT_OUR_COST):
                     raise
         raise AssertionError("unreachable")
+
+    async def _wait_for_permit(self) -> None:
+        try:
+            await asyncio.wait_for(self._permits.acquire(), WAIT_TIMEOUT_S)
+        except TimeoutError as error:
+            raise Unavailable("Tracking is busy; try again in a moment.", retry_after_s=1) from error
 
     async def _take(self) -> Connection:
         while self._idle:
