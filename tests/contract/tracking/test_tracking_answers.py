@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -228,3 +230,26 @@ def test_another_jobs_secrets_are_in_no_answer(
 ) -> None:
     answer = httpx.get(f"{server.url}{TWO}/runs/get", headers={"Authorization": "Bearer glpat-very-secret"})
     assert answer.status_code == 401 and "glpat-very-secret" not in answer.text
+
+
+def test_many_writers_of_one_run_lose_nothing(server: TrackingServer, raw: httpx.Client, run_id: str) -> None:
+    """As distributed training does: the same metrics, in any order, at the same time."""
+    writers, batches, keys = 8, 10, 20
+
+    def write(writer: int) -> None:
+        order = random.Random(writer)
+        with httpx.Client(base_url=server.url, headers={"Authorization": "Bearer glpat-ada"}) as client:
+            for batch in range(batches):
+                metrics = [
+                    {"key": f"m{key}", "value": writer, "timestamp": batch, "step": batch * writers + writer}
+                    for key in order.sample(range(keys), keys)
+                ]
+                body = {"run_id": run_id, "metrics": metrics, "tags": [{"key": "last", "value": str(writer)}]}
+                answer = client.post(f"{TWO}/runs/log-batch", json=body if batch % 2 else body | {"tags": []})
+                assert answer.status_code == 200, answer.text
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(write, range(writers)))
+    assert server.query("SELECT count(*) FROM tracking_metric") == [(writers * batches * keys,)]
+    latest = server.query("SELECT DISTINCT step, value FROM tracking_latest_metric")
+    assert latest == [(writers * batches - 1, float(writers - 1))]
