@@ -24,6 +24,7 @@ from nautilus_forge.jobs.wakeups import JobChanged, Listener, News, Queued, Runn
 from nautilus_forge.pipelines import creation, lint_routes, service, statuses_routes
 from nautilus_forge.pipelines import routes as pipelines
 from nautilus_forge.ports import RefChange
+from nautilus_forge.runners import project_routes as project_runners
 from nautilus_forge.runners import routes as runners
 from nautilus_forge.runners import runner_routes as registering
 from nautilus_forge.runners.service import ensure_registration_token
@@ -44,6 +45,7 @@ def api_routers() -> list[APIRouter]:
         statuses_routes.router,
         variables.router,
         runners.router,
+        project_runners.router,
     ]
 
 

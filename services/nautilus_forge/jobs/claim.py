@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -97,6 +98,13 @@ _READ = text(
 _IS_RUNNING = text("SELECT status = 'running' FROM ci_pipelines WHERE id = :id")
 
 
+@dataclass(frozen=True)
+class _Asking:
+    runner_id: int
+    manager_id: int | None
+    features: dict[str, bool]
+
+
 class _Abandoned(Exception):
     """The transaction is rolled back: the client has gone, or the job must fail instead (`reason`)."""
 
@@ -117,12 +125,13 @@ async def claim_job(
     Among the jobs that the runner may take, one of the project that has the fewest at work, the oldest first.
     The job has a lease: see `CiLimits.lease_s`. When the client has gone by the end, nothing has happened.
     """
+    asking = _Asking(runner.id, manager_id, _features(params))
     skipped: list[int] = []
     while len(skipped) < _MAX_DEPTH:
         picked: list[int] = []
         try:
             async with ci.forge.database.unit_of_work() as db:
-                payload = await _claim(ci, db, runner, manager_id, params, skipped, picked)
+                payload = await _claim(ci, db, asking, skipped, picked)
                 if payload is None:
                     return None
                 if is_gone():
@@ -162,69 +171,73 @@ async def _drop(ci: CiHalf, job_id: int, reason: str) -> None:
 
 
 async def _claim(
-    ci: CiHalf,
-    db: AsyncSession,
-    runner: RunnerIdentity,
-    manager_id: int | None,
-    params: Mapping[str, Any],
-    skipped: list[int],
-    picked: list[int],
+    ci: CiHalf, db: AsyncSession, asking: _Asking, skipped: list[int], picked: list[int]
 ) -> dict[str, Any] | None:
-    found = (await db.execute(_PICK, {"runner": runner.id, "skipped": skipped})).first()
+    """The payload of a job that is now taken; its id goes to `picked` first. Raises `_Abandoned`."""
+    found = (await db.execute(_PICK, {"runner": asking.runner_id, "skipped": skipped})).first()
     if found is None:
         return None
     picked.append(found.id)
-    row = (await db.execute(_READ, {"id": found.id, "runner": runner.id})).one()
+    row = (await db.execute(_READ, {"id": found.id, "runner": asking.runner_id})).one()
     job = definition.from_json(row.definition)
-    features = _features(params)
     inputs = await read_inputs(db, row.pipeline_id, job)
-    reason = _refusal(row, job, inputs, features)
+    reason = _refusal(row, job, inputs, asking.features)
     if reason is not None:
         raise _Abandoned(reason)
-    token = secret.generate(TOKEN_PREFIX, 24)
     timeout_s = _timeout_s(row, job)
+    token = await _take(ci, db, asking, row.id, timeout_s)
+    variables = await job_variables(ci, db, row, job, inputs, token, timeout_s)
+    claim = _described(ci, row, job, inputs, token, timeout_s)
+    depth = {"queue_size": found.queue_size - 1, "queue_depth": len(skipped) + 1}
+    return build_payload(replace(claim, variables=variables, **depth))
+
+
+async def _take(ci: CiHalf, db: AsyncSession, asking: _Asking, job_id: int, timeout_s: int) -> str:
+    """Gives the job to the runner on a lease; the job's new token."""
+    token = secret.generate(TOKEN_PREFIX, 24)
     await db.execute(
         _TAKE,
         {
-            "id": row.id,
-            "runner": runner.id,
-            "manager": manager_id,
+            "id": job_id,
+            "runner": asking.runner_id,
+            "manager": asking.manager_id,
             "digest": secret.digest(token),
-            "features": orjson.dumps(features).decode(),
-            "two_phase": features.get("two_phase_job_commit", False),
+            "features": orjson.dumps(asking.features).decode(),
+            "two_phase": asking.features.get("two_phase_job_commit", False),
             "lease_s": ci.limits.lease_s,
             "timeout_s": timeout_s,
         },
     )
-    variables = await job_variables(ci, db, row, job, inputs, token, timeout_s)
+    return token
+
+
+def _described(
+    ci: CiHalf, row: Row[Any], job: CompiledJob, inputs: Inputs, token: str, timeout_s: int
+) -> Claim:
+    """What the payload is made of, without the variables."""
     is_instance = row.runner_type == "instance_type"
-    return build_payload(
-        Claim(
-            id=row.id,
-            token=token,
-            job=job,
-            pipeline_id=row.pipeline_id,
-            project_id=row.project_id,
-            project_name=row.project_name,
-            project_path=f"{row.namespace_path}/{row.project_path}",
-            namespace_id=row.namespace_id,
-            root_namespace_id=row.root_namespace_id or row.namespace_id,
-            user_id=row.user_id,
-            ref=row.ref,
-            is_tag=row.is_tag,
-            is_protected=row.is_protected,
-            sha=row.sha,
-            before_sha=row.before_sha,
-            external_url=ci.forge.settings.external_url,
-            timeout_s=timeout_s,
-            variables=variables,
-            dependencies=inputs.dependencies,
-            default_depth=int(row.attributes.get("ci_default_git_depth", 20) or 0),
-            queued_s=max(row.queued_s or 0.0, 0.0),
-            running_on_instance_runners=row.running_on_instance if is_instance else None,
-            queue_size=found.queue_size - 1,
-            queue_depth=len(skipped) + 1,
-        )
+    return Claim(
+        id=row.id,
+        token=token,
+        job=job,
+        pipeline_id=row.pipeline_id,
+        project_id=row.project_id,
+        project_name=row.project_name,
+        project_path=f"{row.namespace_path}/{row.project_path}",
+        namespace_id=row.namespace_id,
+        root_namespace_id=row.root_namespace_id or row.namespace_id,
+        user_id=row.user_id,
+        ref=row.ref,
+        is_tag=row.is_tag,
+        is_protected=row.is_protected,
+        sha=row.sha,
+        before_sha=row.before_sha,
+        external_url=ci.forge.settings.external_url,
+        timeout_s=timeout_s,
+        dependencies=inputs.dependencies,
+        default_depth=int(row.attributes.get("ci_default_git_depth", 20) or 0),
+        queued_s=max(row.queued_s or 0.0, 0.0),
+        running_on_instance_runners=row.running_on_instance if is_instance else None,
     )
 
 

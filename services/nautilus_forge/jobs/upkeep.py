@@ -126,6 +126,8 @@ class Upkeep:
 
     async def end_leases(self) -> None:
         """Jobs whose runner never confirmed them go back to the queue."""
+        if self._is_younger_than(self.ci.limits.lease_s):
+            return
         for job in await self._ids(_LEASES):
             async with self.ci.forge.database.unit_of_work() as db:
                 if await requeue(db, job):

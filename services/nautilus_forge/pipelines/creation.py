@@ -6,7 +6,6 @@ Source: GitLab app/services/ci/create_pipeline_service.rb and lib/gitlab/ci/pipe
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci.model import (
-    Cache,
     CiConfigError,
     CompiledJob,
     CompiledPipeline,
@@ -33,6 +31,7 @@ from nautilus_forge.git import revisions
 from nautilus_forge.git.commits import Commit
 from nautilus_forge.jobs import definition
 from nautilus_forge.pipelines import configuration, redundancy
+from nautilus_forge.pipelines.cache_keys import with_key
 from nautilus_forge.pipelines.configuration import BrokenConfiguration, NoConfiguration, Source
 from nautilus_forge.pipelines.progress import process
 from nautilus_forge.pipelines.statuses import Status
@@ -99,7 +98,12 @@ def pushed_variables(push_options: Sequence[str]) -> list[tuple[str, str]]:
     for option in push_options:
         name, _, rest = option.partition("=")
         key, equals, value = rest.partition("=")
-        if name == "ci.variable" and equals and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+        if (
+            name == "ci.variable"
+            and equals
+            and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key)
+            and "\0" not in value
+        ):
             found.append((key, value))
     return found
 
@@ -255,9 +259,10 @@ async def _store_variables(ci: CiHalf, db: AsyncSession, pipeline_id: int, given
 
 
 async def _store_jobs(ci: CiHalf, db: AsyncSession, pipeline: Pipeline, jobs: Sequence[CompiledJob]) -> None:
+    git = ci.forge.repositories.git(pipeline.project_id)
     for compiled in jobs:
         job = replace(
-            compiled, cache=tuple([await _with_key(ci, pipeline, cache) for cache in compiled.cache])
+            compiled, cache=tuple([await with_key(git, pipeline.sha, cache) for cache in compiled.cache])
         )
         db.add(
             Job(
@@ -277,28 +282,6 @@ async def _store_jobs(ci: CiHalf, db: AsyncSession, pipeline: Pipeline, jobs: Se
             )
         )
     await db.flush()
-
-
-async def _with_key(ci: CiHalf, pipeline: Pipeline, cache: Cache) -> Cache:
-    """The key of `cache:key:files`: a digest of the files' last commits; `default` where there are none.
-
-    Source: GitLab lib/gitlab/ci/pipeline/seed/build/cache.rb.
-    """
-    if not cache.key_files:
-        return cache
-    git = ci.forge.repositories.git(pipeline.project_id)
-    found = [
-        (
-            await git.text(
-                "--literal-pathspecs", "log", "--max-count=1", "--format=%H", pipeline.sha, "--", path
-            )
-        )
-        for path in cache.key_files[:2]
-    ]
-    shas = sorted({sha for sha in found if sha})
-    key = hashlib.sha1("-".join(shas).encode()).hexdigest() if shas else "default"  # noqa: S324 — GitLab's key
-    prefix = f"{cache.key_prefix}-" if cache.key_prefix else ""
-    return replace(cache, key=prefix + key, key_files=(), key_prefix=None)
 
 
 async def _create_ref(forge: Forge, pipeline: Pipeline) -> None:

@@ -26,15 +26,14 @@ from nautilus_forge.db.models import (
     RunnerProject,
     User,
 )
-from nautilus_forge.errors import BadRequest, Forbidden, InvalidParams, NotFound
+from nautilus_forge.errors import Forbidden, InvalidParams, NotFound
 from nautilus_forge.jobs.entities import show_jobs_with_projects
-from nautilus_forge.jobs.wakeups import RunnerChanged, tell
 from nautilus_forge.namespaces import level
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import CommaList, Field, Id, ParamModel, Params, path_id
 from nautilus_forge.pipelines.statuses import Status
 from nautilus_forge.policy import Ability, Level
-from nautilus_forge.projects.access import ProjectAccess, access_to, level_of, project_with
+from nautilus_forge.projects.access import access_to, level_of
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.runners import entities, service
 
@@ -42,8 +41,6 @@ router = APIRouter()
 
 RunnerId = Annotated[int, Depends(path_id("runner_id", "Runner"))]
 Creator = Annotated[Principal, Depends(authenticated("create_runner", "api"))]
-Readable = Annotated[ProjectAccess, Depends(project_with(Ability.READ_RUNNER, anonymous=False))]
-Writable = Annotated[ProjectAccess, Depends(project_with(Ability.ADMIN_RUNNER))]
 
 Type = Literal["instance_type", "group_type", "project_type"]
 ContactStatus = Literal["active", "paused", "online", "offline", "never_contacted", "stale"]
@@ -89,11 +86,7 @@ class ListJobs(ParamModel):
     sort: Literal["asc", "desc"] = "desc"
 
 
-class AssignRunner(ParamModel):
-    runner_id: Id
-
-
-def _filtered(ci: CiHalf, statement: Select[Any], params: ListRunners) -> Select[Any]:
+def filtered(ci: CiHalf, statement: Select[Any], params: ListRunners) -> Select[Any]:
     wanted: list[ColumnElement[bool]] = []
     kind = {"specific": "project_type", "shared": "instance_type"}.get(params.scope or "", params.scope)
     for value in (kind, params.type, params.status):
@@ -163,7 +156,7 @@ async def list_own(
     if not user.is_admin:
         statement = statement.where(Runner.id.in_(_owned_by(user.id)))
     return await page.of(
-        db, _filtered(ci, statement, params), lambda runner: entities.runner_basic(ci.limits, runner)
+        db, filtered(ci, statement, params), lambda runner: entities.runner_basic(ci.limits, runner)
     )
 
 
@@ -187,7 +180,7 @@ async def list_all(
     who: Admin, db: Db, ci: Ci, page: Paged, params: Annotated[ListRunners, Params(ListRunners)]
 ) -> Response:
     return await page.of(
-        db, _filtered(ci, select(Runner), params), lambda runner: entities.runner_basic(ci.limits, runner)
+        db, filtered(ci, select(Runner), params), lambda runner: entities.runner_basic(ci.limits, runner)
     )
 
 
@@ -199,17 +192,17 @@ async def reset_registration_token(who: Admin, db: Db) -> Response:
 @router.get("/runners/{runner_id}")
 async def read_runner(who: Who, db: Db, ci: Ci, runner_id: RunnerId) -> Response:
     """Instance runners for everybody; others for those who maintain one of their projects."""
-    runner = await _find(db, runner_id)
+    runner = await find_runner(db, runner_id)
     if runner.runner_type != "instance_type":
-        await _require_maintained(db, who, runner)
+        await require_maintained(db, who, runner)
     return Json(await _details(ci, db, who, runner))
 
 
 @router.get("/runners/{runner_id}/managers")
 async def list_managers(who: Who, db: Db, ci: Ci, page: Paged, runner_id: RunnerId) -> Response:
-    runner = await _find(db, runner_id)
+    runner = await find_runner(db, runner_id)
     if runner.runner_type != "instance_type":
-        await _require_maintained(db, who, runner)
+        await require_maintained(db, who, runner)
     statement = select(RunnerManager).where(RunnerManager.runner_id == runner.id).order_by(RunnerManager.id)
     return await page.of(db, statement, lambda manager: entities.manager_shown(ci.limits, manager))
 
@@ -218,8 +211,8 @@ async def list_managers(who: Who, db: Db, ci: Ci, page: Paged, runner_id: Runner
 async def update_runner(
     who: Who, db: Db, ci: Ci, runner_id: RunnerId, params: Annotated[UpdateRunner, Params(UpdateRunner)]
 ) -> Response:
-    runner = await _find(db, runner_id)
-    await _require_maintained(db, who, runner)
+    runner = await find_runner(db, runner_id)
+    await require_maintained(db, who, runner)
     if not params.given():
         names = ", ".join(UpdateRunner.model_fields)
         raise InvalidParams(f"{names} are missing, at least one parameter must be provided")
@@ -229,19 +222,19 @@ async def update_runner(
 
 @router.delete("/runners/{runner_id}")
 async def delete_runner(who: Who, db: Db, runner_id: RunnerId) -> Response:
-    runner = await _find(db, runner_id)
+    runner = await find_runner(db, runner_id)
     if not who.require_user().is_admin:
         if len(await service.projects_of(db, runner.id)) > 1:
             raise Forbidden("Runner associated with more than one project")
-        await _require_maintained(db, who, runner)
+        await require_maintained(db, who, runner)
     await service.delete(db, runner)
     return no_content()
 
 
 @router.post("/runners/{runner_id}/reset_authentication_token")
 async def reset_authentication_token(who: Who, db: Db, runner_id: RunnerId) -> Response:
-    runner = await _find(db, runner_id)
-    await _require_maintained(db, who, runner)
+    runner = await find_runner(db, runner_id)
+    await require_maintained(db, who, runner)
     token = await service.reset_token(db, runner)
     return Json(entities.token_reset(token, runner.token_expires_at), 201)
 
@@ -250,9 +243,9 @@ async def reset_authentication_token(who: Who, db: Db, runner_id: RunnerId) -> R
 async def list_jobs(
     who: Who, db: Db, ci: Ci, page: Paged, runner_id: RunnerId, params: Annotated[ListJobs, Params(ListJobs)]
 ) -> Response:
-    runner = await _find(db, runner_id)
+    runner = await find_runner(db, runner_id)
     if not who.require_user().is_admin:
-        await _require_maintained(db, who, runner)
+        await require_maintained(db, who, runner)
     statement = select(Job).where(Job.runner_id == runner.id)
     if params.status is not None:
         statement = statement.where(Job.status == params.status.value)
@@ -266,73 +259,14 @@ async def list_jobs(
     return page.respond(await show_jobs_with_projects(ci, db, jobs), total)
 
 
-@router.get("/projects/{id}/runners")
-async def list_of_project(
-    at: Readable, db: Db, ci: Ci, page: Paged, params: Annotated[ListRunners, Params(ListRunners)]
-) -> Response:
-    """Those that the project may use: its own and the instance's."""
-    own = select(RunnerProject.runner_id).where(RunnerProject.project_id == at.project.id)
-    statement = select(Runner).where(or_(Runner.id.in_(own), Runner.runner_type == "instance_type"))
-    return await page.of(
-        db, _filtered(ci, statement, params), lambda runner: entities.runner_basic(ci.limits, runner)
-    )
-
-
-@router.post("/projects/{id}/runners")
-async def assign_runner(
-    at: Writable, db: Db, ci: Ci, params: Annotated[AssignRunner, Params(AssignRunner)]
-) -> Response:
-    """201; 400 for an instance runner or one that serves the project already; 403 for a locked one."""
-    runner = await _find(db, params.runner_id)
-    if runner.runner_type == "group_type":
-        raise Forbidden("Runner is a group runner")
-    is_admin = at.user is not None and at.user.is_admin
-    if runner.is_locked and not is_admin:
-        raise Forbidden("Runner is locked")
-    if not is_admin:
-        await _require_maintained(db, at.who, runner)
-    assigned = [project.id for project in await service.projects_of(db, runner.id)]
-    if runner.runner_type != "project_type" or at.project.id in assigned:
-        raise BadRequest(message={"runner": ["is not assignable"]})
-    db.add(RunnerProject(runner_id=runner.id, project_id=at.project.id))
-    await db.flush()
-    await tell(db, RunnerChanged(runner.id))
-    return Json(entities.runner_basic(ci.limits, runner), 201)
-
-
-@router.delete("/projects/{id}/runners/{runner_id}")
-async def unassign_runner(at: Writable, db: Db, runner_id: RunnerId) -> Response:
-    """204; 403 where it is the runner's only project; 404."""
-    assignments = (
-        await db.scalars(
-            select(RunnerProject).where(RunnerProject.runner_id == runner_id).order_by(RunnerProject.id)
-        )
-    ).all()
-    mine = next((a for a in assignments if a.project_id == at.project.id), None)
-    if mine is None:
-        raise NotFound("Runner")
-    if len(assignments) == 1:
-        raise Forbidden("Only one project associated with the runner. Please remove the runner instead")
-    if mine is assignments[0]:
-        raise Forbidden("You cannot unassign a runner from the owner project. Delete the runner instead")
-    await db.delete(mine)
-    await tell(db, RunnerChanged(runner_id))
-    return no_content()
-
-
-@router.post("/projects/{id}/runners/reset_registration_token")
-async def reset_project_token(at: Writable, db: Db) -> Response:
-    return Json(entities.token_reset(await service.reset_project_token(db, at.project.id), None), 201)
-
-
-async def _find(db: AsyncSession, runner_id: int) -> Runner:
+async def find_runner(db: AsyncSession, runner_id: int) -> Runner:
     runner = await db.get(Runner, runner_id)
     if runner is None:
         raise NotFound("Runner")
     return runner
 
 
-async def _require_maintained(db: AsyncSession, who: Principal, runner: Runner) -> None:
+async def require_maintained(db: AsyncSession, who: Principal, runner: Runner) -> None:
     """Raises `Forbidden` unless one is an administrator, or maintains a project of the runner's."""
     user = who.require_user()
     if user.is_admin:

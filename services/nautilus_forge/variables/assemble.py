@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -19,8 +20,8 @@ from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.models import Project, User
 from nautilus_forge.jobs.dependencies import Inputs
 from nautilus_forge.variables.cipher import Cipher
-from nautilus_forge.variables.expand import expand_all
-from nautilus_forge.variables.predefined import of_claim
+from nautilus_forge.variables.expand import expand_all, expand_text
+from nautilus_forge.variables.predefined import About, about_pipeline, of_job
 
 _STORED = text(
     """
@@ -88,25 +89,34 @@ async def job_variables(
     timeout_s: int,
 ) -> list[Variable]:
     """For the payload, expanded. `row`: as read by `jobs.claim`."""
-    environment = job.environment.name if job.environment is not None else None
     handed_on, played = await _of_jobs(db, ci.cipher, row.id, inputs.job_ids)
+    given = await pipeline_variables(db, ci.cipher, row.pipeline_id)
+    about = await _about(ci, db, row)
+    job = _with_environment(job, [*about.before, *job.variables, *given])
+    environment = job.environment.name if job.environment is not None else None
     stored = await stored_variables(
         db, ci.cipher, row.project_id, is_protected=row.is_protected, environment=environment
     )
-    given = await pipeline_variables(db, ci.cipher, row.pipeline_id)
-    predefined = await _predefined(ci, db, row, job, token, timeout_s)
+    predefined = [*about.before, *of_job(about, row, job, token, timeout_s)]
     return expand_all([*predefined, *job.variables, *handed_on, *stored, *given, *played])
 
 
-async def _predefined(
-    ci: CiHalf, db: AsyncSession, row: Row[Any], job: CompiledJob, token: str, timeout_s: int
-) -> list[Variable]:
+async def _about(ci: CiHalf, db: AsyncSession, row: Row[Any]) -> About:
     project = await db.get_one(Project, row.project_id)
     user = await db.get(User, row.user_id) if row.user_id is not None else None
     git = ci.forge.repositories.git(project.id)
     commits = await ci.commits.of(git, project.id, [row.sha])
-    url = ci.forge.settings.external_url
-    return of_claim(url, row, job, project, user, commits[row.sha], token, timeout_s)
+    return about_pipeline(ci.forge.settings.external_url, row, project, user, commits[row.sha])
+
+
+def _with_environment(job: CompiledJob, variables: Sequence[Variable]) -> CompiledJob:
+    """The name and URL of the environment may refer to variables that are known before the job is."""
+    if job.environment is None:
+        return job
+    known = expand_all(variables)
+    name = expand_text(job.environment.name, known)
+    url = expand_text(job.environment.url, known) if job.environment.url is not None else None
+    return replace(job, environment=replace(job.environment, name=name, url=url))
 
 
 async def _of_jobs(

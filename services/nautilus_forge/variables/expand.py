@@ -40,6 +40,12 @@ def expand_all(variables: Sequence[Variable]) -> list[Variable]:
     return [replace(v, value=done[v.key]) for v in variables]
 
 
+def expand_text(text: str, variables: Sequence[Variable]) -> str:
+    """A text with references to (expanded) variables, as `environment:name` may be."""
+    by_key = {variable.key: variable.value for variable in variables if not variable.file}
+    return _REFERENCE.sub(lambda m: by_key.get(m["plain"] or m["braced"] or m["percent"] or "", m[0]), text)
+
+
 def _resolve(key: str, by_key: dict[str, Variable], done: dict[str, str], path: set[str]) -> str | None:
     """The expanded value of `key`, None where it takes part in a circle."""
     if key in done:
@@ -65,7 +71,5 @@ def _resolve(key: str, by_key: dict[str, Variable], done: dict[str, str], path: 
 
     value = _REFERENCE.sub(replacement, variable.value)
     path.discard(key)
-    if circular and path:
-        return None
     done[key] = variable.value if circular or len(value) > _MAX_LENGTH else value
-    return done[key]
+    return None if circular and path else done[key]

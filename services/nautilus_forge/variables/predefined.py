@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,20 +63,31 @@ def commit_facts(
     )
 
 
-def of_claim(
-    external_url: str,
-    row: Row[Any],
-    job: CompiledJob,
-    project: Project,
-    user: User | None,
-    commit: Commit,
-    token: str,
-    timeout_s: int,
-) -> list[Variable]:
-    """All predefined variables of a job that a runner takes now. `row`: as read by `jobs.claim`."""
+@dataclass(frozen=True)
+class About:
+    """The facts of one pipeline, and the variables that are known `before` any job of it."""
+
+    server: ServerFacts
+    project: ProjectFacts
+    pipeline: PipelineFacts
+    before: tuple[Variable, ...]
+
+
+def about_pipeline(
+    external_url: str, row: Row[Any], project: Project, user: User | None, commit: Commit
+) -> About:
+    """`row`: as read by `jobs.claim`."""
     server, of_project = server_facts(external_url), project_facts(external_url, project)
     pipeline = PipelineFacts(row.iid, row.source, row.pipeline_created_at, row.pipeline_id, row.pipeline_name)
-    before = commit_facts(commit, row.ref, row.before_sha, is_tag=row.is_tag, is_protected=row.is_protected)
+    of_commit = commit_facts(
+        commit, row.ref, row.before_sha, is_tag=row.is_tag, is_protected=row.is_protected
+    )
+    before = pipeline_variables(server, of_project, of_commit, pipeline, user_facts(user))
+    return About(server, of_project, pipeline, before)
+
+
+def of_job(about: About, row: Row[Any], job: CompiledJob, token: str, timeout_s: int) -> tuple[Variable, ...]:
+    """What a job that a runner takes now has besides. `row`: as read by `jobs.claim`."""
     taken = JobFacts(
         id=row.id,
         name=job.name,
@@ -90,7 +102,4 @@ def of_claim(
         started_at=datetime.now(UTC),
     )
     runner = RunnerFacts(row.runner_id, row.runner_description or "", tuple(row.runner_tags))
-    return [
-        *pipeline_variables(server, of_project, before, pipeline, user_facts(user)),
-        *job_variables(server, of_project, pipeline, taken, runner),
-    ]
+    return job_variables(about.server, about.project, about.pipeline, taken, runner)

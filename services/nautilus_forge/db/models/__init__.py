@@ -10,11 +10,9 @@ from nautilus_forge.db.models.ci import (
     JobVariable,
     Pipeline,
     PipelineVariable,
-    Runner,
-    RunnerManager,
-    RunnerProject,
     Variable,
 )
+from nautilus_forge.db.models.ci_runner import Runner, RunnerManager, RunnerProject
 from nautilus_forge.db.models.member import Member
 from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
