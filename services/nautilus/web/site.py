@@ -182,6 +182,12 @@ class Site:
         """An error as a page, or as JSON where htmx or a script asked."""
         if request.headers.get("hx-request") == "true" or not self.wants_page(request):
             return JSONResponse({"message": message, "code": code}, status)
+        if message == HTTPStatus(status).phrase:
+            message = (
+                "there is no page at this address"
+                if status == 404
+                else f"{request.method} does not work here"
+            )
         title = _TITLES.get(status, HTTPStatus(status).phrase)
         if action is None and status >= 500 and request.method in _SAFE_METHODS:
             action = {"href": request.url.path, "words": "Try again"}
