@@ -23,12 +23,13 @@ from nautilus_runner.client import Coordinator, Offer
 from nautilus_runner.errors import ForbiddenError, JobError, RunnerError, ServerError, UnavailableError
 from nautilus_runner.executors.factory import Factory
 from nautilus_runner.gpu import GpuPool, find_gpus
-from nautilus_runner.job import JobRun, Machine
+from nautilus_runner.job import JobRun
 from nautilus_runner.journal import Entry, Journal, entry_key
 from nautilus_runner.payload import Job
 from nautilus_runner.settings import RunnerSettings, Settings
 from nautilus_runner.slots import Slots
 from nautilus_runner.sources.mirror import Mirrors
+from nautilus_runner.work import Machine
 
 log = logging.getLogger(__name__)
 

@@ -13,40 +13,70 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from nautilus_runner.cache import LocalCache
-from nautilus_runner.client import Coordinator
-from nautilus_runner.errors import ArchiveError, ScriptFailed, SystemFailure, UnavailableError
+from nautilus_runner.errors import ArchiveError, JobError, ScriptFailed, SystemFailure, UnavailableError
 from nautilus_runner.files import packing
 from nautilus_runner.files.tree import Tree
 from nautilus_runner.payload import Artifact, Cache, Job
 from nautilus_runner.trace.writer import RESET, TraceWriter
 from nautilus_runner.transport import Answer, describe
 from nautilus_runner.variables import Variables
+from nautilus_runner.work import Work
 
 _TRIES = 3
 _TRIES_WHILE_AWAY = 60  # with waits of up to 20 s: a server that restarts or upgrades
 _MAX_WAIT_S = 20.0
 _PART = 1 << 20
+TRACKED = "tracked"  # in the journal's folder: what git knew of the checkout
 _SUFFIXES = {"zip": ".zip", "gzip": ".gz", "raw": ""}
+
+
+async def finish(work: Work, tree: Tree, error: JobError | None) -> None:
+    """Both, in their sections. Raises ScriptFailed or SystemFailure where artifacts don't arrive, and nothing else
+    went wrong before; a hard end that is asked for meanwhile."""
+    succeeded = error is None
+    found = Finish(work, tree, _tracked(work.entry.folder / TRACKED))
+    caches = tuple(c for c in work.job.cache if (c.paths or c.untracked) and c.is_due(succeeded))
+    if caches:
+        name = "archive_cache" if succeeded else "archive_cache_on_failure"
+        with work.trace.section(name, f"Saving cache for {_kind(succeeded)} job"):
+            await work.control.guard(save_caches(found, caches), is_final=True)
+    if artifacts := due(work.job.artifacts, succeeded):
+        name = f"upload_artifacts_on_{'success' if succeeded else 'failure'}"
+        with work.trace.section(name, f"Uploading artifacts for {_kind(succeeded)} job"):
+            try:
+                await work.control.guard(upload_artifacts(found, artifacts), is_final=True)
+            except (ScriptFailed, SystemFailure):
+                if succeeded:
+                    raise
+    title = "Cleaning up project directory and file based variables"
+    work.trace.open_section("cleanup_file_variables", title)
+    work.trace.close_section("cleanup_file_variables")
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """One job's tree and what it takes to pack and send parts of it. `folder` is the journal's, for archives."""
+    """One job's tree, to pack and send parts of it; `tracked` are the files that git knows."""
 
-    job: Job
-    client: Coordinator
-    trace: TraceWriter
+    work: Work
     tree: Tree
-    variables: Variables
-    project_dir: str
-    folder: Path
     tracked: frozenset[str]
+
+    @property
+    def job(self) -> Job:
+        return self.work.job
+
+    @property
+    def trace(self) -> TraceWriter:
+        return self.work.trace
+
+    @property
+    def variables(self) -> Variables:
+        return self.work.variables
 
     def rules(self, paths: tuple[str, ...], exclude: tuple[str, ...], untracked: bool) -> packing.Rules:
         expand = self.variables.expand
         return packing.Rules(
-            self.project_dir,
+            self.work.place.project_dir,
             tuple(path for p in paths if (path := expand(p))),
             tuple(expand(e) for e in exclude),
             untracked,
@@ -54,10 +84,9 @@ class Finish:
         )
 
 
-async def save_caches(
-    finish: Finish, caches: tuple[Cache, ...], local: LocalCache, scope: str, limit_mib: int
-) -> None:
+async def save_caches(finish: Finish, caches: tuple[Cache, ...]) -> None:
     """Failures are told in the log and harm nothing."""
+    local, limit_mib = finish.work.machine.cache, finish.work.settings.cache_limit_mib
     for cache in caches:
         key = cache_key(finish.job, finish.variables, cache.key)
         if "push" not in finish.variables.expand(cache.policy):
@@ -65,6 +94,7 @@ async def save_caches(
             continue
         finish.trace.notice(f"Creating cache {key}...")
         rules = finish.rules(cache.paths, (), cache.untracked)
+        scope = finish.work.cache_scope
         try:
             report = await asyncio.to_thread(local.save, scope, key, finish.tree, rules, limit_mib)
         except (ArchiveError, OSError) as error:
@@ -81,33 +111,36 @@ def cache_key(job: Job, variables: Variables, key: str) -> str:
     return variables.expand(key) if key else f"{job.job_info.name}/{job.git_info.ref}"
 
 
-async def upload_artifacts(
-    finish: Finish, artifacts: tuple[Artifact, ...], done: set[int]
-) -> AsyncIterator[int]:
-    """Upload each in turn but those whose numbers are in `done`; yields each number once the server has it.
+async def upload_artifacts(finish: Finish, artifacts: tuple[Artifact, ...]) -> None:
+    """Upload each in turn; what the journal says the server has is not sent again.
 
     Raises ScriptFailed where the server refuses for good (too large), SystemFailure where it can't be reached.
     """
+    entry = finish.work.entry
+    uploaded = set(entry.state.get("uploaded", ()))
     for number, artifact in enumerate(artifacts):
-        if number in done:
-            continue
-        finish.trace.notice("Uploading artifacts...")
-        path = finish.folder / f"artifact-{number}"
-        try:
-            report = await asyncio.to_thread(_pack, finish, artifact, path)
-            _tell(finish.trace, report)
-            if report.count == 0:
-                finish.trace.error("No files to upload")
-            else:
-                await _upload(finish, artifact, path)
-        except ArchiveError as error:
-            finish.trace.error(f"Uploading artifacts: {error}")
-            raise ScriptFailed("exit code 1", 1) from error
-        except OSError as error:
-            raise SystemFailure(f"artifacts can't be packed: {describe(error)}") from error
-        finally:
-            path.unlink(missing_ok=True)
-        yield number
+        if number not in uploaded:
+            await _pack_and_upload(finish, artifact, entry.folder / f"artifact-{number}")
+            uploaded.add(number)
+            await entry.record(is_durable=False, uploaded=sorted(uploaded))
+
+
+async def _pack_and_upload(finish: Finish, artifact: Artifact, path: Path) -> None:
+    finish.trace.notice("Uploading artifacts...")
+    try:
+        report = await asyncio.to_thread(_pack, finish, artifact, path)
+        _tell(finish.trace, report)
+        if report.count == 0:
+            finish.trace.error("No files to upload")
+        else:
+            await _upload(finish, artifact, path)
+    except ArchiveError as error:
+        finish.trace.error(f"Uploading artifacts: {error}")
+        raise ScriptFailed("exit code 1", 1) from error
+    except OSError as error:
+        raise SystemFailure(f"artifacts can't be packed: {describe(error)}") from error
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _pack(finish: Finish, artifact: Artifact, path: Path) -> packing.Report:
@@ -163,7 +196,7 @@ async def _send(finish: Finish, artifact: Artifact, path: Path) -> Answer:
     boundary = secrets.token_hex(16)
     head, tail = _multipart(boundary, name + _SUFFIXES[artifact.artifact_format])
     size = len(head) + path.stat().st_size + len(tail)
-    return await finish.client.upload_artifact(
+    return await finish.work.client.upload_artifact(
         finish.job.id,
         finish.job.token,
         query,
@@ -197,6 +230,15 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def _kind(succeeded: bool) -> str:
+    return "successful" if succeeded else "failed"
+
+
+def _tracked(path: Path) -> frozenset[str]:
+    content = path.read_bytes() if path.exists() else b""
+    return frozenset(name.decode(errors="surrogateescape") for name in content.split(b"\0") if name)
 
 
 def due(artifacts: tuple[Artifact, ...], succeeded: bool) -> tuple[Artifact, ...]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from nautilus_runner.cache import LocalCache
-from nautilus_runner.client import Coordinator
 from nautilus_runner.errors import (
     ArchiveError,
     GitError,
@@ -21,30 +19,44 @@ from nautilus_runner.errors import (
     UnavailableError,
 )
 from nautilus_runner.files import unpacking
-from nautilus_runner.finishing import cache_key
+from nautilus_runner.finishing import TRACKED, cache_key
 from nautilus_runner.payload import Dependency, Job
 from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.sources.checkout import check_out, tracked_files
-from nautilus_runner.sources.mirror import Mirrors
 from nautilus_runner.trace.writer import RESET, TraceWriter
 from nautilus_runner.variables import Variables
+from nautilus_runner.work import Work
 
 _MIB = 1 << 20
 _DOWNLOAD_TRIES = 5
-TRACKED = "tracked"
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """One job's folder (`target`) before the job may write it. `folder` is the journal's."""
+    """A job's project folder (`target`) before the job may write it."""
 
-    job: Job
-    settings: RunnerSettings
-    client: Coordinator
-    trace: TraceWriter
-    variables: Variables
+    work: Work
     target: Path
-    folder: Path
+
+    @property
+    def job(self) -> Job:
+        return self.work.job
+
+    @property
+    def trace(self) -> TraceWriter:
+        return self.work.trace
+
+    @property
+    def variables(self) -> Variables:
+        return self.work.variables
+
+    @property
+    def settings(self) -> RunnerSettings:
+        return self.work.settings
+
+    @property
+    def folder(self) -> Path:
+        return self.work.entry.folder
 
     @property
     def strategy(self) -> str:
@@ -56,7 +68,7 @@ class Staging:
         return self.settings.unpack_limit_mib * _MIB
 
 
-async def fetch_sources(staging: Staging, mirrors: Mirrors) -> None:
+async def fetch_sources(staging: Staging) -> None:
     """Make the checkout; says nothing (it runs beside the executor's preparation). Raises JobError."""
     if staging.strategy in ("none", "empty"):
         return
@@ -67,7 +79,7 @@ async def fetch_sources(staging: Staging, mirrors: Mirrors) -> None:
         info = info.model_copy(update={"depth": int(depth)}) if depth.isdigit() else info
     try:
         await check_out(
-            mirrors,
+            staging.work.machine.mirrors,
             info,
             staging.target,
             server_url=staging.settings.url,
@@ -119,8 +131,9 @@ def describe_checkout(staging: Staging) -> None:
         )
 
 
-async def restore_caches(staging: Staging, local: LocalCache, scope: str) -> None:
+async def restore_caches(staging: Staging) -> None:
     """Failures are told in the log and harm nothing."""
+    local, scope = staging.work.machine.cache, staging.work.cache_scope
     for cache in staging.job.cache:
         if not cache.paths and not cache.untracked:
             continue
@@ -172,7 +185,10 @@ async def _download(staging: Staging, dependency: Dependency, path: Path) -> int
         if attempt:
             await asyncio.sleep(min(2.0**attempt / 2, 20))
         try:
-            async with staging.client.download_artifacts(dependency.id, dependency.token) as (answer, body):
+            async with staging.work.client.download_artifacts(dependency.id, dependency.token) as (
+                answer,
+                body,
+            ):
                 if answer.status == 200:
                     with path.open("wb", buffering=0) as out:
                         async for part in body:

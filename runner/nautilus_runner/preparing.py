@@ -1,0 +1,77 @@
+"""Before a job's first script: executor and sources at the same time, then caches and other jobs' artifacts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from nautilus_runner import __version__, staging
+from nautilus_runner.executors.base import Executor, Script
+from nautilus_runner.gpu import asked_for
+from nautilus_runner.work import Work
+
+
+async def prepare(
+    work: Work, executor: Executor, first: Callable[[], Script | None], accepted: asyncio.Event
+) -> None:
+    """Everything is in place, and the job's, when this returns. Raises JobError.
+
+    `first` gives the script to send ahead, once the job's GPUs are known; nothing of the job runs, and no
+    repository is asked for, before the server has `accepted` our claim.
+    """
+    _greet(work)
+    staged = staging.Staging(work, await asyncio.to_thread(executor.stage))
+    fetching = asyncio.create_task(_fetch(staged, accepted))
+    guard, trace = work.control.guard, work.trace
+    try:
+        with trace.section("prepare_executor", f'Preparing the "{executor.name}" executor'):
+            await _take_gpus(work)
+            work.context.first = first()
+            await guard(executor.prepare())
+        with trace.section("prepare_script", "Preparing environment"):
+            trace.raw(f"Running on {socket.gethostname()}...")
+        with trace.section("get_sources", "Getting source from Git repository"):
+            staging.describe_sources(staged)
+            await guard(_wait(fetching))
+            staging.describe_checkout(staged)
+    finally:
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+    if any(cache.paths or cache.untracked for cache in work.job.cache):
+        with trace.section("restore_cache", "Restoring cache"):
+            await guard(staging.restore_caches(staged))
+    if staging.downloads(work.job):
+        with trace.section("download_artifacts", "Downloading artifacts"):
+            await guard(staging.download_artifacts(staged))
+    await guard(executor.adopt())
+    await guard(accepted.wait())
+
+
+def _greet(work: Work) -> None:
+    settings = work.settings
+    if work.context.is_again:
+        work.trace.warning("The runner was restarted; the job is prepared again.")
+    work.trace.line(f"Running with nautilus-runner {__version__}")
+    work.trace.line(f"  on {settings.label} {settings.short_token}, system ID: {work.machine.system_id}")
+
+
+async def _fetch(staged: staging.Staging, accepted: asyncio.Event) -> None:
+    """Only once the server has accepted our claim: until then the job's token opens no repository."""
+    await accepted.wait()
+    await staging.fetch_sources(staged)
+
+
+async def _take_gpus(work: Work) -> None:
+    pool = work.machine.gpus
+    count = asked_for(work.variables.environment())
+    if count > pool.free:
+        work.trace.raw(f"Waiting for {count} GPUs; {pool.free} are free.")
+    work.context.gpus = await work.control.guard(pool.take(count))
+    if count:
+        await work.entry.record(gpus=work.context.gpus.uuids)
+        work.trace.raw(f"GPUs of this job: {', '.join(work.context.gpus.uuids)}")
+
+
+async def _wait(task: asyncio.Task[None]) -> None:
+    await asyncio.shield(task)
