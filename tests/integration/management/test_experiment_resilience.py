@@ -61,9 +61,7 @@ async def test_a_restart_in_the_middle_of_a_launch_finds_or_completes_it(
         [experiment] = await submit(ada, made)
         await eventually(_called(gitlab, "branch_head" if after_effect else "commit_files"), "a try")
     gitlab.faults.clear()
-    gitlab.users.pop(ADA)
-    gitlab.add_user("ada", "glpat-ada-2")
-    gitlab.projects[made["id"]].members[gitlab.users["glpat-ada-2"].id] = 50
+    gitlab.users["glpat-ada-2"] = gitlab.users.pop(ADA)
     async with running_management(settings, gitlab) as second, second.client("glpat-ada-2") as ada:
         job = await taken(gitlab)
         assert job.user.username == "ada"
