@@ -135,6 +135,13 @@ def forge_database_url(postgres_folder: Path) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def module_forge_database_url(postgres_folder: Path) -> Iterator[str]:
+    """As `forge_database_url`, but one for all tests of a module."""
+    with _clone(postgres_folder, _template(postgres_folder, "forge")) as url:
+        yield url
+
+
 @pytest.fixture
 def management_database_url(postgres_folder: Path) -> Iterator[str]:
     """Async SQLAlchemy URL of a private database with management's newest schema."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ANSWER_LIMIT_S = 300.0
-TRIES = 40
+TRIES = 20
 WAIT_S = 0.25
 
 
@@ -64,7 +64,7 @@ def request_body(lines: bytes, env: Mapping[str, str]) -> bytes:
 
 
 def ask(path: str, name: str, body: bytes) -> dict[str, Any]:
-    """The forge's answer; a forge that is just starting is waited for (10 s).
+    """The forge's answer; a forge that is just starting is waited for (5 s).
 
     Raises OSError (no forge), ValueError (no answer, or one that is no JSON).
     """

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 _ONE_AT_A_TIME = asyncio.Semaphore(1)
-"""argon2id takes 64 MiB for each run: a flood of sign-ins must not become a flood of memory."""
+"""argon2id takes 19 MiB for each run: a flood of sign-ins must not become a flood of memory."""
 
 
 @cache
 def _hasher() -> PasswordHasher:
+    """Source: OWASP Password Storage Cheat Sheet (argon2id, m=19456, t=2, p=1)."""
     from argon2 import PasswordHasher
 
-    return PasswordHasher()
+    return PasswordHasher(time_cost=2, memory_cost=19 << 10, parallelism=1)
 
 
 @cache

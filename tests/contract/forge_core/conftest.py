@@ -1,19 +1,52 @@
-"""A running forge and python-gitlab clients for it."""
+"""A running forge and python-gitlab clients for it.
+
+One forge serves a whole module; after each test everything but the administrator and the appliance's token is
+deleted, so that every test finds an empty forge (ids go on counting).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import gitlab
+import psycopg
 import pytest
 
 from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
 
+_RESET = """
+delete from projects;
+delete from users where id > 1;
+delete from sessions;
+delete from oauth_applications;
+delete from application_settings;
+delete from personal_access_tokens where name <> 'nautilus';
+update users set failed_attempts = 0, locked_at = null, state = 'active';
+"""
+
+
+@contextmanager
+def emptied_afterwards(running: RunningForge) -> Iterator[RunningForge]:
+    conninfo = running.settings.database_url.get_secret_value().replace("+psycopg", "")
+    with psycopg.connect(conninfo, autocommit=True) as db:
+        row = db.execute("select password_hash from users where id = 1").fetchone()
+        yield running
+        db.execute(_RESET)
+        db.execute("update users set password_hash = %s where id = 1", row)
+
+
+@pytest.fixture(scope="module")
+def module_forge(
+    module_forge_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningForge]:
+    with running_forge(module_forge_database_url, tmp_path_factory.mktemp("forge")) as running:
+        yield running
+
 
 @pytest.fixture
-def forge(forge_database_url: str, tmp_path: Path) -> Iterator[RunningForge]:
-    with running_forge(forge_database_url, tmp_path) as running:
+def forge(module_forge: RunningForge) -> Iterator[RunningForge]:
+    with emptied_afterwards(module_forge) as running:
         yield running
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gitlab
@@ -14,7 +12,7 @@ import requests
 from fastapi.routing import APIRoute
 
 from nautilus_forge.app import api_routers
-from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
+from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge
 
 ROUTES = sorted(
     {
@@ -58,17 +56,11 @@ NONSENSE: list[Any] = [
 
 
 @pytest.fixture(scope="module")
-def module_forge(postgres_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningForge]:
-    """One forge for all cases of this module: they change nothing that another would notice."""
-    from tests.conftest import _clone, _template
-
-    with (
-        _clone(postgres_folder, _template(postgres_folder, "forge")) as url,
-        running_forge(url, tmp_path_factory.mktemp("forge")) as running,
-    ):
-        root = gitlab.Gitlab(running.url, private_token=ADMIN_TOKEN)
-        root.projects.create({"name": "digits", "initialize_with_readme": True})
-        yield running
+def filled_forge(module_forge: RunningForge) -> RunningForge:
+    """All cases share it: they change nothing that another would notice."""
+    root = gitlab.Gitlab(module_forge.url, private_token=ADMIN_TOKEN)
+    root.projects.create({"name": "digits", "initialize_with_readme": True})
+    return module_forge
 
 
 def path_with(template: str, fill: str) -> str:
@@ -76,8 +68,8 @@ def path_with(template: str, fill: str) -> str:
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if not BY_OWN_TOKEN.match(route[1])])
-def test_nobody_gets_in_without_a_token(module_forge: RunningForge, method: str, path: str) -> None:
-    answer = requests.request(method, f"{module_forge.url}/api/v4{path_with(path, '1')}", timeout=20)
+def test_nobody_gets_in_without_a_token(filled_forge: RunningForge, method: str, path: str) -> None:
+    answer = requests.request(method, f"{filled_forge.url}/api/v4{path_with(path, '1')}", timeout=20)
     if (method, path) in OPEN and answer.status_code == 200:
         assert answer.json() == []
     else:
@@ -86,7 +78,7 @@ def test_nobody_gets_in_without_a_token(module_forge: RunningForge, method: str,
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_nonsense_is_refused_and_never_breaks_anything(
-    module_forge: RunningForge, method: str, path: str
+    filled_forge: RunningForge, method: str, path: str
 ) -> None:
     if path == "/jobs/request" or ("/personal_access_tokens/" in path and method != "GET"):
         pytest.skip("holds the request, or revokes the token that the other cases need")
@@ -122,7 +114,7 @@ def test_nonsense_is_refused_and_never_breaks_anything(
         )
         answer = requests.request(
             method,
-            f"{module_forge.url}/api/v4{path_with(path, fill)}",
+            f"{filled_forge.url}/api/v4{path_with(path, fill)}",
             headers={"PRIVATE-TOKEN": ADMIN_TOKEN},
             json=values if method not in ("GET", "HEAD") else None,
             params={k: str(v) for k, v in values.items()} if method in ("GET", "HEAD") else None,
@@ -137,9 +129,9 @@ def test_nonsense_is_refused_and_never_breaks_anything(
     "body",
     [b"{", b"[]", b'"x"', b"\xff\xfe", b"{" * 2000, b'{"name": "\\u0000"}', b'{"name": "\\ud800"}', b"null"],
 )
-def test_bodies_that_are_no_parameters(module_forge: RunningForge, body: bytes) -> None:
+def test_bodies_that_are_no_parameters(filled_forge: RunningForge, body: bytes) -> None:
     answer = requests.post(
-        f"{module_forge.url}/api/v4/projects",
+        f"{filled_forge.url}/api/v4/projects",
         data=body,
         headers={"PRIVATE-TOKEN": ADMIN_TOKEN, "Content-Type": "application/json"},
         timeout=20,

@@ -39,18 +39,27 @@ class Pushes:
         return None
 
 
-@pytest.fixture
-def pushes() -> Pushes:
+@pytest.fixture(scope="module")
+def all_pushes() -> Pushes:
     return Pushes()
 
 
-@pytest.fixture
-def forge(forge_database_url: str, tmp_path: Path, pushes: Pushes) -> Iterator[RunningForge]:
+@pytest.fixture(scope="module")
+def module_forge(
+    module_forge_database_url: str, tmp_path_factory: pytest.TempPathFactory, all_pushes: Pushes
+) -> Iterator[RunningForge]:
     def configure(forge: Forge) -> None:
-        forge.create_for_push = pushes
+        forge.create_for_push = all_pushes
 
-    with running_forge(forge_database_url, tmp_path, configure) as running:
+    with running_forge(module_forge_database_url, tmp_path_factory.mktemp("forge"), configure) as running:
         yield running
+
+
+@pytest.fixture
+def pushes(all_pushes: Pushes) -> Pushes:
+    all_pushes.seen.clear()
+    all_pushes.fail = False
+    return all_pushes
 
 
 @pytest.fixture
@@ -195,11 +204,11 @@ class TestNothingIsLost:
         assert len(pushes.seen) == 1
 
     def test_what_git_refused_is_not_handled(
-        self, tree: WorkTree, forge: RunningForge, pushes: Pushes
+        self, tree: WorkTree, forge: RunningForge, project: Project, pushes: Pushes
     ) -> None:
         tree.commit("one")
         tree.git("push", "origin", "main")
-        async_announce(forge, RefChange("refs/heads/main", "1" * 40, "2" * 40))
+        announce(forge, project, RefChange("refs/heads/main", "1" * 40, "2" * 40))
         sweep(forge)
         assert len(pushes.seen) == 1
 
@@ -234,14 +243,14 @@ def sweep(forge: RunningForge) -> None:
     asyncio.run_coroutine_threadsafe(updates.sweep(forge.forge, timedelta(0)), forge.loop).result(20)
 
 
-def async_announce(forge: RunningForge, change: RefChange) -> None:
+def announce(forge: RunningForge, project: Project, change: RefChange) -> None:
     import asyncio
 
-    async def announce() -> None:
+    async def work() -> None:
         async with forge.forge.database.unit_of_work() as db:
-            await updates.announce(db, 1, 1, [change])
+            await updates.announce(db, project.id, 1, [change])
 
-    asyncio.run_coroutine_threadsafe(announce(), forge.loop).result(20)
+    asyncio.run_coroutine_threadsafe(work(), forge.loop).result(20)
 
 
 def ask(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import unescape
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import gitlab
@@ -15,7 +16,7 @@ import requests
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from nautilus_forge.testing.server import ADMIN_TOKEN, ROOT_PASSWORD, RunningForge
+from nautilus_forge.testing.server import ADMIN_TOKEN, ROOT_PASSWORD, RunningForge, running_forge
 
 CALLBACK = "http://localhost:8080/sign-in/callback"
 VERIFIER = "a" * 30 + "B-._~9" + "c" * 30
@@ -100,6 +101,12 @@ def redeem(
 
 
 class TestSignIn:
+    @pytest.fixture
+    def forge(self, forge_database_url: str, tmp_path: Path) -> Iterator[RunningForge]:
+        """One each: failures of an address are remembered in the process."""
+        with running_forge(forge_database_url, tmp_path) as running:
+            yield running
+
     def test_the_page_loads_nothing_from_elsewhere(self, browser: Browser) -> None:
         page = browser.get("/users/sign_in")
         policy = page.headers["Content-Security-Policy"]
