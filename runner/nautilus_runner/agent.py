@@ -135,16 +135,20 @@ class Agent:
                 try:
                     await self._check_executor(settings)
                     asked_at = time.monotonic()
-                    offer = await client.request_job("" if self._slots.is_contended else last_update)
+                    seen = "" if self._slots.is_contended else last_update
+                    offer = await client.request_job(seen)
                     failures = 0
                     self._say(settings, "")
                     last_update = offer.last_update
                     if offer.job is not None:
                         is_used = self._begin(offer, settings, client, slot)
-                    elif time.monotonic() - asked_at < _HELD_S:
+                    elif time.monotonic() - asked_at < _HELD_S and (seen or not last_update):
                         wait_s = _POLL_S
                 except (ServerError, JobError) as error:
                     failures += 1
+                    last_update = (
+                        ""  # the next request is then not held: it tells at once that the server is back
+                    )
                     self._say(settings, str(error))
                     wait_s = _patience_s(failures, error)
                 finally:
