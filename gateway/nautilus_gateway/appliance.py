@@ -25,6 +25,9 @@ from nautilus_gateway.model import (
 
 JOB_ARTIFACTS = Match(r"^/api/v4/jobs/[0-9]+/artifacts$", Matching.REGEX)
 TRACKED_ARTIFACTS = Match("/api/2.0/mlflow-artifacts/artifacts/", Matching.PREFIX_FIRST)
+TRACKED_LISTING = Match("/api/2.0/mlflow-artifacts/artifacts", Matching.EXACT)
+"""Said apart: nginx would redirect it to the folder above, with a slash that MLflow's listing does not have."""
+
 EVERYTHING = Match("/")
 
 
@@ -93,10 +96,13 @@ def appliance_config(
 
 
 def _web(forge: Upstream, management: Upstream) -> tuple[Route, ...]:
+    """Sign-in is here too: browsers refuse port 10080 (https://fetch.spec.whatwg.org/#port-blocking)."""
     return (
         Upload(JOB_ARTIFACTS, forge, "POST"),
-        Proxy(Match("/api/v4/"), forge),
+        *_sign_ins(forge),
+        *(Proxy(Match(path), forge) for path in ("/api/v4/", "/users/", "/oauth/")),
         Upload(TRACKED_ARTIFACTS, management, "PUT"),
+        Proxy(TRACKED_LISTING, management),
         Proxy(EVERYTHING, management),
     )
 
@@ -104,6 +110,7 @@ def _web(forge: Upstream, management: Upstream) -> tuple[Route, ...]:
 def _management(management: Upstream) -> tuple[Route, ...]:
     return (
         Upload(TRACKED_ARTIFACTS, management, "PUT"),
+        Proxy(TRACKED_LISTING, management),
         *(Proxy(Match(path), management) for path in ("/api/v1/", "/api/2.0/", "/api/3.0/")),
         Proxy(Match("/-/health", Matching.EXACT), management),
         Refuse(EVERYTHING),
@@ -111,11 +118,15 @@ def _management(management: Upstream) -> tuple[Route, ...]:
 
 
 def _gitlab(forge: Upstream, management: Upstream, responder: Path) -> tuple[Route, ...]:
-    sign_ins = (Match(path, Matching.EXACT) for path in ("/users/sign_in", "/oauth/token"))
     return (
         Git(forge, responder),
         Upload(JOB_ARTIFACTS, forge, "POST"),
-        *(Proxy(match, forge, is_sign_in=True) for match in sign_ins),
+        *_sign_ins(forge),
         Proxy(Match("/-/health", Matching.EXACT), management),
         Proxy(EVERYTHING, forge),
     )
+
+
+def _sign_ins(forge: Upstream) -> tuple[Route, ...]:
+    paths = ("/users/sign_in", "/oauth/token")
+    return tuple(Proxy(Match(path, Matching.EXACT), forge, is_sign_in=True) for path in paths)
