@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 
-import nautilus.db.models.all  # noqa: F401 — registers every table
 from alembic import context
-from nautilus.db.models.base import Base
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
+
+import nautilus.db.models.all  # noqa: F401 — registers every table
+from nautilus.db.models.base import Base
 
 
 def _run(connection: Connection) -> None:

@@ -35,6 +35,24 @@ def experiment_routes(
     async def submit(submission: Submission, caller: Identity = Depends(auth.user)) -> Submitted:
         return await experiments.submit(caller, submission)
 
+    @router.get("/{number}")
+    async def show(number: int = _Id, caller: Identity = Depends(auth.user)) -> ExperimentView:
+        return await experiments.get(caller, number)
+
+    @router.post("/{number}/cancel")
+    async def cancel(number: int = _Id, caller: Identity = Depends(auth.user)) -> ExperimentView:
+        return await experiments.cancel(caller, number)
+
+    @router.post("/{number}/rerun", status_code=201)
+    async def rerun(number: int = _Id, caller: Identity = Depends(auth.user)) -> Submitted:
+        return await experiments.rerun(caller, number)
+
+    _add_list_route(router, experiments, auth)
+    _add_reading_routes(router, reader, stream, auth)
+    return router
+
+
+def _add_list_route(router: APIRouter, experiments: ExperimentService, auth: Authenticator) -> None:
     @router.get("")
     async def list_experiments(
         request: Request,
@@ -58,21 +76,6 @@ def experiment_routes(
         has_next = page.offset + len(found) < total
         add_page_headers(request, response, page, total=total, has_next=has_next)
         return found
-
-    @router.get("/{number}")
-    async def show(number: int = _Id, caller: Identity = Depends(auth.user)) -> ExperimentView:
-        return await experiments.get(caller, number)
-
-    @router.post("/{number}/cancel")
-    async def cancel(number: int = _Id, caller: Identity = Depends(auth.user)) -> ExperimentView:
-        return await experiments.cancel(caller, number)
-
-    @router.post("/{number}/rerun", status_code=201)
-    async def rerun(number: int = _Id, caller: Identity = Depends(auth.user)) -> Submitted:
-        return await experiments.rerun(caller, number)
-
-    _add_reading_routes(router, reader, stream, auth)
-    return router
 
 
 def _add_reading_routes(

@@ -25,7 +25,9 @@ OUTPUTS = Path("outputs")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--model", choices=["mlp", "linear"], default="mlp", help="one hidden layer, or none")
     parser.add_argument("--hidden", type=int, default=32, help="units of the hidden layer (mlp)")
     parser.add_argument("--learning-rate", type=float, default=0.005)
@@ -34,7 +36,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("NAUTILUS_SEED", "0")))
     parser.add_argument("--require", type=float, default=0.0, help="fail where the accuracy is below this")
-    parser.add_argument("--no-tracking", action="store_true", help="do not use MLflow, even if it is configured")
+    parser.add_argument(
+        "--no-tracking", action="store_true", help="do not use MLflow, even if it is configured"
+    )
     return parser.parse_args()
 
 
@@ -89,7 +93,9 @@ def make_model(options: argparse.Namespace) -> MLPClassifier | SGDClassifier:
     )
 
 
-def train_epoch(model: MLPClassifier | SGDClassifier, x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int) -> None:
+def train_epoch(
+    model: MLPClassifier | SGDClassifier, x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int
+) -> None:
     """One pass over the training images, in batches."""
     for start in range(0, len(order), size):
         batch = order[start : start + size]
