@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     external_url: str = "http://localhost:8080"
     gitlab_url: str = "http://127.0.0.1:10080"
     gitlab_external_url: str = ""
+    sign_in_url: str = ""
     job_url: str = ""
     admin_token_file: Path = Path()
     oauth_file: Path = Path()
@@ -70,10 +71,11 @@ class Settings(BaseSettings):
             "provision_status_file": run / "provision.json",
         }.items():
             values.setdefault(name, default)
-        for name in ("external_url", "gitlab_url", "gitlab_external_url", "job_url"):
+        for name in ("external_url", "gitlab_url", "gitlab_external_url", "sign_in_url", "job_url"):
             if name in values:
                 values[name] = str(values[name]).rstrip("/")
         values.setdefault("gitlab_external_url", values.get("gitlab_url", "http://127.0.0.1:10080"))
+        values.setdefault("sign_in_url", values.get("external_url", "http://localhost:8080"))
         values.setdefault("job_url", values.get("external_url", "http://localhost:8080"))
         return values
 

@@ -49,11 +49,15 @@ def appliance() -> Iterator[Address]:
 
 @pytest.fixture
 def page(appliance: Address, chromium: Browser) -> Iterator[Page]:
-    """Signed in through GitLab's own form; the console's errors fail the test."""
+    """Signed in through GitLab's own form; errors in the console and requests to any other address fail the test."""
     context = chromium.new_context(base_url=appliance.url, viewport={"width": 1280, "height": 900})
     opened, faults = context.new_page(), []
     opened.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on(
+        "request",
+        lambda r: faults.append(f"elsewhere: {r.url}") if not r.url.startswith(appliance.url) else None,
+    )
     opened.set_default_timeout(20_000)
     opened.goto("/projects")
     opened.get_by_label(re.compile("user ?name", re.IGNORECASE)).fill(appliance.user)

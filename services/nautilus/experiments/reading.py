@@ -32,7 +32,7 @@ class LogPart:
 
 
 class ExperimentReader:
-    """`gitlab_url` is GitLab as browsers reach it, `base_url` ours."""
+    """`base_url` is ours as browsers reach it; GitLab's API is there too."""
 
     def __init__(
         self,
@@ -42,14 +42,12 @@ class ExperimentReader:
         tracking: Tracking,
         *,
         base_url: str,
-        gitlab_url: str,
     ) -> None:
         self._service = service
         self._database = database
         self._gitlab = gitlab
         self._tracking = tracking
         self._base_url = base_url
-        self._gitlab_url = gitlab_url
 
     async def log(
         self, caller: Identity, experiment_id: int, offset: int, *, limit_bytes: int = TRACE_PART_BYTES
@@ -108,7 +106,7 @@ class ExperimentReader:
         ]
         if experiment.job_id is not None and await self._has_archive(caller, experiment):
             route = f"/api/v4/projects/{experiment.project_id}/jobs/{experiment.job_id}/artifacts"
-            url = self._gitlab_url + route
+            url = self._base_url + route
             found.append(ArtifactView(path="artifacts.zip", size_bytes=None, source="job", url=url))
         return found
 

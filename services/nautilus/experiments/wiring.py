@@ -50,7 +50,6 @@ class Experiments:
             gitlab,
             tracking,
             base_url=settings.external_url,
-            gitlab_url=settings.gitlab_external_url,
         )
         self.stream = ExperimentStream(self.service, self.reader, database, tracking, events)
 

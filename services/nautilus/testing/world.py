@@ -94,6 +94,7 @@ async def started(
             "external_url": external_url,
             "gitlab_url": gitlab_url,
             "gitlab_external_url": gitlab_url,
+            "sign_in_url": gitlab_url,
         }
     )
     gitlab = MemoryGitLab()

@@ -67,7 +67,11 @@ class ExperimentPages:
 
     async def show(self, visit: Visit) -> Response:
         e = await self._experiments.get(visit.identity, experiment_id(visit.request))
-        links = GitLabLinks(self._site.settings.gitlab_external_url, await self._provider.has_pages())
+        links = GitLabLinks(
+            self._site.settings.gitlab_external_url,
+            self._site.settings.external_url,
+            await self._provider.has_pages(),
+        )
         return self._site.render(
             visit,
             "experiments/show.html",

@@ -9,12 +9,15 @@ from nautilus.experiments.schemas import ExperimentView
 
 @dataclass(frozen=True)
 class GitLabLinks:
-    """`url` is GitLab as browsers reach it. Our own forge has no pages; its API knows the browser's session.
+    """`url` is GitLab's own address, `api_url` ours, where its API is too.
+
+    Our own forge has no pages, and browsers refuse its port; its API knows the browser's session.
 
     Source: GitLab's config/routes/project.rb (`/-/commit`, `/-/pipelines`, `/-/jobs`).
     """
 
     url: str
+    api_url: str
     has_pages: bool
 
     def commit(self, e: ExperimentView) -> str:
@@ -38,4 +41,4 @@ class GitLabLinks:
         return f"{self.url}/{e.project.path_with_namespace}/-"
 
     def _api(self, e: ExperimentView) -> str:
-        return f"{self.url}/api/v4/projects/{e.project.id}"
+        return f"{self.api_url}/api/v4/projects/{e.project.id}"

@@ -116,6 +116,7 @@ class Site:
         environment.globals |= {
             "asset": assets.address,
             "gitlab_url": self.settings.gitlab_external_url,
+            "sign_in_url": self.settings.sign_in_url,
         }
         return environment
 

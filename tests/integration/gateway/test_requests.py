@@ -22,6 +22,8 @@ from nautilus_gateway.testing.stack import Stack
         ("web", "/static/app.css", "management"),
         ("web", "/-/health", "management"),
         ("web", "/api/v4/version", "forge"),
+        ("web", "/users/sign_in", "forge"),
+        ("web", "/oauth/authorize", "forge"),
         ("api", "/api/v1/projects", "management"),
         ("api", "/api/2.0/mlflow/runs/create", "management"),
         ("api", "/-/health", "management"),

@@ -217,7 +217,7 @@ def test_only_services_with_a_folder_may_redirect_to_files(config: GatewayConfig
 def test_sign_in_is_limited_at_both_doors(http: list[Directive]) -> None:
     limited = [args for _, args, block in locations(http) if every(block, "limit_req")]
 
-    assert limited == [["=", "/users/sign_in"], ["=", "/oauth/token"]]
+    assert limited == [["=", "/users/sign_in"], ["=", "/oauth/token"]] * 2
 
 
 def test_everything_written_lies_below_home(

@@ -25,21 +25,27 @@ def experiment(**values: Any) -> ExperimentView:
 
 
 def test_with_pages() -> None:
-    links, e = GitLabLinks("http://gitlab.test", True), experiment(pipeline_id=7, job_id=8)
+    links, e = (
+        GitLabLinks("http://gitlab.test", "http://nautilus.test", True),
+        experiment(pipeline_id=7, job_id=8),
+    )
     assert links.commit(e) == "http://gitlab.test/ada/digits/-/commit/c0ffee"
     assert links.pipeline(e) == "http://gitlab.test/ada/digits/-/pipelines/7"
     assert links.job(e) == "http://gitlab.test/ada/digits/-/jobs/8"
 
 
 def test_without_pages() -> None:
-    links, e = GitLabLinks("http://gitlab.test", False), experiment(pipeline_id=7, job_id=8)
-    assert links.commit(e) == "http://gitlab.test/api/v4/projects/1/repository/commits/c0ffee"
-    assert links.pipeline(e) == "http://gitlab.test/api/v4/projects/1/pipelines/7"
-    assert links.job(e) == "http://gitlab.test/api/v4/projects/1/jobs/8"
+    links, e = (
+        GitLabLinks("http://gitlab.test", "http://nautilus.test", False),
+        experiment(pipeline_id=7, job_id=8),
+    )
+    assert links.commit(e) == "http://nautilus.test/api/v4/projects/1/repository/commits/c0ffee"
+    assert links.pipeline(e) == "http://nautilus.test/api/v4/projects/1/pipelines/7"
+    assert links.job(e) == "http://nautilus.test/api/v4/projects/1/jobs/8"
 
 
 def test_nothing_is_linked_before_it_exists() -> None:
-    links = GitLabLinks("http://gitlab.test", True)
+    links = GitLabLinks("http://gitlab.test", "http://nautilus.test", True)
     assert (links.pipeline(experiment()), links.job(experiment())) == ("", "")
 
 
