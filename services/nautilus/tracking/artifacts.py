@@ -74,7 +74,7 @@ def safe_names(path: str) -> tuple[str, ...]:
         raise _invalid_path()
     if not decoded:
         return ()
-    names = tuple(decoded.rstrip("/").split("/") if len(decoded) > 1 else [decoded])
+    names = tuple(decoded.removesuffix("/").split("/"))
     if (
         len(decoded) > MAX_PATH_LENGTH
         or len(names) > MAX_DEPTH

@@ -36,9 +36,7 @@ def test_every_endpoint_is_documented_and_no_other() -> None:
     for method, name in MODELS:
         key = "/{key}" if (method, name) == ("DELETE", "tags") else ""
         table.add((method, f"{TWO}logged-models/{{model_id}}{names[name]}{key}"))
-    documented = {
-        (method, path) for method, path in _endpoints() if "…" not in path and "{path}" not in path
-    }
+    documented = {(method, path) for method, path in _endpoints() if "…" not in path and "{path}" not in path}
     assert documented == table
 
 
