@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response
@@ -117,13 +117,9 @@ async def delete_all(at: Admin, db: Db, ci: Ci) -> Response:
 
 
 async def _archive(db: AsyncSession, job_id: int) -> JobArtifact:
-    """Raises `NotFound` where the job has none, or it has expired."""
+    """Raises `NotFound` where the job has none (any more: the upkeep deletes expired ones)."""
     archive = await db.scalar(
-        select(JobArtifact).where(
-            JobArtifact.job_id == job_id,
-            JobArtifact.file_type == ARCHIVE,
-            or_(JobArtifact.expire_at.is_(None), JobArtifact.expire_at > func.now()),
-        )
+        select(JobArtifact).where(JobArtifact.job_id == job_id, JobArtifact.file_type == ARCHIVE)
     )
     if archive is None:
         raise NotFound

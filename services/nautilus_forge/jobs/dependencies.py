@@ -18,7 +18,7 @@ from nautilus_forge.jobs.payload import Dependency
 _EARLIER = text(
     """
     SELECT j.id, j.name, j.stage_idx, j.status, j.erased_at,
-           a.filename, a.size, (a.expire_at IS NOT NULL AND a.expire_at <= now()) AS is_expired,
+           a.filename, a.size,
            (j.artifacts_expire_at IS NOT NULL AND j.artifacts_expire_at <= now()) AS had_expired
     FROM ci_jobs j
     LEFT JOIN ci_job_artifacts a ON a.job_id = j.id AND a.file_type = 'archive'
@@ -52,7 +52,6 @@ async def read_inputs(db: AsyncSession, pipeline_id: int, job: CompiledJob) -> I
     chosen = [row for row in rows if row.name in wanted]
     is_named = job.dependencies is not None or job.needs is not None
     missing = any(row.erased_at is not None or row.had_expired for row in chosen if row.filename is None)
-    missing = missing or any(row.is_expired for row in chosen)
     return Inputs(tuple(_dependency(row) for row in chosen), is_named and missing)
 
 
@@ -66,6 +65,6 @@ def wanted_names(job: CompiledJob, earlier: Sequence[Row[Any]]) -> set[str]:
 
 
 def _dependency(row: Row[Any]) -> Dependency:
-    if row.filename is None or row.is_expired:
+    if row.filename is None:
         return Dependency(row.id, row.name)
     return Dependency(row.id, row.name, row.filename, row.size)

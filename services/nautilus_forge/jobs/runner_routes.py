@@ -34,7 +34,6 @@ _ARCHIVE = text(
     """
     SELECT a.path, a.filename, j.project_id FROM ci_jobs j
     LEFT JOIN ci_job_artifacts a ON a.job_id = j.id AND a.file_type = 'archive'
-        AND (a.expire_at IS NULL OR a.expire_at > now())
     WHERE j.id = :id
     """
 )

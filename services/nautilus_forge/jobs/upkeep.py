@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.jobs.transitions import enqueue_locked, finish_locked, lock_job, requeue
 from nautilus_forge.jobs.wakeups import Listener
@@ -83,7 +84,15 @@ _PENDING = text(
 _EXPIRED = text(
     """
     DELETE FROM ci_job_artifacts WHERE id IN (
-        SELECT id FROM ci_job_artifacts WHERE expire_at <= now() ORDER BY expire_at LIMIT :batch)
+        SELECT a.id FROM ci_job_artifacts a
+        JOIN ci_jobs j ON j.id = a.job_id
+        JOIN ci_pipelines pl ON pl.id = j.pipeline_id
+        JOIN projects p ON p.id = pl.project_id
+        WHERE a.expire_at <= now() AND NOT (
+            :keeps_latest AND coalesce((p.attributes->>'keep_latest_artifact')::boolean, true)
+            AND pl.id IS NOT DISTINCT FROM (SELECT max(l.id) FROM ci_pipelines l WHERE l.project_id = pl.project_id
+                         AND l.ref = pl.ref AND l.is_tag = pl.is_tag AND l.status = 'success'))
+        ORDER BY a.expire_at LIMIT :batch FOR UPDATE OF a SKIP LOCKED)
     """
 )
 _DELETED_FILES = text("SELECT id, path FROM ci_deleted_files ORDER BY id LIMIT :batch")
@@ -170,8 +179,13 @@ class Upkeep:
                 await self._finish(row.id, "stuck_or_timeout_failure", (Status.PENDING,))
 
     async def expire_artifacts(self) -> None:
+        """Those of a ref's latest successful pipeline stay, unless that is switched off.
+
+        Source: doc/ci/jobs/job_artifacts.md "Keep artifacts from most recent successful jobs".
+        """
         async with self.ci.forge.database.unit_of_work() as db:
-            await db.execute(_EXPIRED, {"batch": _BATCH})
+            keeps_latest = (await current_values(db)).keep_latest_artifact
+            await db.execute(_EXPIRED, {"batch": _BATCH, "keeps_latest": keeps_latest})
 
     async def delete_files(self) -> None:
         """Logs and artifacts whose rows are gone."""

@@ -41,9 +41,7 @@ def runner_basic(limits: CiLimits, runner: Runner) -> dict[str, Any]:
         "name": runner.name,
         "online": status == "online",
         "created_at": timestamp(runner.created_at),
-        "created_by": None,
         "status": status,
-        "job_execution_status": "idle",
     }
 
 
@@ -123,7 +121,6 @@ def manager_shown(limits: CiLimits, manager: RunnerManager) -> dict[str, Any]:
         "contacted_at": timestamp(manager.contacted_at),
         "ip_address": manager.ip_address,
         "status": contact_status(manager.contacted_at, manager.created_at, limits),
-        "job_execution_status": "idle",
     }
 
 

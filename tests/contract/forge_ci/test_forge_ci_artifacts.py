@@ -302,3 +302,19 @@ class TestFetching:
 
 def _stored(forge: RunningForge) -> list[Path]:
     return [p for p in (forge.settings.data_dir / "artifacts").rglob("*") if p.is_file()]
+
+
+class TestExpiry:
+    @pytest.mark.parametrize("limits", [CiLimits(upkeep_every_s=0.02)])
+    def test_the_latest_successful_pipelines_artifacts_stay(
+        self, push: Push, runner: FakeRunner, project: Project, eventually: Any
+    ) -> None:
+        jobs = []
+        for number in range(2):
+            push(number=str(number))
+            job = runner.take_one()
+            job.upload(archive({"w": b"1"}), expire_in="1 sec")
+            job.finish()
+            jobs.append(job)
+        eventually(lambda: not project.jobs.get(jobs[0].id).attributes["artifacts"])
+        assert project.jobs.get(jobs[1].id).artifact("w") == b"1"

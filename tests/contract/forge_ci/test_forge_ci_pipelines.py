@@ -263,11 +263,14 @@ free: {stage: test, script: [x], needs: []}
         assert len(project.pipelines.get(pipeline.id).jobs.list(all=True)) == 1
         assert len(project.pipelines.get(pipeline.id).jobs.list(all=True, include_retried=True)) == 2
 
-    def test_a_manual_job_waits_to_be_played(self, project: Project, push: Push, runner: FakeRunner) -> None:
+    def test_a_manual_job_waits_to_be_played(
+        self, project: Project, push: Push, runner: FakeRunner, admin: httpx.Client
+    ) -> None:
         pipeline = push("deploy: {script: [x], when: manual}\n")
         assert (pipeline.status, runner.take()) == ("skipped", None)
         job = project.jobs.list(get_all=False)[0]
-        job.play(job_variables_attributes=[{"key": "WHERE", "value": "prod"}])
+        given = {"job_variables_attributes": [{"key": "WHERE", "value": "prod"}]}
+        assert admin.post(f"/projects/{project.id}/jobs/{job.id}/play", json=given).status_code == 200
         assert project.pipelines.get(pipeline.id).status == "pending"
         assert runner.run().variable("WHERE") == "prod"
         assert project.pipelines.get(pipeline.id).status == "success"

@@ -79,7 +79,7 @@ def _handler(forge: RunningForge) -> type[BaseHTTPRequestHandler]:
             else:
                 self.pass_on(body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = handle_any  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = handle_any
 
         def pass_on(self, body: bytes) -> None:
             head = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
