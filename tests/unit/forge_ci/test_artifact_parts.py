@@ -204,6 +204,7 @@ class TestDotenv:
             gzip.compress(b"A=" + bytes(1 << 26)),
             os.urandom(6000),
         ],
+        ids=["not gzip", "no equals sign", "bad name", "too many", "a bomb", "noise"],
     )
     def test_what_is_refused(self, report: bytes) -> None:
         with pytest.raises(BrokenDotenv):
