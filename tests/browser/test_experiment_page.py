@@ -106,6 +106,25 @@ def test_sections_fold_when_they_end_but_the_script_stays_open(scene: Scene, ope
     assert log_lines(page)[-2:] == ["100%", "progress done"]
 
 
+def test_a_broken_connection_is_said_and_mended_without_a_gap(scene: Scene, watch, open_page) -> None:
+    watch.allowed.append("net::ERR_FAILED")
+    (experiment,) = scene.submit(scene.project("digits"))
+    job = scene.take(experiment)
+    scene.prints(job, "line 1\n")
+    page, broken = open_page(), []
+    page.route("**/events", lambda route: route.abort() if broken else route.continue_())
+    page.goto(f"/experiments/{experiment.id}")
+    expect(page.locator("#log")).to_contain_text("line 1")
+    broken.append(True)
+    page.evaluate("window.stop()")
+    scene.prints(job, "line 2\n")
+    expect(page.locator("#status")).to_contain_text("The connection is lost")
+    broken.clear()
+    expect(page.locator("#log")).to_contain_text("line 2", timeout=20_000)
+    expect(page.locator("#status")).to_be_hidden()
+    assert log_lines(page) == ["line 1", "line 2"]
+
+
 def test_an_address_in_the_log_is_a_link_and_mlflows_own_lead_to_the_experiment(
     scene: Scene, open_page
 ) -> None:
