@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from nautilus.appliance import accounts, postgres, schema
 
 _ENVIRONMENT = "NAUTILUS_TEST_POSTGRES"
