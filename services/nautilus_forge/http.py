@@ -16,9 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nautilus_forge import API_PREFIX
 from nautilus_forge.errors import BadRequest, Conflict, ForgeError, GitError, InsufficientStorage, Unavailable
 from nautilus_forge.forge import Forge
 from nautilus_forge.responses import Json
+from nautilus_forge.web.page import failure
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +85,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ForgeError, _on_forge_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    for failure in (OperationalError, InterfaceError, TimeoutError):
-        app.add_exception_handler(failure, _on_database_down)
+    for kind in (OperationalError, InterfaceError, TimeoutError):
+        app.add_exception_handler(kind, _on_database_down)
     app.add_exception_handler(IntegrityError, _on_conflict)
     app.add_exception_handler(DataError, _on_bad_data)
     app.add_exception_handler(OSError, _on_os_error)
@@ -106,8 +108,17 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         return Json({"error": "405 Not Allowed"}, 405, error.headers)
     if error.status_code == 404:
+        if _wants_page(request):
+            return failure(
+                "Not found", "There is no page here, or it is not for you. Nautilus has the pages.", 404
+            )
         return Json({"error": "404 Not Found"}, 404)
     return Json({"message": f"{error.status_code} {error.detail}"}, error.status_code, error.headers)
+
+
+def _wants_page(request: Request) -> bool:
+    is_api = request.scope["path"].startswith((API_PREFIX, "/internal/", "/-/"))
+    return not is_api and "text/html" in request.headers.get("accept", "")
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

@@ -24,5 +24,6 @@ def install(hooks_dir: Path, interpreter: str = sys.executable) -> None:
 
 
 async def ensure_hooks(forge: Forge) -> None:
-    """A start-up step."""
+    """A start-up step: the hooks stand, and nothing of an earlier run lies about."""
+    await forge.repositories.clear_leftovers()
     await asyncio.to_thread(install, forge.settings.hooks_dir)

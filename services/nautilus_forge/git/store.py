@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from nautilus_forge.git.command import Git
+from nautilus_forge.git.writing import COMMIT_FOLDER
 from nautilus_forge.settings import Settings
 
 _CONFIG = """\
@@ -90,6 +91,14 @@ class RepositoryStore:
         (making / "HEAD").write_text(f"ref: refs/heads/{default_branch}\n", encoding="utf-8")
         (making / "config").write_text(_CONFIG.format(hooks=self._hooks), encoding="utf-8")
         making.rename(final)
+
+    async def clear_leftovers(self) -> None:
+        """Remove what commits that were cut off by a crash left in the folder for temporary files."""
+        await asyncio.to_thread(self._clear_leftovers)
+
+    def _clear_leftovers(self) -> None:
+        for folder in self._tmp.glob(f"{COMMIT_FOLDER}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def is_empty(self, project_id: int) -> bool:
         """Has the repository no branch? Looks at the ref files alone, without starting git."""

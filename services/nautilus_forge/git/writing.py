@@ -18,6 +18,8 @@ from nautilus_forge.git.command import Git
 from nautilus_forge.git.revisions import EMPTY_TREE
 
 ZERO_SHA = "0" * 40
+COMMIT_FOLDER = "commit-"
+"""How the folders for temporary indexes begin."""
 REGULAR, EXECUTABLE = "100644", "100755"
 
 
@@ -83,7 +85,7 @@ async def write_commit(
 
 @asynccontextmanager
 async def _index(git: Git, tmp_dir: Path) -> AsyncIterator[tuple[Git, Path]]:
-    folder = tmp_dir / f"commit-{secrets.token_hex(8)}"
+    folder = tmp_dir / f"{COMMIT_FOLDER}{secrets.token_hex(8)}"
     folder.mkdir(parents=True)
     try:
         yield git.with_env({"GIT_INDEX_FILE": str(folder / "index")}), folder

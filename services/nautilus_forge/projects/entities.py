@@ -74,21 +74,11 @@ def full(
 ) -> dict[str, Any]:
     """`project_level`, `group_level`: the viewer's memberships. `sees_settings`: what only maintainers see too."""
     attributes = DEFAULTS | project.attributes
-    api = f"{settings.external_url}/api/v4/projects/{project.id}"
     shown = basic(settings, project) | attributes
     shown |= {name: attributes[level] != "disabled" for name, level in _ENABLED_BY.items()}
     shown |= {
         "container_registry_image_prefix": None,
-        "_links": {
-            "self": api,
-            "issues": f"{api}/issues",
-            "merge_requests": f"{api}/merge_requests",
-            "repo_branches": f"{api}/repository/branches",
-            "labels": f"{api}/labels",
-            "events": f"{api}/events",
-            "members": f"{api}/members",
-            "cluster_agents": f"{api}/cluster_agents",
-        },
+        "_links": _links(settings, project),
         "packages_enabled": False,
         "empty_repo": is_empty,
         "archived": project.is_archived,
@@ -116,6 +106,16 @@ def full(
         for name in ("ci_push_repository_for_job_token_allowed", "ci_separated_caches"):
             del shown[name]
     return shown
+
+
+def _links(settings: Settings, project: Project) -> dict[str, str]:
+    api = f"{settings.external_url}/api/v4/projects/{project.id}"
+    names = ("issues", "merge_requests", "labels", "events", "members", "cluster_agents")
+    return {
+        "self": api,
+        "repo_branches": f"{api}/repository/branches",
+        **{name: f"{api}/{name}" for name in names},
+    }
 
 
 def _access(level: int | None) -> dict[str, int] | None:

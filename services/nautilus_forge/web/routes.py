@@ -67,6 +67,7 @@ async def _sign_in_page(
     return_to: str,
     *,
     problem: str = "",
+    login: str = "",
     note: str = "",
     status: int = 200,
 ) -> Response:
@@ -81,9 +82,10 @@ async def _sign_in_page(
         f"{said}<form method=post action=/users/sign_in accept-charset=utf-8>{hidden(fields)}"
         "<label for=user_login>User name or e-mail</label>"
         '<input id=user_login name="user[login]" autocomplete=username autocapitalize=none spellcheck=false'
-        " required autofocus>"
+        f' value="{escape(login)}" required{"" if login else " autofocus"}>'
         "<label for=user_password>Password</label>"
-        '<input id=user_password name="user[password]" type=password autocomplete=current-password required>'
+        '<input id=user_password name="user[password]" type=password autocomplete=current-password required'
+        f"{' autofocus' if login else ''}>"
         "<button type=submit>Sign in</button></form>"
         "<p class=hint>The first user is <code>root</code>; where Nautilus runs, "
         "<code>nautilus user password</code> shows the password.</p>"
@@ -121,7 +123,8 @@ def pages_router() -> APIRouter:
         user = await _checked(db, values)
         if user is None:
             throttle.note_failure(address)
-            return await _sign_in_page(request, db, forge, return_to, problem=_WRONG, status=422)
+            login = _login_of(values)
+            return await _sign_in_page(request, db, forge, return_to, problem=_WRONG, login=login, status=422)
         response = RedirectResponse(return_to, 303)
         sessions.set_cookie(response, forge.settings, await _begun(request, db, user, address))
         return response
@@ -136,6 +139,12 @@ def _too_many(refusal: TooManyRequests) -> Response:
     response = failure("Too many tries", "Please wait a minute, then try again.", 429)
     response.headers.update(refusal.headers)
     return response
+
+
+def _login_of(values: dict[str, Any]) -> str:
+    given = values.get("user")
+    login = given.get("login", "") if isinstance(given, dict) else ""
+    return login[:255] if isinstance(login, str) else ""
 
 
 async def _checked(db: AsyncSession, values: dict[str, Any]) -> User | None:

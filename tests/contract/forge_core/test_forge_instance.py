@@ -46,6 +46,12 @@ def test_unknown_route_is_404_in_json(root: gitlab.Gitlab, forge: RunningForge) 
     assert (answer.status_code, answer.json()) == (404, {"error": "404 Not Found"})
 
 
+def test_a_browser_gets_a_page_where_there_is_none(forge: RunningForge) -> None:
+    answer = requests.get(f"{forge.url}/root/digits", headers={"Accept": "text/html,*/*"})
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
 def test_a_wrong_parameter_is_named(forge: RunningForge, root: gitlab.Gitlab) -> None:
     with pytest.raises(gitlab.GitlabHttpError) as failure:
         root.http_put("/application/settings", post_data={"max_artifacts_size": "many"})

@@ -141,6 +141,7 @@ class TestSignIn:
         answer = browser.sign_in(login, password)
         assert answer.status_code == 422
         assert "Wrong user name or password" in answer.text
+        assert f'value="{login}"' in answer.text
 
     def test_without_our_form_nothing_happens(self, browser: Browser, forge: RunningForge) -> None:
         fields = {"user[login]": "root", "user[password]": ROOT_PASSWORD}
