@@ -124,7 +124,7 @@ class Parts:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for part in (self.pages, self.tracking, self.gitlab, self.database):
+            for part in (self.tracking, self.gitlab, self.database):
                 await part.close()
 
     async def _when_ready(self, loop: Callable[[], Awaitable[None]]) -> None:

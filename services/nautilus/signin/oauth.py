@@ -6,12 +6,14 @@ https://docs.gitlab.com/api/users/#get-the-current-user
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
@@ -20,12 +22,21 @@ from nautilus.errors import GitLabError, GitLabRefused, GitLabUnauthenticated, G
 from nautilus.settings import OAuthClient
 from nautilus.signin.pending import PendingSignIn
 
-if TYPE_CHECKING:
-    import httpx
-
 SCOPES = "api openid"
 _DEFAULT_LIFETIME_S = 7200
 _TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """GitLab's answer over the back channel."""
+
+    status: int
+    body: bytes
+
+
+Asking = Callable[[str, str, Mapping[str, str], Mapping[str, str], float], Answer]
+"""A blocking request: method, path, form fields, headers, seconds. Raises OSError where nobody answers."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +65,10 @@ class Provider:
     GitLabRefused (another 4xx), GitLabError (an answer that we cannot read).
     """
 
-    def __init__(
-        self, back_url: str, front_url: str, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, back_url: str, front_url: str, asking: Asking | None = None) -> None:
         self._back_url = back_url
         self.front_url = front_url
-        self._transport = transport
-        self._made: httpx.AsyncClient | None = None
+        self._asking = asking or _over_http(back_url)
         self._has_pages: bool | None = None
 
     def authorize_url(self, application: OAuthClient, pending: PendingSignIn) -> str:
@@ -86,14 +94,12 @@ class Provider:
         Asked until it answers, then remembered. Source: GitLab's config/routes/explore.rb.
         """
         if self._has_pages is None:
-            import httpx
-
             try:
-                answer = await self._client().get("/explore", timeout=3.0)
-            except httpx.HTTPError:
+                answer = await asyncio.to_thread(self._asking, "GET", "/explore", {}, {}, 3.0)
+            except OSError:
                 return False
-            if answer.status_code < 500:
-                self._has_pages = answer.status_code < 400
+            if answer.status < 500:
+                self._has_pages = answer.status < 400
         return self._has_pages or False
 
     async def exchange(self, application: OAuthClient, code: str, pending: PendingSignIn) -> Tokens:
@@ -129,10 +135,6 @@ class Provider:
         except (KeyError, TypeError, ValueError):
             raise GitLabError("GitLab's answer about the user cannot be read") from None
 
-    async def close(self) -> None:
-        if self._made is not None:
-            await self._made.aclose()
-
     async def _token(self, application: OAuthClient, data: dict[str, str]) -> dict[str, Any]:
         return await self._ask("POST", "/oauth/token", data=data | _credentials(application))
 
@@ -146,38 +148,44 @@ class Provider:
         allowed: tuple[int, ...] = (),
         timeout_s: float = _TIMEOUT_S,
     ) -> dict[str, Any]:
-        import httpx
-
         try:
-            answer = await self._client().request(method, path, data=data, headers=headers, timeout=timeout_s)
-        except httpx.HTTPError as error:
+            answer = await asyncio.to_thread(self._asking, method, path, data or {}, headers or {}, timeout_s)
+        except OSError as error:
             raise GitLabUnavailable(f"GitLab at {self._back_url} does not answer", retry_after_s=5) from error
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise GitLabUnavailable(f"GitLab answers {answer.status_code}", retry_after_s=5)
-        if answer.status_code in allowed:
+        if answer.status >= 500 or answer.status == 429:
+            raise GitLabUnavailable(f"GitLab answers {answer.status}", retry_after_s=5)
+        if answer.status in allowed:
             return {}
         body = _object(answer)
-        if answer.status_code >= 400:
-            raise _refusal(answer.status_code, body)
+        if answer.status >= 400:
+            raise _refusal(answer.status, body)
         return body
 
-    def _client(self) -> httpx.AsyncClient:
-        import httpx
 
-        if self._made is None:
-            self._made = httpx.AsyncClient(
-                base_url=self._back_url, transport=self._transport, trust_env=False
+def _over_http(url: str) -> Asking:
+    def ask(
+        method: str, path: str, fields: Mapping[str, str], headers: Mapping[str, str], timeout_s: float
+    ) -> Answer:
+        # python-gitlab has loaded requests already: a client of another kind would cost memory.
+        import requests
+
+        with requests.Session() as session:
+            session.trust_env = False
+            found = session.request(
+                method, url + path, data=fields, headers=headers, timeout=timeout_s, allow_redirects=False
             )
-        return self._made
+            return Answer(found.status_code, found.content)
+
+    return ask
 
 
 def _credentials(application: OAuthClient) -> dict[str, str]:
     return {"client_id": application.client_id, "client_secret": application.client_secret.get_secret_value()}
 
 
-def _object(answer: httpx.Response) -> dict[str, Any]:
+def _object(answer: Answer) -> dict[str, Any]:
     try:
-        body = answer.json()
+        body = json.loads(answer.body)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

@@ -11,12 +11,12 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import httpx
-
 from nautilus.gitlab.port import User
+from nautilus.signin.oauth import Answer
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Grant:
 
 @dataclass
 class FakeProvider:
-    """`transport` goes into `signin.oauth.Provider`.
+    """`answer` goes into `signin.oauth.Provider`.
 
     `access_tokens` may be the `users` of a `MemoryGitLab`, which then knows the tokens that are given out here.
     """
@@ -48,10 +48,6 @@ class FakeProvider:
     asked: list[str] = field(default_factory=list)
     """Paths of the requests so far."""
 
-    @property
-    def transport(self) -> httpx.AsyncBaseTransport:
-        return httpx.MockTransport(self.answer)
-
     def authorize(self, url: str, username: str) -> str:
         """What the browser does at `/oauth/authorize` when `username` consents: the address it is sent back to."""
         query = {key: values[0] for key, values in parse_qs(urlsplit(url).query).items()}
@@ -61,35 +57,34 @@ class FakeProvider:
         self.grants[code] = Grant(username, query["code_challenge"], query["nonce"], query["redirect_uri"])
         return f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        path = request.url.path
+    def answer(
+        self, method: str, path: str, fields: Mapping[str, str], headers: Mapping[str, str], timeout_s: float
+    ) -> Answer:
+        """As `signin.oauth.Asking`."""
         self.asked.append(path)
         if self.is_down:
-            return httpx.Response(502, text="Bad Gateway")
-        fields = {key: values[0] for key, values in parse_qs(request.content.decode()).items()}
+            return Answer(502, b"Bad Gateway")
         if path == "/api/v4/version":
-            return httpx.Response(401, json={"message": "401 Unauthorized"})
+            return _json(401, {"message": "401 Unauthorized"})
         if path == "/api/v4/user":
-            return self._user(request)
+            return self._user(headers.get("Authorization", ""))
         if path == "/oauth/token":
             return self._token(fields)
         if path == "/oauth/revoke":
             self.access_tokens.pop(fields.get("token", ""), None)
-            return httpx.Response(200, json={})
-        return httpx.Response(404, json={"message": "404 Not Found"})
+            return _json(200, {})
+        return _json(404, {"message": "404 Not Found"})
 
-    def _user(self, request: httpx.Request) -> httpx.Response:
-        user = self.access_tokens.get(request.headers.get("authorization", "").removeprefix("Bearer "))
+    def _user(self, authorization: str) -> Answer:
+        user = self.access_tokens.get(authorization.removeprefix("Bearer "))
         if user is None:
-            return httpx.Response(
-                401, json={"error": "invalid_token", "error_description": "Token was revoked."}
-            )
+            return _json(401, {"error": "invalid_token", "error_description": "Token was revoked."})
         body = {"id": user.id, "username": user.username, "name": user.name}
-        return httpx.Response(200, json=body | ({"is_admin": True} if user.is_admin else {}))
+        return _json(200, body | ({"is_admin": True} if user.is_admin else {}))
 
-    def _token(self, fields: dict[str, str]) -> httpx.Response:
+    def _token(self, fields: Mapping[str, str]) -> Answer:
         if (fields.get("client_id"), fields.get("client_secret")) != (self.client_id, self.client_secret):
-            return httpx.Response(401, json={"error": "invalid_client"})
+            return _json(401, {"error": "invalid_client"})
         nonce = ""
         if fields.get("grant_type") == "refresh_token":
             user = self.refresh_tokens.pop(fields.get("refresh_token", ""), None)
@@ -103,7 +98,7 @@ class FakeProvider:
             nonce = grant.nonce if grant else ""
         if user is None:
             reason = "The provided authorization grant is invalid, expired, or revoked."
-            return httpx.Response(400, json={"error": "invalid_grant", "error_description": reason})
+            return _json(400, {"error": "invalid_grant", "error_description": reason})
         access, refresh = secrets.token_hex(16), secrets.token_hex(16)
         self.access_tokens[access], self.refresh_tokens[refresh] = user, user
         body = {
@@ -113,14 +108,18 @@ class FakeProvider:
             "scope": "api openid",
         }
         body |= {"id_token": self._id_token(nonce)} if nonce else {}
-        return httpx.Response(200, json=body | {"expires_in": self.access_lifetime_s})
+        return _json(200, body | {"expires_in": self.access_lifetime_s})
 
     def _id_token(self, nonce: str) -> str:
         claims = {"aud": self.client_id, "nonce": nonce, "exp": time.time() + 120}
         return ".".join(_text(json.dumps(part).encode()) for part in ({"alg": "none"}, claims, ""))
 
 
-def _proves(verifier: str, grant: Grant, fields: dict[str, str]) -> bool:
+def _json(status: int, body: Mapping[str, object]) -> Answer:
+    return Answer(status, json.dumps(body).encode())
+
+
+def _proves(verifier: str, grant: Grant, fields: Mapping[str, str]) -> bool:
     challenge = _text(hashlib.sha256(verifier.encode()).digest())
     return challenge == grant.challenge and fields.get("redirect_uri") == grant.redirect_uri
 

@@ -101,7 +101,7 @@ async def started(
     people = {"root": gitlab.add_user("root", "glpat-admin", is_admin=True)}
     people |= {name: gitlab.add_user(name, f"glpat-{name}") for name in ("ada", "bob")}
     provider = FakeProvider(people=people, access_tokens=gitlab.users)
-    app = create_app(settings, gitlab=gitlab, provider=Provider(gitlab_url, gitlab_url, provider.transport))
+    app = create_app(settings, gitlab=gitlab, provider=Provider(gitlab_url, gitlab_url, provider.answer))
     async with app.router.lifespan_context(app):
         await _until_ready(app)
         yield World(app, settings, gitlab, provider)

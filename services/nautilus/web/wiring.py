@@ -47,6 +47,3 @@ class Pages:
             *ExperimentsPages(self.site, experiments.service, projects).routes(),
             *ExperimentPages(self.site, self._provider, experiments.service, experiments.reader).routes(),
         ]
-
-    async def close(self) -> None:
-        await self._provider.close()

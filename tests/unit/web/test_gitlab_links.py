@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 
 from nautilus.experiments.schemas import ExperimentView, ProjectRef, UserRef
-from nautilus.signin.oauth import Provider
+from nautilus.signin.oauth import Answer, Provider
 from nautilus.web.links import GitLabLinks
 
 
@@ -53,11 +52,11 @@ def test_nothing_is_linked_before_it_exists() -> None:
 async def test_whether_gitlab_has_pages_is_asked_once(status: int, has_pages: bool) -> None:
     asked: list[str] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path)
-        return httpx.Response(502 if len(asked) == 1 else status)
+    def answer(_method: str, path: str, *_: object) -> Answer:
+        asked.append(path)
+        return Answer(502 if len(asked) == 1 else status, b"")
 
-    provider = Provider("http://gitlab.test", "http://gitlab.test", httpx.MockTransport(answer))
+    provider = Provider("http://gitlab.test", "http://gitlab.test", answer)
     assert not await provider.has_pages(), "GitLab was down"
     assert [await provider.has_pages() for _ in range(3)] == [has_pages] * 3
     assert asked == ["/explore", "/explore"]
