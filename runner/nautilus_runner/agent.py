@@ -14,13 +14,21 @@ import os
 import random
 import secrets
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nautilus_runner import status
 from nautilus_runner.cache import LocalCache
 from nautilus_runner.client import Coordinator, Offer
-from nautilus_runner.errors import ForbiddenError, JobError, RunnerError, ServerError, UnavailableError
+from nautilus_runner.errors import (
+    ConfigurationError,
+    ForbiddenError,
+    JobError,
+    RunnerError,
+    ServerError,
+    UnavailableError,
+)
 from nautilus_runner.executors.factory import Factory
 from nautilus_runner.gpu import GpuPool, find_gpus
 from nautilus_runner.job import JobRun
@@ -37,6 +45,21 @@ _STATUS_EVERY_S = 5.0
 _POLL_S = 1.0  # between two requests that the server does not hold
 _HELD_S = 2.0  # an answer that took this long was held: ask again at once
 _MAX_WAIT_S = 15.0
+
+
+@dataclass(slots=True)
+class Registration:
+    """One registration that is served. `settings` may change under way: a held request is not disturbed by that."""
+
+    settings: RunnerSettings
+    reason: str = "connecting"
+    client: Coordinator | None = None
+    task: asyncio.Task[None] | None = None
+
+
+def _identity(settings: RunnerSettings) -> tuple[str, ...]:
+    """What makes a registration another one for its server."""
+    return (settings.url, settings.token.get_secret_value(), settings.executor, settings.tls_ca_file)
 
 
 class Agent:
@@ -56,8 +79,7 @@ class Agent:
             executors=Factory(data_dir, system_id),
         )
         self._settings = Settings(data_dir=data_dir)
-        self._loops: dict[RunnerSettings, asyncio.Task[None]] = {}
-        self._reasons: dict[RunnerSettings, str] = {}
+        self._registrations: dict[tuple[str, ...], Registration] = {}
         self._jobs: dict[str, tuple[JobRun, asyncio.Task[None]]] = {}
         self._is_stopping = False
         self._changed = asyncio.Event()
@@ -69,6 +91,8 @@ class Agent:
         for entry in self._journal.entries():
             try:
                 self._resume(entry)
+            except OSError as error:
+                log.error("journal: job %s can't be taken up now: %s", entry.key, error)
             except (RunnerError, ValueError, KeyError) as error:
                 log.warning("journal: job %s can't be taken up: %s", entry.key, error)
                 entry.forget()
@@ -79,23 +103,28 @@ class Agent:
         """New settings: registrations come and go, running jobs keep the settings that they began with."""
         self._settings = settings
         self._slots.resize(settings.concurrent)
-        for runner in set(self._loops) - set(settings.runners):
-            self._loops.pop(runner).cancel()
-            self._reasons.pop(runner, None)
-        for runner in settings.runners:
-            if runner not in self._loops:
-                self._reasons[runner] = "connecting"
-                self._loops[runner] = asyncio.create_task(self._serve(runner))
+        wanted = {_identity(runner): runner for runner in settings.runners}
+        for identity in set(self._registrations) - set(wanted):
+            self._leave(self._registrations.pop(identity))
+        for identity, runner in wanted.items():
+            if identity in self._registrations:
+                self._registrations[identity].settings = runner
+            else:
+                joined = self._registrations[identity] = Registration(runner)
+                joined.task = asyncio.create_task(self._serve(joined))
         self._changed.set()
+
+    def _leave(self, registration: Registration) -> None:
+        if registration.task is not None:
+            registration.task.cancel()
 
     async def stop_taking(self) -> None:
         self._is_stopping = True
         self._changed.set()
-        loops = list(self._loops.values())
-        self._loops.clear()
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        tasks = [registration.task for registration in self._registrations.values() if registration.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def detach(self) -> None:
         """Let go of all jobs: they run on, the journal knows them."""
@@ -122,35 +151,45 @@ class Agent:
 
     # ---- asking
 
-    async def _serve(self, settings: RunnerSettings) -> None:
+    async def _serve(self, registration: Registration) -> None:
         """Ask one server for jobs until cancelled."""
-        client = Coordinator(settings, self._machine.system_id, len(self._machine.gpus.gpus))
+        try:
+            client = Coordinator(registration.settings, self._machine.system_id, len(self._machine.gpus.gpus))
+        except ConfigurationError as error:
+            self._say(registration, str(error))
+            return
+        registration.client = client
         last_update = ""
         failures = 0
         try:
             while True:
-                slot = await self._slots.take(settings, settings.limit)
+                slot = await self._slots.take(_identity(registration.settings), registration.settings.limit)
                 wait_s = 0.0
                 is_used = False
                 try:
-                    await self._check_executor(settings)
+                    await self._check_executor(registration.settings)
                     asked_at = time.monotonic()
                     seen = "" if self._slots.is_contended else last_update
                     offer = await client.request_job(seen)
                     failures = 0
-                    self._say(settings, "")
+                    self._say(registration, "")
                     last_update = offer.last_update
                     if offer.job is not None:
-                        is_used = self._begin(offer, settings, client, slot)
+                        is_used = self._begin(offer, registration.settings, client, slot)
                     elif time.monotonic() - asked_at < _HELD_S and (seen or not last_update):
                         wait_s = _POLL_S
                 except (ServerError, JobError) as error:
                     failures += 1
                     last_update = (
-                        ""  # the next request is then not held: it tells at once that the server is back
+                        ""  # so the next request is not held: it tells at once that the server is back
                     )
-                    self._say(settings, str(error))
+                    self._say(registration, str(error))
                     wait_s = _patience_s(failures, error)
+                except Exception as error:
+                    log.exception("%s: an error of ours", registration.settings.label)
+                    failures += 1
+                    self._say(registration, f"{type(error).__name__}: {error}")
+                    wait_s = _MAX_WAIT_S
                 finally:
                     if not is_used:
                         self._slots.give_back(slot)
@@ -160,7 +199,11 @@ class Agent:
 
     async def _release(self, client: Coordinator) -> None:
         """The client is shared with the jobs that came through it: it is closed with the last of them."""
-        if not any(run.client is client for run, _ in self._jobs.values()):
+        is_asking = any(
+            r.client is client and r.task and not r.task.done() for r in self._registrations.values()
+        )
+        is_working = any(run.client is client for run, _ in self._jobs.values())
+        if not is_working and (self._is_stopping or not is_asking):
             await client.close()
 
     async def _check_executor(self, settings: RunnerSettings) -> None:
@@ -191,7 +234,7 @@ class Agent:
         settings = RunnerSettings.model_validate(entry.state["settings"])
         client = Coordinator(settings, self._machine.system_id)
         log.info("job %s: taken up again (%s)", job.id, entry.state.get("phase", "prepare"))
-        self._run(entry, job, settings, client, self._slots.occupy(settings))
+        self._run(entry, job, settings, client, self._slots.occupy(_identity(settings)))
 
     def _run(self, entry: Entry, job: Job, settings: RunnerSettings, client: Coordinator, slot: int) -> None:
         run = JobRun(entry, job, settings, client, self._machine, slot, self._changed.set)
@@ -212,8 +255,7 @@ class Agent:
             await asyncio.shield(freeing)
             self._jobs.pop(key, None)
             self._changed.set()
-            if run.client.settings not in self._loops:
-                await asyncio.shield(self._release(run.client))
+            await asyncio.shield(self._release(run.client))
 
     async def _free(self, run: JobRun, slot: int) -> None:
         """The slot is free once the job only has its result to deliver."""
@@ -223,13 +265,13 @@ class Agent:
 
     # ---- telling
 
-    def _say(self, settings: RunnerSettings, reason: str) -> None:
-        if self._reasons.get(settings) != reason:
+    def _say(self, registration: Registration, reason: str) -> None:
+        if registration.reason != reason:
+            registration.reason = reason
             if reason:
-                log.warning("%s: %s", settings.label, reason)
+                log.warning("%s: %s", registration.settings.label, reason)
             else:
-                log.info("%s: %s answers", settings.label, settings.url)
-            self._reasons[settings] = reason
+                log.info("%s: %s answers", registration.settings.label, registration.settings.url)
             self._changed.set()
 
     async def _keep_status(self) -> None:
@@ -242,9 +284,10 @@ class Agent:
                     await self._changed.wait()
 
     def status(self) -> status.Status:
-        reasons = [f"{runner.label}: {reason}" for runner, reason in self._reasons.items() if reason]
-        is_ready = bool(self._reasons) and len(reasons) < len(self._reasons)
-        if not self._reasons:
+        served = self._registrations.values()
+        reasons = [f"{r.settings.label}: {r.reason}" for r in served if r.reason]
+        is_ready = len(reasons) < len(served)
+        if not served:
             reasons = ["no [[runners]] entry in the configuration yet"]
         return status.Status(
             state="stopping" if self._is_stopping else "ready" if is_ready else "connecting",

@@ -204,10 +204,14 @@ class JobRun:
         return {"state": "failed", "failure_reason": reason, "exit_code": error.exit_code}
 
     async def _remember_result(self, *, is_durable: bool) -> None:
-        if is_durable:
-            await asyncio.to_thread(self._spool.sync)
+        """A disk that can't take it does not keep the result from being reported."""
         result, acknowledged = self._entry.state["result"], self._courier.acknowledged
-        await self._record("report", is_durable=is_durable, result=result, acknowledged=acknowledged)
+        try:
+            if is_durable:
+                await asyncio.to_thread(self._spool.sync)
+            await self._record("report", is_durable=is_durable, result=result, acknowledged=acknowledged)
+        except OSError as error:
+            log.warning("job %s: its result can't be kept on disk: %s", self.job.id, error)
 
     async def _report(self) -> None:
         if (result := self._entry.state["result"]) is not None:

@@ -171,6 +171,13 @@ class Job(_Part):
     features: ServerFeatures = Field(default_factory=ServerFeatures)
 
     @property
+    def project_path(self) -> str:
+        """The project's path below the folder of builds; never one that leads out of it."""
+        parts = self.job_info.project_full_path.split("/")
+        is_plain = all(part not in ("", ".", "..") and "\0" not in part for part in parts)
+        return "/".join(parts) if is_plain else f"project-{self.job_info.project_id}"
+
+    @property
     def scripts(self) -> tuple[Step, ...]:
         """The steps that make the job's result, in order (`script`, then what the server adds, as `release`)."""
         return tuple(step for step in self.steps if step.name != "after_script")

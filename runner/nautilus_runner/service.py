@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,7 @@ from nautilus_runner.settings import Settings, load_settings
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
+_THREADS = 64
 DEFAULT_CONFIG = "/etc/nautilus-runner/config.toml"
 EXIT_CONFIGURATION = 2
 
@@ -34,13 +36,19 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(words[1:] if words[:1] == ["run"] else words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    sys.exit(run(options.config.absolute()))
+    status_code = run(options.config.absolute())
+    logging.shutdown()
+    os._exit(status_code)  # not held up by a thread that waits for a daemon
 
 
 def run(config: Path) -> int:
     """The exit status: 0, or 2 where another runner uses the same data folder."""
     os.umask(0o077)
-    return asyncio.run(Service(config).run())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    # calls of a daemon may block for minutes: they must not keep the journal from being written
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS))
+    return loop.run_until_complete(Service(config).run())
 
 
 class Service:

@@ -59,12 +59,14 @@ class Variables:
         return Variables(items, self.tmp_dir)
 
     def environment(self) -> dict[str, str]:
-        return {v.key: (f"{self.tmp_dir}/{v.key}" if v.file else v.value) for v in self.items}
+        """What a process can be given; names and values that no environment can hold are left out."""
+        found = {v.key: (f"{self.tmp_dir}/{v.key}" if v.file else v.value) for v in self.items}
+        return {k: _plain(v) for k, v in found.items() if k and not {"=", "\0"} & set(k) and "\0" not in v}
 
     def files(self) -> dict[str, str]:
         """Name and content of each file variable that the job sees."""
         last = {v.key: v for v in self.items}
-        return {v.key: v.value for v in last.values() if v.file}
+        return {v.key: v.value for v in last.values() if v.file and v.key and not {"/", "\0"} & set(v.key)}
 
     def masked_values(self) -> list[str]:
         return [v.value for v in self.items if v.masked and v.value]
@@ -74,6 +76,11 @@ class Variables:
 
     def _last(self, key: str) -> Variable | None:
         return next((v for v in reversed(self.items) if v.key == key), None)
+
+
+def _plain(text: str) -> str:
+    """Without what is no text at all (lone surrogates, which JSON can carry)."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def expand(text: str, get: Callable[[str], str]) -> str:

@@ -56,7 +56,7 @@ def put_files(
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in files.items():
-            _add_bytes(tar, f"{folder}/{name}", content.encode(), owner)
+            _add_bytes(tar, f"{folder}/{name}", content.encode(errors="replace"), owner)
     api.put_archive(container, BUILDS, buffer.getvalue())
 
 
@@ -137,7 +137,7 @@ def _write_tree(
     tar.add(stage, project, filter=owned)
     tar.addfile(owned(_folder(f"{project}.tmp")))
     for name, content in files.items():
-        _add_bytes(tar, f"{project}.tmp/{name}", content.encode(), owner)
+        _add_bytes(tar, f"{project}.tmp/{name}", content.encode(errors="replace"), owner)
 
 
 def _folder(name: str) -> tarfile.TarInfo:

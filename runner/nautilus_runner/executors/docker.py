@@ -41,7 +41,7 @@ class DockerExecutor:
         self._settings = context.settings.docker
         self._api = api
         self._system_id = system_id
-        self._project = context.job.job_info.project_full_path.strip("/") or f"project-{context.job.id}"
+        self._project = context.job.project_path
         self._stage = context.folder / "stage"
         self._name = f"nautilus-{system_id[-6:]}-{context.key}"
         self._network = self._settings.network or next(iter(own_networks), "")
@@ -190,11 +190,10 @@ class DockerExecutor:
             files,
             self._owner,
         )
-        await asyncio.to_thread(remove_tree, self._stage)
 
     async def start(self, script: Script, announce: Announce) -> Handle:
         started_before = _NEVER_STARTED
-        if script is not self._context.first:
+        if script != self._context.first:  # that one came with the sources
             put = container_files.put_files
             tmp = f"{self._project}.tmp"
             await self._call(put, self._api, self._container, tmp, {".script": script.text}, self._owner)

@@ -114,7 +114,7 @@ class ProcessExecutor:
         self._context = context
         self._settings = context.settings.process
         self._home = builds / context.key
-        self._relative = context.job.job_info.project_full_path.strip("/") or f"project-{context.job.id}"
+        self._relative = context.job.project_path
         self._project = self._home / self._relative
         self._cgroup_root = cgroup_root if self._settings.cgroup else None
         self._wardens: dict[int, Warden] = {}
@@ -151,7 +151,7 @@ class ProcessExecutor:
         for name, content in self._context.variables.files().items():
             fd = os.open(tmp / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with os.fdopen(fd, "wb") as file:
-                file.write(content.encode())
+                file.write(content.encode(errors="replace"))
         if self._account.uid is None or self._account.gid is None:
             return
         uid, gid = self._account.uid, self._account.gid

@@ -94,7 +94,7 @@ class Warden:
         """Fork and exec; an error of the child before its exec comes back as an OSError of ours."""
         spec = self.spec
         script = os.memfd_create("script", os.MFD_CLOEXEC)
-        os.write(script, spec["script"].encode())
+        os.write(script, spec["script"].encode(errors="replace"))
         os.lseek(script, 0, os.SEEK_SET)
         if spec["uid"] is not None:
             os.fchown(write_fd, spec["uid"], spec["gid"])  # so that /dev/stderr can be opened anew
@@ -138,6 +138,8 @@ class Warden:
             os.execve(spec["argv"][0], spec["argv"], spec["env"])
         except OSError as error:
             os.write(error_w, f"{error.errno} {where}".encode())
+        except Exception as error:
+            os.write(error_w, f"{errno.EINVAL} {where} ({error})".encode(errors="replace"))
         finally:
             os._exit(127)
 

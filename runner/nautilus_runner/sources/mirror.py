@@ -24,6 +24,7 @@ _WHOLE = 0  # "depth" of a whole history, as GitLab's
 _KEPT_PIPELINES = 50
 _TIDY_EVERY = 100
 _LISTED = 4000
+_REMEMBERED = 1000
 _UNREACHABLE = (
     "unable to access",
     "Authentication failed",
@@ -85,6 +86,8 @@ class Mirror:
                 parents = await self._parents(sha, depth)
             else:
                 parents = await self._fetch(remotes, sha, refspecs, depth)
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
                 self._known[sha, refspecs] = depth
             yield Held(self.path, parents)
             await self._tidy()

@@ -145,6 +145,9 @@ class Courier:
             await self._send_some()
             if self.answer is not None and self.answer.status == 403:
                 return False
+            if self._refusals >= _REFUSALS:
+                self._refusals = 0
+                return True  # the log is not wanted; the result still may be
         return True
 
     async def _send_some(self) -> bool:
@@ -160,7 +163,7 @@ class Courier:
             return False
         self._learn(answer)
         if answer.status == 202:
-            self._failures = 0
+            self._failures = self._refusals = 0
             self.acknowledged = offset + len(data)
             if answer.range_end is not None and answer.range_end < self.acknowledged:
                 self.acknowledged = answer.range_end  # less arrived than we sent
@@ -173,6 +176,7 @@ class Courier:
             self._patch_size //= 2
             return True
         if not answer.is_lost:
+            self._refusals += not answer.is_transient
             await self._back_off("sending the log", None, answer)
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Callable
@@ -11,7 +12,10 @@ _CHUNK = 1 << 20
 
 
 class Spool:
-    """Append-only bytes with a running CRC-32. `on_growth` is called after each append."""
+    """Append-only bytes with a running CRC-32. `on_growth` is called after each append.
+
+    A full disk costs the log what did not fit, and a line that says so once there is room again; never the job.
+    """
 
     def __init__(self, path: Path, keep: int | None = None) -> None:
         """Open `path`, with its first `keep` bytes (None: all that are there)."""
@@ -21,6 +25,7 @@ class Spool:
             os.ftruncate(self._fd, keep)
             size = keep
         self._size = size
+        self._lost = 0
         self._crc = self._crc_of_file()
         self.on_growth: Callable[[], None] = lambda: None
 
@@ -35,12 +40,19 @@ class Spool:
     def append(self, data: bytes) -> None:
         if not data:
             return
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, self._size)
-            self._crc = zlib.crc32(view[:written], self._crc)
-            self._size += written
-            view = view[written:]
+        note = f"\n[{self._lost} bytes are missing here: the runner's disk was full]\n" if self._lost else ""
+        view = memoryview(note.encode() + data)
+        try:
+            while view:
+                written = os.pwrite(self._fd, view, self._size)
+                self._crc = zlib.crc32(view[:written], self._crc)
+                self._size += written
+                view = view[written:]
+            self._lost = 0
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._lost += min(len(view), len(data))
         self.on_growth()
 
     def read(self, offset: int, size: int) -> bytes:

@@ -245,3 +245,34 @@ async def test_the_server_is_told_who_asks(server: ProtocolServer, service: Runn
     features = asked["info"]["features"]
     assert features["trace_checksum"] and features["two_phase_job_commit"] and features["cancel_gracefully"]
     await eventually(lambda: server.last_requests[-1].get("last_update") == "1", service.log)
+
+
+async def test_several_registrations_share_the_machines_slots(
+    server: ProtocolServer, service: RunnerProcess, repositories: Path
+) -> None:
+    async with ProtocolServer(repositories) as other:
+        service.configure(server.url, concurrent=1)
+        entry = service.config.read_text().partition("[[runners]]")[2].replace(server.url, other.url)
+        service.config.write_text(
+            service.config.read_text() + "\n[[runners]]" + entry.replace("bundled", "second")
+        )
+        service.start()
+        jobs = [
+            (place, place.add_job(job_payload(["sleep 0.3"]))) for place in (server, other, server, other)
+        ]
+        for place, job in jobs:
+            await place.finished(job)
+            assert job.status == "success"
+
+
+async def test_one_registration_with_a_wrong_address_does_not_stop_the_others(
+    server: ProtocolServer, service: RunnerProcess
+) -> None:
+    service.configure(server.url)
+    entry = '\n[[runners]]\nname = "broken"\nurl = "gopher://x"\ntoken = "t"\n'
+    service.config.write_text(service.config.read_text() + entry)
+    service.start()
+    job = server.add_job(job_payload())
+    await server.finished(job)
+    assert status_of(service)["state"] == "ready"
+    assert "broken: not an http(s) URL: gopher://x" in status_of(service)["reason"]

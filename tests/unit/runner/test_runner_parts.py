@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import struct
 import subprocess
 import zlib
@@ -441,3 +443,23 @@ def test_errors_know_gitlabs_reasons() -> None:
         "JobMisconfigured": "runner_configuration_error",
         "SystemFailure": "runner_system_failure",
     }
+
+
+def test_a_full_disk_costs_the_log_what_did_not_fit_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "trace")
+    spool.append(b"before ")
+    write = os.pwrite
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    spool.append(b"lost!")
+    monkeypatch.setattr(os, "pwrite", write)
+    spool.append(b"after")
+    content = (tmp_path / "trace").read_bytes()
+    assert content == b"before \n[5 bytes are missing here: the runner's disk was full]\nafter"
+    assert spool.checksum == f"crc32:{zlib.crc32(content):08x}" and spool.size == len(content)
+    spool.close()

@@ -100,3 +100,33 @@ def test_what_the_configuration_says_wins_and_what_the_runner_says_can_be_replac
 def test_masked_values_are_the_expanded_ones() -> None:
     found = variables(Variable("S", "pre-$X", masked=True), Variable("X", "x")).expanded()
     assert found.masked_values() == ["pre-x"]
+
+
+def test_what_no_environment_can_hold_is_left_out() -> None:
+    found = variables(
+        Variable("", "x"),
+        Variable("A=B", "x"),
+        Variable("NUL", "a\0b"),
+        Variable("LONE", "a\ud800b"),
+        Variable("OK", "ä"),
+    )
+    assert found.environment() == {"LONE": "a?b", "OK": "ä"}
+
+
+def test_file_variables_never_lead_out_of_their_folder() -> None:
+    assert variables(Variable("../x", "y", file=True), Variable("F", "y", file=True)).files() == {"F": "y"}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("g/p", "g/p"),
+        ("../../etc", "project-9"),
+        ("/abs", "project-9"),
+        ("", "project-9"),
+        ("a/./b", "project-9"),
+    ],
+)
+def test_the_project_folder_stays_below_builds(path: str, expected: str) -> None:
+    info = {"project_id": 9, "project_full_path": path}
+    assert Job.model_validate({"id": 1, "token": "t", "job_info": info}).project_path == expected
