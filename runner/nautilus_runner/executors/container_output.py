@@ -10,6 +10,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _HEADER = 8
 _RECEIVE = 1 << 18
+_SETTLE_S = 3.0
+LOST = "OutputLost"  # in a state: why the output could not be read to its end
 _STREAMS = {1: "out", 2: "err"}
 
 
@@ -87,8 +90,17 @@ class ContainerOutput:
                     self._copy_log(out, follow=False)
         except (OSError, APIError, ValueError) as error:
             log.warning("container %s: its output is lost: %s", self._container[:12], error)
-            state = self._state()
+            state = self._settled_state()
+            if state is not None:
+                state = {**state, LOST: str(error)}
         self._on_end(state)
+
+    def _settled_state(self) -> dict[str, Any] | None:
+        """The state once the daemon has made up its mind: a container that is being removed is soon gone."""
+        deadline = time.monotonic() + _SETTLE_S
+        while (state := self._state()) is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return state
 
     def _received(self) -> Iterator[bytes]:
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -119,7 +131,7 @@ class ContainerOutput:
             state: dict[str, Any] = self._api.inspect_container(self._container)["State"]
         except NotFound:
             return None
-        return state
+        return None if state.get("Status") in ("removing", "dead") else state
 
 
 def frames(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:

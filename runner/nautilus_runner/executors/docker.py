@@ -19,7 +19,7 @@ from nautilus_runner import shell
 from nautilus_runner.errors import ImagePullFailed, JobError, JobMisconfigured, SystemFailure
 from nautilus_runner.executors import container_files, containers
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
-from nautilus_runner.executors.container_output import ContainerOutput
+from nautilus_runner.executors.container_output import LOST, ContainerOutput
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import Tree
 from nautilus_runner.payload import Image
@@ -255,6 +255,8 @@ class DockerExecutor:
         self._totals = self._outputs[number].totals
         if state is None:
             return Exit(1, is_system_failure=True, note="the job's container was removed by somebody else")
+        if problem := state.get(LOST):
+            return Exit(1, is_system_failure=True, note=f"the job's output can't be read: {problem}")
         code = int(state.get("ExitCode", 1))
         if state.get("OOMKilled"):
             return Exit(code or 137, note="out of memory: the container was killed by its memory limit")
