@@ -78,7 +78,7 @@ async def max_bytes(db: AsyncSession) -> int:
 async def spooled(ci: CiHalf, request: Request, limit_bytes: int) -> AsyncIterator[int]:
     """The request's body as an open file: what the gateway has spooled, else received into a temporary file.
 
-    Raises `TooLarge`, `Forbidden` for a path that is not the gateway's.
+    Raises `TooLarge`, `Forbidden` for a path that is not the gateway's, `BrokenUpload` for a body that is gone.
     """
     named = request.headers.get("x-nautilus-body-file")
     fd = _open_spooled(ci, named) if named else await _receive(ci, request, limit_bytes)
@@ -93,7 +93,10 @@ def _open_spooled(ci: CiHalf, named: str) -> int:
     path = Path(named)
     if spool is None or not path.is_absolute() or not path.resolve().is_relative_to(spool.resolve()):
         raise Forbidden
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise BrokenUpload("file is missing") from error
 
 
 async def _receive(ci: CiHalf, request: Request, limit_bytes: int) -> int:

@@ -46,8 +46,6 @@ CANCELABLE = frozenset(
 
 RETRYABLE = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELED, Status.CANCELING})
 
-PLAYABLE = frozenset({Status.MANUAL, Status.SCHEDULED})
-
 JOB_TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.CREATED: frozenset(
         {
