@@ -91,11 +91,12 @@ class ProtocolServer:
         self._queue_version = 1
         self._changed = asyncio.Condition()
         self.port: int = options.pop("port", 0)
+        self.host: str = options.pop("host", "127.0.0.1")
         assert not options, options
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     async def __aenter__(self) -> ProtocolServer:
         await self.start()
@@ -107,7 +108,7 @@ class ProtocolServer:
     async def start(self) -> None:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener.bind((self.host, self.port))
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._app(), log_level="error", lifespan="off", access_log=False, timeout_graceful_shutdown=1

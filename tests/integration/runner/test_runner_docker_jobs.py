@@ -8,14 +8,16 @@ import signal
 import time
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
+import nautilus_runner
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
-from nautilus_runner.testing.running import RunnerProcess, RunningAgent
+from nautilus_runner.testing.running import RunnerProcess, RunningAgent, config_text
 from nautilus_runner.testing.server import ProtocolServer, ServedJob
 
 IMAGE = "debian:trixie-slim"
@@ -362,3 +364,46 @@ async def test_containers_of_forgotten_jobs_are_removed_at_the_next_start(
         path.unlink()
     service.start()
     await nothing_left(daemon, job)
+
+
+RUNNER_IMAGE = "nautilus:lite"
+RUNNER_PYTHON = "/opt/nautilus/venv/bin/python"
+
+
+async def test_a_runner_in_a_container_puts_its_jobs_beside_itself_on_its_own_network(
+    repositories: Path, repository: Repository, daemon: docker.APIClient, data_dir: Path
+) -> None:
+    try:
+        daemon.inspect_image(RUNNER_IMAGE)
+    except docker.errors.ImageNotFound:
+        pytest.skip(f"the image {RUNNER_IMAGE} is not on this machine")
+    network = daemon.create_network("nautilus-test-own-network")
+    gateway = daemon.inspect_network(network["Id"])["IPAM"]["Config"][0]["Gateway"]
+    ours = Path(nautilus_runner.__file__).parents[1]
+    async with ProtocolServer(repositories, host=gateway) as server:
+        (data_dir / "config.toml").write_text(config_text(server.url, Path("/data"), **OPTIONS))
+        mounts = [f"{data_dir}:/data", f"{ours}:/runner:ro", "/var/run/docker.sock:/var/run/docker.sock"]
+        made = daemon.create_container(
+            RUNNER_IMAGE,
+            ["-m", "nautilus_runner", "run", "--config", "/data/config.toml"],
+            entrypoint=[RUNNER_PYTHON],
+            environment={"PYTHONPATH": "/runner"},
+            hostname="the-runner",
+            host_config=daemon.create_host_config(binds=mounts, network_mode="nautilus-test-own-network"),
+            networking_config=daemon.create_networking_config(
+                {"nautilus-test-own-network": daemon.create_endpoint_config(aliases=["the-appliance"])}
+            ),
+        )
+        try:
+            daemon.start(made["Id"])
+            sha = repository.commit({"a": "from the repository"})
+            repository.point("refs/pipelines/7", sha)
+            script = ["cat a; echo", "getent hosts the-appliance | wc -l", "hostname"]
+            job = await server.finished(server.add_job(job_payload(script, url=server.url, sha=sha)), 60)
+            assert job.status == "success", job.log
+            assert printed(job)[:2] == ["from the repository", "1"]
+            assert printed(job)[2] != "the-runner"
+            await nothing_left(daemon, job)
+        finally:
+            daemon.remove_container(made["Id"], force=True)
+            daemon.remove_network(network["Id"])
