@@ -106,7 +106,8 @@ class ProtocolServer:
         await self.stop()
 
     async def start(self) -> None:
-        listener = socket.socket()
+        # named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms for every answer
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self.host, self.port))
         self.port = listener.getsockname()[1]
