@@ -73,7 +73,6 @@ class JobRun:
         self._slot = slot
         self._on_change = on_change
         self._phase: str = entry.state.get("phase", "prepare")
-        self._accepted = asyncio.Event()
         self._executor: Executor | None = None
         self._spool = Spool(entry.trace_path, keep=entry.state.get("trace"))
         self._trace = TraceWriter(
@@ -126,7 +125,7 @@ class JobRun:
         """Make the claim durable while the server is told of it, then carry the log over."""
         _, is_ours = await asyncio.gather(self._entry.record(), self._courier.accept())
         if is_ours:
-            self._accepted.set()
+            self._context.accepted.set()
             await self._courier.run()
 
     async def _set_up(self) -> tuple[Work, Executor]:
@@ -162,7 +161,7 @@ class JobRun:
         error = _restored(self._entry.state.get("error"))
         if self._phase == "prepare":
             await self._entry.record(is_durable=False, phase="prepare")
-            await prepare(work, executor, scripts.first, self._accepted)
+            await prepare(work, executor, scripts.first)
         if self._phase in ("prepare", "script"):
             self._enter("running")
             error = await scripts.run()

@@ -12,17 +12,15 @@ from nautilus_runner.gpu import asked_for
 from nautilus_runner.work import Work
 
 
-async def prepare(
-    work: Work, executor: Executor, first: Callable[[], Script | None], accepted: asyncio.Event
-) -> None:
+async def prepare(work: Work, executor: Executor, first: Callable[[], Script | None]) -> None:
     """Everything is in place, and the job's, when this returns. Raises JobError.
 
     `first` gives the script to send ahead, once the job's GPUs are known; nothing of the job runs, and no
-    repository is asked for, before the server has `accepted` our claim.
+    repository is asked for, before the server has accepted our claim.
     """
     _greet(work)
     staged = staging.Staging(work, await asyncio.to_thread(executor.stage))
-    fetching = asyncio.create_task(_fetch(staged, accepted))
+    fetching = asyncio.create_task(_fetch(staged))
     guard, trace = work.control.guard, work.trace
     try:
         with trace.section("prepare_executor", f'Preparing the "{executor.name}" executor'):
@@ -45,7 +43,7 @@ async def prepare(
         with trace.section("download_artifacts", "Downloading artifacts"):
             await guard(staging.download_artifacts(staged))
     await guard(executor.adopt())
-    await guard(accepted.wait())
+    await guard(work.context.accepted.wait())
 
 
 def _greet(work: Work) -> None:
@@ -56,9 +54,9 @@ def _greet(work: Work) -> None:
     work.trace.line(f"  on {settings.label} {settings.short_token}, system ID: {work.machine.system_id}")
 
 
-async def _fetch(staged: staging.Staging, accepted: asyncio.Event) -> None:
+async def _fetch(staged: staging.Staging) -> None:
     """Only once the server has accepted our claim: until then the job's token opens no repository."""
-    await accepted.wait()
+    await staged.work.context.accepted.wait()
     await staging.fetch_sources(staged)
 
 

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from nautilus_runner.trace.writer import BOLD_GREEN, RESET
 
-# bash where the image has one, else sh; the script comes by standard input
-DETECT_SHELL = (
+# What a container runs: it waits for a line on its input (the word to begin; without it the script never does),
+# then becomes bash where the image has one, else sh, with the script as its input.
+NEVER_BEGAN = 213
+_WAIT_AND_RUN = (
+    "read -r go || exit {never}; "
     "for s in /usr/local/bin/bash /usr/bin/bash /bin/bash /usr/local/bin/sh /usr/bin/sh /bin/sh /busybox/sh; do "
     '[ -x "$s" ] && exec "$s" < {script}; done; echo shell not found; exit 1'
 )
@@ -51,8 +54,8 @@ def job_script(
 
 
 def container_command(script_path: str) -> list[str]:
-    """What a job's container runs: the shell that it has, with the script as its input."""
-    return ["sh", "-c", DETECT_SHELL.format(script=quote(script_path))]
+    """What a job's container runs; see `_WAIT_AND_RUN`."""
+    return ["sh", "-c", _WAIT_AND_RUN.format(never=NEVER_BEGAN, script=quote(script_path))]
 
 
 def _command(command: str) -> list[str]:

@@ -77,6 +77,7 @@ class Context:
     say: Callable[[str], None]
     variables: Variables = field(default_factory=lambda: Variables((), ""))
     gpus: Allotment = field(default_factory=Allotment)
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)  # the server knows that the job is ours
     is_again: bool = False  # an earlier preparation of the same job may have left something
     first: Script | None = None  # known before `prepare`, for executors that can send it along
 

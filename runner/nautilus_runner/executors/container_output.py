@@ -58,12 +58,21 @@ class ContainerOutput:
         return {name: self._skip[name] + self._seen[name] for name in self._skip}
 
     def attach(self) -> None:
-        """Before the container starts: not a byte is missed. Blocking."""
-        params = {"stream": 1, "stdout": 1, "stderr": 1, "logs": 0}
+        """Before the container starts: not a byte is missed. Its input is ours, and ends with us. Blocking."""
+        params = {"stream": 1, "stdin": 1, "stdout": 1, "stderr": 1, "logs": 0}
         opened = self._api.attach_socket(self._container, params)
         self._owner_of_socket = opened  # closing it closes the connection; it must not be collected
         self._socket = getattr(opened, "_sock", opened)
         self._socket.settimeout(None)
+
+    def begin(self) -> None:
+        """The word that the container waits for. One that has ended already is told by its state."""
+        with contextlib.suppress(OSError):
+            self._socket.sendall(b"go\n")
+
+    def has_any(self) -> bool:
+        """Whether the daemon's log has something of this run. Blocking."""
+        return any(self._fresh(self._logged(follow=False), self._skip))
 
     def follow(self) -> None:
         """Copy until the container has ended; returns at once."""
@@ -109,22 +118,31 @@ class ContainerOutput:
 
     def _copy_log(self, out: Any, *, follow: bool) -> None:
         """What the daemon's log has beyond what we have."""
+        self._copy(self._logged(follow=follow), out, self.totals)
+
+    def _logged(self, *, follow: bool) -> Iterator[tuple[str, bytes]]:
         url = self._api._url("/containers/{0}/logs", self._container)
         params = {"stdout": 1, "stderr": 1, "follow": int(follow)}
         response = self._api._get(url, params=params, stream=True, timeout=None)
         self._api._raise_for_status(response)
         with contextlib.closing(response):
-            self._copy(frames(response.raw.stream(_RECEIVE, decode_content=False)), out, self.totals)
+            yield from frames(response.raw.stream(_RECEIVE, decode_content=False))
 
     def _copy(self, pieces: Iterable[tuple[str, bytes]], out: Any, skip: dict[str, int]) -> None:
+        for name, data in self._fresh(pieces, skip):
+            out.write(data)
+            self._seen[name] += len(data)
+            self._on_data()
+
+    @staticmethod
+    def _fresh(pieces: Iterable[tuple[str, bytes]], skip: dict[str, int]) -> Iterator[tuple[str, bytes]]:
+        """Without the first `skip` bytes of each stream."""
         left = dict(skip)
         for name, piece in pieces:
             skipped = min(left[name], len(piece))
             left[name] -= skipped
             if data := piece[skipped:]:
-                out.write(data)
-                self._seen[name] += len(data)
-                self._on_data()
+                yield name, data
 
     def _state(self) -> dict[str, Any] | None:
         try:

@@ -69,14 +69,17 @@ def container_config(
     user: str = "",
     network: str = "",
     aliases: Sequence[str] = (),
+    has_input: bool = False,
 ) -> dict[str, Any]:
-    """The body of POST /containers/create."""
+    """The body of POST /containers/create. `has_input`: standard input stays open as long as we are attached."""
     config: dict[str, Any] = {
         "Image": image,
         "Env": [f"{name}={value}" for name, value in environment.items() if "\0" not in value],
         "Labels": dict(labels),
         "HostConfig": dict(host),
-        "AttachStdin": False,
+        "AttachStdin": has_input,
+        "OpenStdin": has_input,
+        "StdinOnce": has_input,
         "Tty": False,
     }
     if command is not None:

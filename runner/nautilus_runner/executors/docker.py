@@ -1,8 +1,10 @@
 """Jobs in containers of the Docker daemon (20.10 and later), beside the runner or beside the container it lives in.
 
 A job has one volume, mounted at /builds, and one container, which runs one script at a time (it is started again
-for after_script). The daemon never sees a folder of ours: files go in and out as tar streams. Everything made for
-a job carries its key as a label, so that it is found, or removed, after a restart.
+for after_script). The container is started while the sources are still fetched: it waits for a word on its input,
+which ends with us, so that without the word nothing ever runs. The daemon never sees a folder of ours: files go in and
+out as tar streams. Everything made for a job carries its key as a label, so that it is found, or removed, after a
+restart.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from nautilus_runner.payload import Image
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_NEVER_STARTED = "0001-01-01T00:00:00Z"
+_FIRST_OUTPUT_S = 2.0
 _PASSWD_LIMIT = 1 << 20
 
 
@@ -51,6 +53,7 @@ class DockerExecutor:
         self._files: dict[int, OutputFile] = {}
         self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._totals = {"out": 0, "err": 0}
+        self._launched: Handle | None = None
 
     def place(self) -> Place:
         return Place(containers.BUILDS, f"{containers.BUILDS}/{self._project}", is_shared=False)
@@ -73,6 +76,8 @@ class DockerExecutor:
         job_network = await self._start_services() if job.services else ""
         self._context.say(f"Using docker image {found['Id']} for {image} ...")
         await self._call(self._create_container, image, found, job_network)
+        await self._context.accepted.wait()
+        self._launched = await self._launch(0)
 
     async def _ensure_image(self, image: str, policies: tuple[str, ...]) -> dict[str, Any]:
         """The image's description; pulled where the policies, tried in order, want it. Raises ImagePullFailed."""
@@ -125,6 +130,7 @@ class DockerExecutor:
             command=shell.container_command(f"{containers.BUILDS}/{self._project}.tmp/.script"),
             entrypoint=context.job.image.entrypoint,
             user=user,
+            has_input=True,
         )
         self._container = self._api.create_container_from_config(config, name=self._name)["Id"]
         if job_network and self._network:
@@ -192,22 +198,27 @@ class DockerExecutor:
         )
 
     async def start(self, script: Script, announce: Announce) -> Handle:
-        started_before = _NEVER_STARTED
-        if script != self._context.first:  # that one came with the sources
+        handle, self._launched = self._launched, None
+        if handle is None or script != self._context.first:  # the first one came with the sources
             put = container_files.put_files
             tmp = f"{self._project}.tmp"
             await self._call(put, self._api, self._container, tmp, {".script": script.text}, self._owner)
-            started_before = (await self._inspect()).get("StartedAt", _NEVER_STARTED)
+        if handle is None:
+            handle = await self._launch(script.number)
+        await announce(handle)
+        await asyncio.to_thread(self._outputs[script.number].begin)
+        return handle
+
+    async def _launch(self, number: int) -> Handle:
+        """Start the container; its script begins when it is told to."""
         handle = {
-            "number": script.number,
+            "number": number,
             "container": self._container,
             "skip": dict(self._totals),
-            "started_before": started_before,
             "owner": list(self._owner),
         }
         output = self._output(handle)
         await self._call(output.attach)
-        await announce(handle)
         try:
             await self._call(self._api.start, self._container)
         except JobError:
@@ -288,9 +299,24 @@ class DockerExecutor:
         self._owner = (handle["owner"][0], handle["owner"][1])
         self._totals = dict(handle["skip"])
         state = await self._inspect()
-        if state.get("StartedAt", _NEVER_STARTED) == handle["started_before"]:
+        output = self._output(handle)
+        if not await self._has_begun(output, state):
+            with contextlib.suppress(JobError, NotFound):
+                await self._call(self._api.kill, self._container)
             return False
-        self._output(handle).follow()
+        output.follow()
+        return True
+
+    async def _has_begun(self, output: ContainerOutput, state: dict[str, Any]) -> bool:
+        """Whether the word to begin was given. The first thing that any script does is to print."""
+        deadline = asyncio.get_running_loop().time() + _FIRST_OUTPUT_S
+        while not await self._call(output.has_any):
+            if not state.get("Running"):
+                return bool(state.get("ExitCode") != shell.NEVER_BEGAN)
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(0.1)
+            state = await self._inspect()
         return True
 
     async def _inspect(self) -> dict[str, Any]:

@@ -15,9 +15,11 @@ import docker
 import pytest
 
 import nautilus_runner
+from nautilus_runner import shell
+from nautilus_runner.executors.container_output import ContainerOutput
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
-from nautilus_runner.testing.running import RunnerProcess, RunningAgent, config_text
+from nautilus_runner.testing.running import RunnerProcess, RunningAgent, config_text, silent_listener
 from nautilus_runner.testing.server import ProtocolServer, ServedJob
 
 IMAGE = "debian:trixie-slim"
@@ -333,6 +335,55 @@ async def test_a_killed_runner_finds_its_container_again_and_the_log_is_exact(
     assert "\nafter\n" in job.log and job.log.count("\nafter\n") == 1
     assert "endsection_end" in job.log
     assert job.claims == 1 and len(job.finals) == 1
+    await nothing_left(daemon, job)
+
+
+async def test_a_container_that_waits_runs_nothing_when_its_runner_dies(
+    server: ProtocolServer, service: RunnerProcess, repository: Repository, daemon: docker.APIClient
+) -> None:
+    sha = repository.commit({"a": "from the repository\n"})
+    repository.point("refs/pipelines/7", sha)
+    silent = silent_listener()
+    service.configure(server.url, clone_url=f"http://127.0.0.1:{silent.getsockname()[1]}", **OPTIONS)
+    service.start()
+    job = server.add_job(job_payload(["cat a; echo ran"], url=server.url, sha=sha))
+    await server.until(lambda: b"Fetching changes" in job.trace)
+    [container] = [thing for thing in of_job(daemon, job) if "Image" in thing]
+    await service.kill()
+    deadline = time.monotonic() + 10
+    while (state := daemon.inspect_container(container["Id"])["State"])["Running"]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert state["ExitCode"] == shell.NEVER_BEGAN
+    journal = next((service.data_dir / "journal").glob("*/journal.jsonl"))
+    text = journal.read_text().replace(f"http://127.0.0.1:{silent.getsockname()[1]}", server.url)
+    journal.write_text(text)
+    service.start()
+    await server.finished(job, 60)
+    assert job.status == "success", job.log
+    assert job.log.count("\nran\n") == 1
+    await nothing_left(daemon, job)
+
+
+async def test_a_script_that_was_announced_but_never_told_to_begin_begins_after_the_restart(
+    server: ProtocolServer, runner: RunningAgent, daemon: docker.APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[ContainerOutput] = []
+    begin = ContainerOutput.begin
+    monkeypatch.setattr(ContainerOutput, "begin", lambda output: lost.append(output))
+    job = server.add_job(job_payload(["echo ran"]))
+    agent = await runner.start(server.url, **OPTIONS)
+    deadline = time.monotonic() + 20
+    while not lost:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    await agent.detach()
+    lost[0].close()  # as the kernel does for a runner that is killed
+    monkeypatch.setattr(ContainerOutput, "begin", begin)
+    await runner.start(server.url, **OPTIONS)
+    await server.finished(job, 60)
+    assert job.status == "success", job.log
+    assert job.log.count("\nran\n") == 1
     await nothing_left(daemon, job)
 
 
