@@ -94,6 +94,7 @@ class Pool:
         self._permits = asyncio.Semaphore(size)
         self._idle: list[tuple[float, Connection]] = []
         self._is_closed = False
+        self._reaper: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -167,13 +168,22 @@ class Pool:
         if self._is_closed or not is_usable:
             await connection.close()
             return
-        now = time.monotonic()
-        self._idle.append((now, connection))
-        while self._idle and self._idle[0][0] < now - IDLE_S:
-            await self._idle.pop(0)[1].close()
+        self._idle.append((time.monotonic(), connection))
+        if self._reaper is None:
+            self._reaper = asyncio.create_task(self._reap(), name="idle connections of tracking")
+
+    async def _reap(self) -> None:
+        """Closes what nobody has needed for a while, until nothing is left."""
+        while self._idle:
+            await asyncio.sleep(max(0.0, self._idle[0][0] + IDLE_S - time.monotonic()))
+            while self._idle and self._idle[0][0] <= time.monotonic() - IDLE_S:
+                await self._idle.pop(0)[1].close()
+        self._reaper = None
 
     async def close(self) -> None:
         self._is_closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
         while self._idle:
             await self._idle.pop()[1].close()
 

@@ -18,6 +18,7 @@ from nautilus.db.models.tracking import TrackingRun
 from nautilus.events import Events
 from nautilus.experiments.ports import MetricPoint, NewRun, Tracking
 from nautilus.gitlab.memory import MemoryGitLab
+from nautilus.tracking import pool
 from nautilus.tracking.access import find_run
 from nautilus.tracking.artifacts import Location
 from nautilus.tracking.errors import InvalidParameter, NotFound
@@ -240,3 +241,25 @@ async def test_artifacts_are_listed_with_all_folders(parts: Parts) -> None:
     async with parts.database.read() as session:
         found = await parts.tracking.artifacts(session, RUN_ID)
     assert [(a.path, a.size_bytes) for a in found] == [("b.txt", 3), ("dir/a.txt", 3), ("dir/deep/c.bin", 3)]
+
+
+async def test_idle_connections_are_given_back(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "IDLE_S", 0.05)
+    mine = pool.Pool(parts.database.engine.url.render_as_string(hide_password=False), size=3)
+
+    async def work(_: int) -> None:
+        async with mine.connection() as connection:
+            await connection.execute("SELECT pg_sleep(0.01)")
+
+    await asyncio.gather(*(work(i) for i in range(9)))
+    assert mine._reaper is not None
+    await asyncio.wait_for(mine._reaper, 10)
+    async with parts.tracking.pool.connection() as connection:
+        rows = await connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'nautilus-tracking'"
+            " AND datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        left = await rows.fetchone()
+    assert left == (0,)
+    await work(0)
+    await mine.close()
