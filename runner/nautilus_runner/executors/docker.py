@@ -15,11 +15,11 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 
 from nautilus_runner import shell
-from nautilus_runner.errors import ImagePullFailed, JobError, JobMisconfigured, SystemFailure
-from nautilus_runner.executors import container_files, containers
+from nautilus_runner.errors import JobError, SystemFailure
+from nautilus_runner.executors import container_files, containers, images
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.executors.container_output import LOST, ContainerOutput
 from nautilus_runner.files.removal import remove_tree
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _FIRST_OUTPUT_S = 2.0
-_PASSWD_LIMIT = 1 << 20
 
 
 class DockerExecutor:
@@ -80,37 +79,13 @@ class DockerExecutor:
         self._launched = await self._launch(0)
 
     async def _ensure_image(self, image: str, policies: tuple[str, ...]) -> dict[str, Any]:
-        """The image's description; pulled where the policies, tried in order, want it. Raises ImagePullFailed."""
-        problem = ""
-        for policy in policies:
-            if policy in ("never", "if-not-present"):
-                with contextlib.suppress(ImageNotFound):
-                    found: dict[str, Any] = await self._call(self._api.inspect_image, image)
-                    return found
-                problem = f"{image} is not on this machine (pull policy {policy})"
-            if policy in ("always", "if-not-present"):
-                self._context.say(f"Pulling docker image {image} ...")
-                try:
-                    await self._call(self._pull, image)
-                    pulled: dict[str, Any] = await self._call(self._api.inspect_image, image)
-                    return pulled
-                except (DockerException, SystemFailure) as error:
-                    problem = _explain(error)
-                    self._context.say(f"WARNING: Failed to pull image with policy {policy!r}: {problem}")
-        raise ImagePullFailed(
-            f"failed to pull image {image!r} with specified policies {list(policies)}: {problem}"
+        store = images.Images(
+            self._api,
+            self._context.job.credentials,
+            self._context.variables.get("DOCKER_AUTH_CONFIG"),
+            self._context.say,
         )
-
-    def _pull(self, image: str) -> None:
-        auth = containers.pull_credentials(
-            image, self._context.job.credentials, self._context.variables.get("DOCKER_AUTH_CONFIG")
-        )
-        has_tag = "@" in image or ":" in image.rpartition("/")[2]
-        for line in self._api.pull(
-            image, tag=None if has_tag else "latest", stream=True, decode=True, auth_config=auth
-        ):
-            if error := line.get("error"):
-                raise SystemFailure(str(error))
+        return await store.ensure(image, policies)
 
     def _create_container(self, image: str, found: dict[str, Any], job_network: str) -> None:
         context, first = self._context, self._context.first
@@ -135,22 +110,8 @@ class DockerExecutor:
         self._container = self._api.create_container_from_config(config, name=self._name)["Id"]
         if job_network and self._network:
             self._api.connect_container_to_network(self._container, self._network)
-        self._owner = self._owner_of(user or found.get("Config", {}).get("User") or "")
-
-    def _owner_of(self, user: str) -> tuple[int, int]:
-        """The numbers of a `user[:group]`; names are looked up in the image's own files."""
-        name, _, group = user.partition(":")
-        if not name or name in ("0", "root"):
-            return 0, 0
-        uid, gid = (int(name), 0) if name.isdigit() else (-1, 0)
-        if uid < 0:
-            passwd = container_files.read_file(self._api, self._container, "/etc/passwd", _PASSWD_LIMIT)
-            rows = [row.split(":") for row in passwd.decode(errors="replace").splitlines()]
-            row = next((row for row in rows if row[0] == name and len(row) > 3), None)
-            if row is None or not (row[2].isdigit() and row[3].isdigit()):
-                raise JobMisconfigured(f"the image has no user {name!r}")
-            uid, gid = int(row[2]), int(row[3])
-        return uid, int(group) if group.isdigit() else gid
+        named = user or found.get("Config", {}).get("User") or ""
+        self._owner = images.owner_of(self._api, self._container, named)
 
     async def _start_services(self) -> str:
         """A network of the job's own with its services in it; their names are known there. Returns its name."""
@@ -348,7 +309,7 @@ class DockerExecutor:
         except NotFound:
             raise
         except (DockerException, OSError) as error:
-            raise SystemFailure(f"Docker: {_explain(error)}") from error
+            raise SystemFailure(f"Docker: {images.explain(error)}") from error
 
 
 def remove_labelled(api: Any, label: str) -> None:
@@ -363,8 +324,3 @@ def remove_labelled(api: Any, label: str) -> None:
     for volume in api.volumes(filters=filters).get("Volumes") or []:
         with contextlib.suppress(NotFound, APIError):
             api.remove_volume(volume["Name"], force=True)
-
-
-def _explain(error: BaseException) -> str:
-    text = getattr(error, "explanation", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())[:500]

@@ -1,0 +1,83 @@
+"""Images of job containers: found on the machine or pulled by the daemon, and who their user is in numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from docker.errors import DockerException, ImageNotFound
+
+from nautilus_runner.errors import ImagePullFailed, JobMisconfigured
+from nautilus_runner.executors import container_files, containers
+from nautilus_runner.payload import Credentials
+
+_PASSWD_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """`credentials` come from the server, `auth_config` from the user (DOCKER_AUTH_CONFIG); `say` writes to the log."""
+
+    api: Any
+    credentials: Sequence[Credentials]
+    auth_config: str
+    say: Callable[[str], None]
+
+    async def ensure(self, image: str, policies: Sequence[str]) -> dict[str, Any]:
+        """The image's description; pulled where the policies, tried in order, want it. Raises ImagePullFailed."""
+        problem = ""
+        for policy in policies:
+            if policy in ("never", "if-not-present"):
+                with contextlib.suppress(ImageNotFound):
+                    return await self._inspect(image)
+                problem = f"{image} is not on this machine (pull policy {policy})"
+            if policy in ("always", "if-not-present"):
+                self.say(f"Pulling docker image {image} ...")
+                try:
+                    await asyncio.to_thread(self._pull, image)
+                    return await self._inspect(image)
+                except DockerException as error:
+                    problem = explain(error)
+                    self.say(f"WARNING: Failed to pull image with policy {policy!r}: {problem}")
+        raise ImagePullFailed(
+            f"failed to pull image {image!r} with specified policies {list(policies)}: {problem}"
+        )
+
+    async def _inspect(self, image: str) -> dict[str, Any]:
+        found: dict[str, Any] = await asyncio.to_thread(self.api.inspect_image, image)
+        return found
+
+    def _pull(self, image: str) -> None:
+        auth = containers.pull_credentials(image, self.credentials, self.auth_config)
+        has_tag = "@" in image or ":" in image.rpartition("/")[2]
+        tag = None if has_tag else "latest"
+        for line in self.api.pull(image, tag=tag, stream=True, decode=True, auth_config=auth):
+            if error := line.get("error"):
+                raise DockerException(str(error))
+
+
+def owner_of(api: Any, container: str, user: str) -> tuple[int, int]:
+    """The numbers of a `user[:group]`; names are looked up in the container's own files. Blocking.
+
+    Raises JobMisconfigured for a user that the image does not have.
+    """
+    name, _, group = user.partition(":")
+    if not name or name in ("0", "root"):
+        return 0, 0
+    if name.isdigit():
+        return int(name), int(group) if group.isdigit() else 0
+    passwd = container_files.read_file(api, container, "/etc/passwd", _PASSWD_LIMIT)
+    rows = [row.split(":") for row in passwd.decode(errors="replace").splitlines()]
+    row = next((row for row in rows if row[0] == name and len(row) > 3), None)
+    if row is None or not (row[2].isdigit() and row[3].isdigit()):
+        raise JobMisconfigured(f"the image has no user {name!r}")
+    return int(row[2]), int(group) if group.isdigit() else int(row[3])
+
+
+def explain(error: BaseException) -> str:
+    """What the daemon said went wrong, in one line."""
+    text = getattr(error, "explanation", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:500]
