@@ -456,5 +456,5 @@ async def test_a_runner_in_a_container_puts_its_jobs_beside_itself_on_its_own_ne
             assert printed(job)[2] != "the-runner"
             await nothing_left(daemon, job)
         finally:
-            daemon.remove_container(made["Id"], force=True)
+            daemon.remove_container(made["Id"], force=True, v=True)
             daemon.remove_network(network["Id"])
