@@ -66,7 +66,7 @@ def test_the_other_commands_speak_json_too(appliance: Appliance) -> None:
     assert set(made) == {"token", "scopes", "expires_at"}
     assert made["scopes"] == ["read_api"]
     assert appliance.cli.json("user", "password")["user"] == "root"
-    assert [r["description"] for r in appliance.cli.json("runner", "list")] == ["bundled"]
+    assert [r["description"] for r in appliance.cli.json("runner", "list")].count("bundled") == 1
     assert {f["state"] for f in appliance.cli.json("doctor")} <= {"ok", "warning"}
 
 
