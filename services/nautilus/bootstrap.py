@@ -22,6 +22,26 @@ from typing import NoReturn
 PRIVATE_PROGRAMS = ("nginx", "fcgiwrap")
 PRIVATE_PACKAGES = {"nginx": ("nginx",), "fcgiwrap": ("fcgiwrap", "libfcgi0t64|libfcgi0ldbl")}
 SYSTEM_PROGRAMS = {"git": "git"}
+SOURCE_FOLDERS = (
+    "services",
+    "gateway",
+    "runner",
+    "migrations",
+    "requirements",
+    "image",
+    "bench",
+    "tests",
+    "docs",
+)
+SOURCE_FILES = (
+    "supervisord.conf",
+    "pyproject.toml",
+    "nautilus",
+    "README.md",
+    "Dockerfile",
+    ".dockerignore",
+    ".gitignore",
+)
 POSTGRES_BIN = Path("/usr/lib/postgresql")
 
 
@@ -44,7 +64,6 @@ def main(root: Path, arguments: list[str]) -> None:
     environment = dict(os.environ)
     environment.update(programs)
     environment.setdefault("NAUTILUS_HOME", str(base))
-    environment["NAUTILUS_CHECKOUT"] = str(root)
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     os.execve(python, [str(python), "-m", "nautilus.cli", *arguments], environment)
 
@@ -86,11 +105,8 @@ def ensure_reachable_source(root: Path, base: Path) -> Path:
     if os.geteuid() != 0 or is_reachable(root):
         return root
     copy, new, stamp = base / "app", base / "app.new", base / "app" / "stamp"
-    folders = [
-        root / name
-        for name in ("services", "gateway", "runner", "migrations", "requirements", "bench", "tests", "docs")
-    ]
-    files = [root / name for name in ("supervisord.conf", "pyproject.toml", "nautilus", "README.md")]
+    folders = [root / name for name in SOURCE_FOLDERS]
+    files = [root / name for name in SOURCE_FILES]
     state = state_of(
         [*files, *(path for folder in folders for path in folder.rglob("*") if path.suffix != ".pyc")]
     )

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from nautilus.appliance.layout import PROJECT_ROOT
 from nautilus.cli.output import CommandError
 
 _UNMARKED = "not docker and not image and not browser and not drill and not acceptance"
@@ -80,7 +81,7 @@ def run_tests(
     ] = None,
 ) -> None:
     """Run the tests. Without options: the fast tier. Paths or pytest options after `--` run just those."""
-    root = Path(os.environ.get("NAUTILUS_CHECKOUT") or Path(__file__).resolve().parents[3])
+    root = PROJECT_ROOT
     if context.args:
         _run_step(root, Step("pytest", ("-m", "pytest", *context.args)))
         return
@@ -96,7 +97,7 @@ def run_tests(
 
 def run_bench(context: typer.Context) -> None:
     """Measure (what `bench/run` calls; `bench/run --help` lists the parts)."""
-    root = Path(os.environ.get("NAUTILUS_CHECKOUT") or Path(__file__).resolve().parents[3])
+    root = PROJECT_ROOT
     folders = [str(root), *(str(root / part) for part in ("services", "gateway", "runner"))]
     environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run([sys.executable, "-m", "bench.main", *context.args], cwd=root, env=environment)
@@ -123,7 +124,7 @@ def _run_step(root: Path, step: Step) -> None:
         k: v for k, v in os.environ.items() if k not in ("NAUTILUS_HOME", "NAUTILUS_URL", "NAUTILUS_TOKEN")
     }
     folders = [str(root / part) for part in ("services", "gateway", "runner")]
-    environment |= {"PYTHONPATH": os.pathsep.join(folders), "NAUTILUS_CHECKOUT": str(root)}
+    environment |= {"PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run([sys.executable, *step.argv], cwd=root, env=environment)
     print(f"── {step.name}: {time.monotonic() - began:.0f} s", flush=True)
     if done.returncode != 0:
