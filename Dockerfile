@@ -66,7 +66,8 @@ ENV NAUTILUS_HOME=/var/opt/nautilus \
     NAUTILUS_IN_IMAGE=1 \
     LANG=C.UTF-8 \
     PATH=/opt/nautilus/jobs/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-VOLUME ["/var/opt/nautilus"]
+# No VOLUME line: it would make an anonymous volume beside one that is mounted under the other name,
+# /var/opt/mlreef, and which of the two is seen would be chance.
 EXPOSE 80 8081 10080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/nautilus", "healthcheck"]

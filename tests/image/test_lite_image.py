@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import gitlab
@@ -114,6 +115,14 @@ def test_stop_is_quick_and_clean_and_start_finds_everything(
     assert len(again) == 1
     log = docker("exec", container_name, "cat", "/var/opt/nautilus/log/postgres.log")
     assert "database system was not properly shut down" not in log
+
+
+def test_the_data_lies_on_the_named_volume_and_on_no_other(demo: dict[str, Any], container_name: str) -> None:
+    mounts = json.loads(docker("inspect", container_name))[0]["Mounts"]
+    volumes = {mount["Name"] for mount in mounts if mount["Type"] == "volume"}
+    assert volumes == {f"{container_name}-data", f"{container_name}-gitlab", f"{container_name}-etc"}
+    folder = json.loads(docker("volume", "inspect", f"{container_name}-data"))[0]["Mountpoint"]
+    assert (Path(folder) / "postgres" / "PG_VERSION").exists()
 
 
 def test_the_image_says_that_it_is_healthy(demo: dict[str, Any], container_name: str) -> None:
