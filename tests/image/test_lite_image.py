@@ -72,7 +72,7 @@ def test_the_demo_runs_its_jobs_in_sibling_containers(demo: dict[str, Any]) -> N
 
 
 def test_jobs_get_no_socket_and_no_volume_of_the_appliance(demo: dict[str, Any], container_name: str) -> None:
-    command = "ls /var/run/docker.sock /var/opt/nautilus/secrets; sleep 5"
+    command = "ls /var/run/docker.sock /var/opt/nautilus/secrets || sleep 8"
     made = json.loads(
         nautilus(container_name, "run", command, "--project", "root/digits", "--detach", "--json")
     )
