@@ -28,7 +28,7 @@ class CiLimits:
     """Asked of a runner while somebody watches its log; `watched_fraction_s` of one that takes fractions."""
     watched_fraction_s: float = 0.25
     interval_s: float = 3.0
-    """Asked of a runner while nobody watches. GitLab asks for 60; then a log that is opened stays old so long."""
+    """Asked of a stock runner while nobody watches. GitLab asks for 60; then a log that is opened stays old so long."""
     watched_for_s: float = 30.0
     """Somebody who has read a log counts as watching for so long."""
     trace_resets: int = 3

@@ -40,9 +40,12 @@ async def append(ci: CiHalf, job: LiveJob, start: int, data: bytes) -> Appended:
 
 
 def update_interval_s(ci: CiHalf, job: LiveJob) -> float:
-    """How often the runner should send its log: often while somebody watches."""
+    """How often the runner should send its log: often while somebody watches.
+
+    Our own runner sends small parts cheaply: with it, whoever begins to watch waits no longer than a second.
+    """
     if not ci.live.is_watched(job.id):
-        return ci.limits.interval_s
+        return ci.limits.watched_interval_s if job.features.get("nautilus") else ci.limits.interval_s
     return ci.limits.watched_fraction_s if job.features.get("nautilus") else ci.limits.watched_interval_s
 
 
