@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nautilus.appliance.ports import can_bind
 from nautilus.appliance.settings import ApplianceSettings
 
 DEFAULT_JOB_IMAGE = "nautilus-job"
@@ -112,7 +113,7 @@ def _bridge_address(bridge: dict[str, Any]) -> str:
     configs = (bridge.get("IPAM") or {}).get("Config") or [{}]
     interface = (bridge.get("Options") or {}).get("com.docker.network.bridge.name", "docker0")
     for address in (configs[0].get("Gateway", ""), _address_of(interface)):
-        if address and _is_ours(address):
+        if address and can_bind(address):
             return address
     return ""
 
@@ -126,15 +127,6 @@ def _address_of(interface: str) -> str:
         except OSError:
             return ""
     return socket.inet_ntoa(answer[20:24])
-
-
-def _is_ours(address: str) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
 
 
 def _own_container(docker: DockerSocket) -> Any:

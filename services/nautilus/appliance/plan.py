@@ -9,11 +9,12 @@ import json
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from nautilus.appliance.errors import PortTaken
 from nautilus.appliance.executor import Choice, choose_executor
+from nautilus.appliance.ports import can_bind
 from nautilus.appliance.settings import ApplianceSettings
 
 _PREFERRED = {"web": 8080, "management": 8081, "gitlab": 10080}
@@ -99,10 +100,6 @@ def make_plan(settings: ApplianceSettings, previous: Plan | None, choice: Choice
     )
 
 
-def with_executor(plan: Plan, choice: Choice) -> Plan:
-    return replace(plan, executor=choice.executor, executor_reason=choice.reason, job_image=choice.image)
-
-
 def _with_port(url: str, port: int) -> str:
     scheme, _, rest = url.partition("://")
     host = rest.rsplit(":", 1)[0] if ":" in rest and not rest.endswith("]") else rest
@@ -130,7 +127,7 @@ def _free_port(preferred: int, listen: list[str], taken: Iterable[int]) -> int:
     in_use = set(taken)
     candidates: list[int] = [preferred, *range(preferred + 1000, preferred + 1200)]
     for port in candidates:
-        if port not in in_use and all(_is_free(address, port) for address in listen):
+        if port not in in_use and all(can_bind(address, port) for address in listen):
             return port
     with socket.socket() as any_port:
         any_port.bind((listen[0], 0))
@@ -140,20 +137,9 @@ def _free_port(preferred: int, listen: list[str], taken: Iterable[int]) -> int:
 def _refuse_taken_ports(plan: Plan) -> None:
     for name, port in plan.ports.items():
         for address in plan.listen:
-            if not _is_free(address, port):
+            if not can_bind(address, port):
                 setting = {"web": "NAUTILUS_PORT"}.get(name, f"NAUTILUS_{name.upper()}_PORT")
                 raise PortTaken(
                     f"port {port} ({name}) on {address} is taken by another program: end that program "
                     f"(`ss -ltnp sport = :{port}` names it) or set {setting} to a free port"
                 )
-
-
-def _is_free(address: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-    return True

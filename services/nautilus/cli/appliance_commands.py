@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -201,11 +202,10 @@ def _wait_ready(layout: Layout, child: subprocess.Popen[bytes] | None) -> None:
         _wait_for_jobs_environment(layout, display.update)
 
 
-def _wait_for_jobs_environment(layout: Layout, say: object) -> None:
+def _wait_for_jobs_environment(layout: Layout, say: Callable[[str], None]) -> None:
     plan = _plan(layout)
     if plan.executor == "process" and not jobs_environment.is_prepared(layout):
-        if callable(say):
-            say("preparing the jobs' Python environment (scikit-learn, mlflow); once")
+        say("preparing the jobs' Python environment (scikit-learn, mlflow); once")
         jobs_environment.ensure_jobs_environment(layout)
 
 

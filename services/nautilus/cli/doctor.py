@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from nautilus.appliance.executor import choose_executor
 from nautilus.appliance.folders import LEAST_FREE_MIB
 from nautilus.appliance.gateway import nginx_path
 from nautilus.appliance.plan import Plan, read_plan
+from nautilus.appliance.ports import can_bind
 from nautilus.appliance.settings import ApplianceSettings
 
 _ENOUGH_FREE_MIB = 5 * 1024
@@ -89,7 +89,7 @@ def check_ports(settings: ApplianceSettings) -> Finding:
     text = ", ".join(f"{name} {port}" for name, port in plan.ports.items())
     if folders.is_locked(settings.layout):
         return Finding("ports", "ok", f"{text}, in use by this appliance")
-    taken = [f"{name} {port}" for name, port in plan.ports.items() if _is_taken(port)]
+    taken = [f"{name} {port}" for name, port in plan.ports.items() if not can_bind("127.0.0.1", port)]
     if taken:
         mend = (
             "end the program that holds them (`ss -ltnp`), or set NAUTILUS_PORT, NAUTILUS_GITLAB_PORT, "
@@ -187,16 +187,6 @@ CHECKS: tuple[Callable[[ApplianceSettings], Finding], ...] = (
     check_clock,
     check_services,
 )
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def _clock_skew_s(plan: Plan) -> float | None:

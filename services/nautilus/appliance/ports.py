@@ -1,0 +1,17 @@
+"""Whether an address and port of this machine can be listened on."""
+
+from __future__ import annotations
+
+import socket
+
+
+def can_bind(address: str, port: int = 0) -> bool:
+    """True when the port is free there; with port 0: when the address is this machine's own."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
