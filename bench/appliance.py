@@ -104,7 +104,7 @@ def _boot(cli: CommandLine) -> float:
     while not status.is_ready(cli.layout):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not ready: {status.waiting_for(cli.layout)}\n{cli.logs()}")
-        time.sleep(0.02)
+        time.sleep(0.05)
     return time.monotonic() - began
 
 

@@ -22,7 +22,11 @@ def _run(connection: Connection) -> None:
 
 
 def _url() -> str:
-    url = context.get_x_argument(as_dictionary=True).get("url") or os.environ.get("FORGE_DATABASE_URL")
+    url = (
+        context.config.attributes.get("url")
+        or context.get_x_argument(as_dictionary=True).get("url")
+        or os.environ.get("FORGE_DATABASE_URL")
+    )
     if not url:
         raise SystemExit("name the database: alembic -x url=postgresql+psycopg://… , or FORGE_DATABASE_URL")
     return url

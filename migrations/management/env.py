@@ -27,7 +27,11 @@ def _run(connection: Connection) -> None:
 
 
 def _url() -> str:
-    url = context.get_x_argument(as_dictionary=True).get("url") or os.environ.get("NAUTILUS_DATABASE_URL")
+    url = (
+        context.config.attributes.get("url")
+        or context.get_x_argument(as_dictionary=True).get("url")
+        or os.environ.get("NAUTILUS_DATABASE_URL")
+    )
     if not url:
         raise SystemExit("no database: pass -x url=postgresql+psycopg://… or set NAUTILUS_DATABASE_URL")
     return url

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -24,6 +25,8 @@ from nautilus_runner.settings import Settings, load_settings
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
+_FIRST_LOOK_EVERY_S = 0.1
+"""How often a configuration that is not there yet is looked for: only then somebody waits for it."""
 _THREADS = 64
 DEFAULT_CONFIG = "/etc/nautilus-runner/config.toml"
 EXIT_CONFIGURATION = 2
@@ -44,6 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(config: Path) -> int:
     """The exit status: 0, or 2 where another runner uses the same data folder."""
     os.umask(0o077)
+    gc.disable()  # what is imported lives as long as the process
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     # calls of a daemon may block for minutes: they must not keep the journal from being written
@@ -82,6 +86,8 @@ class Service:
     async def _serve(self, settings: Settings) -> None:
         from nautilus_runner.agent import Agent
 
+        gc.freeze()
+        gc.enable()
         agent = Agent(settings.data_dir)
         await agent.start(settings)
         while not self._end.is_set():
@@ -108,13 +114,15 @@ class Service:
             ending.cancel()
 
     async def _wait_for_settings(self) -> Settings | None:
+        from nautilus_runner import agent  # noqa: F401 — imported while we wait anyway
+
         while not self._end.is_set():
             if (settings := self._changed_settings()) is not None:
                 logging.getLogger().setLevel(settings.log_level.upper())
                 return settings
             # where the status belongs is in the file that is not there: beside it is where the appliance looks
             status.write_status(self._config.parent / "status.json", status.Status(reason=self._problem))
-            await self._until_look()
+            await self._until_look(_FIRST_LOOK_EVERY_S)
         return None
 
     def _changed_settings(self) -> Settings | None:
@@ -141,9 +149,9 @@ class Service:
             self._problem = problem
             log.warning("%s", problem)
 
-    async def _until_look(self) -> None:
+    async def _until_look(self, every_s: float = _LOOK_EVERY_S) -> None:
         waiters = [asyncio.create_task(self._look.wait()), asyncio.create_task(self._end.wait())]
-        await asyncio.wait(waiters, timeout=_LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiters, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
         for waiter in waiters:
             waiter.cancel()
         self._look.clear()

@@ -18,7 +18,7 @@ from nautilus.errors import DatabaseUnavailable
 logger = logging.getLogger(__name__)
 
 FIRST_WAIT_S = 0.05
-LONGEST_WAIT_S = 1.0
+LONGEST_WAIT_S = 0.2
 _OPEN_PREFIXES = ("/-/", "/api/v1/health", "/static/")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -68,7 +69,10 @@ def serve(settings: Settings, listening: socket.socket) -> None:
 
     async def run() -> None:
         forge = build_forge(settings)
-        await make_server(settings, forge).serve(sockets=[listening])
+        server = make_server(settings, forge)
+        gc.freeze()
+        gc.enable()
+        await server.serve(sockets=[listening])
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())

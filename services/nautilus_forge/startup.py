@@ -14,7 +14,7 @@ from nautilus_forge.settings import Settings, read_secret
 log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 0.05
-_LONGEST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 0.2
 
 
 def secret_key(settings: Settings) -> bytes:

@@ -37,7 +37,13 @@ def boot(settings: ApplianceSettings) -> None:
     ensure_gateway_configuration(layout, plan, who)
     layout.provision_status.unlink(missing_ok=True)
     environment = supervisor_environment(settings, plan, who)
-    argv = [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.root / "supervisord.conf")]
+    argv = [
+        sys.executable,
+        "-m",
+        "nautilus.appliance.supervisord",
+        "-c",
+        str(layout.root / "supervisord.conf"),
+    ]
     os.chdir(layout.home)
     sys.stdout.flush()
     os.execve(sys.executable, argv, environment)

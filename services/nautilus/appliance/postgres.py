@@ -19,7 +19,8 @@ from pathlib import Path
 from nautilus.appliance.errors import PostgresUnusable
 
 ROLE = "nautilus"
-DATABASES = ("forge", "nautilus")
+DATABASES = {"forge": "forge", "nautilus": "management"}
+"""Each database and the service whose schema it holds."""
 OLDEST_MAJOR = 15
 _PORT = 5432
 """Names the socket file only: the server listens on no TCP port."""
@@ -160,6 +161,8 @@ def _candidate_folders(debian_root: Path) -> Iterator[Path]:
 def _probe(folder: Path) -> Binaries | None:
     if not all((folder / name).exists() for name in ("initdb", "postgres")):
         return None
+    if folder.parent.name.isdigit():  # Debian's folders are named for the major version
+        return Binaries(folder, int(folder.parent.name))
     try:
         told = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

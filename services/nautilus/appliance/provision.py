@@ -6,13 +6,14 @@ not-ready page show. A step that fails ends the program; supervisord starts it a
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,13 +60,11 @@ class Progress:
 
 def provision(layout: Layout, plan: Plan, who: Accounts, progress: Progress) -> None:
     """Raises StepFailed when a step cannot be made true."""
+    from nautilus.gitlab.provisioning import Administration  # while PostgreSQL starts
+
     sockets = layout.postgres_socket_dir
     progress.run("database server", lambda: ensure_server(sockets))
     progress.run("databases", lambda: ensure_databases(sockets))
-    for service, database in (("forge", "forge"), ("management", "nautilus")):
-        progress.run(f"schema of {service}", partial(ensure_schema, _conninfo(sockets, database), service))
-    from nautilus.gitlab.provisioning import Administration
-
     gitlab = Administration(plan.gitlab_url, layout.secret("admin_token").read_text().strip())
     progress.run("GitLab", lambda: _wait_until(gitlab.is_ready, "GitLab's API does not answer"))
     progress.run("registration by token", lambda: ensure_registration_allowed(gitlab, layout))
@@ -88,14 +87,20 @@ def ensure_server(sockets: Path) -> None:
 
 
 def ensure_databases(sockets: Path) -> None:
+    """Each service's database and its schema, side by side."""
+    with ThreadPoolExecutor(len(postgres.DATABASES)) as threads:
+        for made in [threads.submit(ensure_database, sockets, *pair) for pair in postgres.DATABASES.items()]:
+            made.result()
+
+
+def ensure_database(sockets: Path, name: str, service: str) -> None:
     import psycopg
     from psycopg import sql
 
     with psycopg.connect(_conninfo(sockets, "postgres"), autocommit=True) as connection:
-        there = {row[0] for row in connection.execute("select datname from pg_database").fetchall()}
-        for name in postgres.DATABASES:
-            if name not in there:
-                connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        if not connection.execute("select from pg_database where datname = %s", (name,)).fetchall():
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    ensure_schema(_conninfo(sockets, name), service)
 
 
 def ensure_registration_allowed(gitlab: Administration, layout: Layout) -> None:
@@ -138,7 +143,7 @@ def _conninfo(sockets: Path, database: str) -> str:
     return f"host={sockets} user={postgres.ROLE} dbname={database}"
 
 
-def _wait_until(is_true: Callable[[], bool], otherwise: str, interval_s: float = 0.1) -> None:
+def _wait_until(is_true: Callable[[], bool], otherwise: str, interval_s: float = 0.05) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while not is_true():
         if time.monotonic() > deadline:
@@ -147,6 +152,7 @@ def _wait_until(is_true: Callable[[], bool], otherwise: str, interval_s: float =
 
 
 def main() -> None:
+    gc.disable()  # a short life: what is imported is not garbage
     settings = ApplianceSettings.from_environment()
     layout = settings.layout
     plan = read_plan(layout.appliance_file)

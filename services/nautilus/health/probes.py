@@ -15,6 +15,7 @@ from nautilus.gitlab.port import GitLab
 from nautilus.readiness import Readiness
 
 CACHE_S = 0.5
+CACHE_UNREADY_S = 0.1
 PROBE_TIMEOUT_S = 2.0
 RUNNER_SILENT_AFTER_S = 15.0
 """The runner rewrites its status file each 5 s."""
@@ -51,7 +52,8 @@ class Health:
 
 
 class Probes:
-    """One per process; a result is kept for half a second, so that asking often costs nothing."""
+    """One per process; a result is kept for half a second (a tenth while we are not ready), so that asking
+    often costs nothing."""
 
     def __init__(self, readiness: Readiness, gitlab: GitLab, runner_file: Path, provision_file: Path) -> None:
         self._readiness = readiness
@@ -64,7 +66,8 @@ class Probes:
 
     async def health(self) -> Health:
         async with self._lock:
-            if self._kept is None or time.monotonic() - self._kept_at > CACHE_S:
+            kept_s = CACHE_S if self._kept is not None and self._kept.is_ready else CACHE_UNREADY_S
+            if self._kept is None or time.monotonic() - self._kept_at > kept_s:
                 self._kept = await self._ask()
                 self._kept_at = time.monotonic()
             return self._kept
