@@ -44,7 +44,10 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,t
     mkdir -p /etc/postgresql-common; \
     echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; \
     apt-get update -qq; \
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends fcgiwrap git-lfs nginx postgresql-17 >/dev/null; \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        docker-registry fcgiwrap git-lfs nginx openssh-server postgresql-17 restic >/dev/null; \
+    # Each appliance makes host keys of its own, on its volume.
+    rm -f /etc/ssh/ssh_host_*; \
     # 124 MB that only PostgreSQL's JIT would load, which the appliance switches off.
     rm -f /usr/lib/x86_64-linux-gnu/libLLVM* /usr/lib/postgresql/17/lib/llvmjit*; \
     useradd --system --uid 990 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus; \
