@@ -13,6 +13,7 @@ from nautilus_forge.db.models.ci import (
     Variable,
 )
 from nautilus_forge.db.models.ci_runner import Runner, RunnerManager, RunnerProject
+from nautilus_forge.db.models.key import DeployKeyProject, Key
 from nautilus_forge.db.models.member import Member
 from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
@@ -27,9 +28,11 @@ __all__ = [
     "CiInstance",
     "CiProject",
     "DeletedFile",
+    "DeployKeyProject",
     "Job",
     "JobArtifact",
     "JobVariable",
+    "Key",
     "Member",
     "Namespace",
     "OAuthApplication",
