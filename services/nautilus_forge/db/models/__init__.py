@@ -14,6 +14,7 @@ from nautilus_forge.db.models.ci import (
 )
 from nautilus_forge.db.models.ci_runner import Runner, RunnerManager, RunnerProject
 from nautilus_forge.db.models.key import DeployKeyProject, Key
+from nautilus_forge.db.models.container_repository import ContainerRepository
 from nautilus_forge.db.models.member import Member
 from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
@@ -27,6 +28,7 @@ __all__ = [
     "Base",
     "CiInstance",
     "CiProject",
+    "ContainerRepository",
     "DeletedFile",
     "DeployKeyProject",
     "Job",
