@@ -112,7 +112,8 @@ def main() -> None:
     try:
         boot(ApplianceSettings.from_environment())
     except ApplianceError as error:
-        print(f"nautilus: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"nautilus: {line}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
 
 

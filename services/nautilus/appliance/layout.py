@@ -113,6 +113,11 @@ class Layout:
         return self.etc / "appliance.json"
 
     @property
+    def settings_file(self) -> Path:
+        """What `nautilus config set` wrote; the environment wins."""
+        return self.etc / "nautilus.toml"
+
+    @property
     def lock_file(self) -> Path:
         return self.home / "lock"
 

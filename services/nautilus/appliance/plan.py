@@ -1,6 +1,7 @@
 """What is decided at the first start and remembered: ports, addresses, executor, slots.
 
-Clones, bookmarks and runners hold on to the addresses: so a second start must find the same ones.
+Clones, bookmarks and runners hold on to the addresses: so a second start must find the same ones, also one
+with a newer or an older version of this program, whose plan has other fields.
 """
 
 from __future__ import annotations
@@ -9,21 +10,43 @@ import json
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from nautilus.appliance.addresses import host_of, is_local, make_url, port_of, with_port
 from nautilus.appliance.errors import PortTaken
-from nautilus.appliance.executor import Choice, choose_executor
+from nautilus.appliance.executor import JOB_HOST, Choice, choose_executor
 from nautilus.appliance.ports import can_bind
-from nautilus.appliance.settings import ApplianceSettings
+from nautilus.appliance.settings import ApplianceSettings, tls_mode
 
-_PREFERRED = {"web": 8080, "management": 8081, "gitlab": 10080}
-_IN_IMAGE = {"web": 80, "management": 8081, "gitlab": 10080}
+_PREFERRED = {
+    "web": 8080,
+    "management": 8081,
+    "gitlab": 10080,
+    "registry": 5050,
+    "ssh": 2222,
+    "web_tls": 8443,
+    "database": 6000,
+}
+_IN_IMAGE = _PREFERRED | {"web": 80, "ssh": 22, "web_tls": 443}
+_SETTINGS = {"web": "NAUTILUS_PORT", "web_tls": "NAUTILUS_TLS_PORT"}
+"""The setting of a port, where it is not NAUTILUS_<NAME>_PORT."""
+
+INNER_PLAIN_ADDRESS = "127.0.0.2"
+"""Where the gateway speaks plain HTTP to this machine alone when its other addresses speak TLS: same ports.
+All of 127.0.0.0/8 is this machine's (RFC 1122, 3.2.1.3)."""
+
+_EVERYWHERE = ("0.0.0.0",)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One appliance's decisions. `listen`: addresses that the gateway binds; `slots`: jobs at a time."""
+    """One appliance's decisions. `listen`: addresses that are bound; `slots`: jobs at a time.
+
+    `ports` has web, management, gitlab, registry, ssh always; web_tls where we speak TLS; database where
+    PostgreSQL listens on TCP. URLs have no slash at the end.
+    """
 
     ports: dict[str, int]
     listen: list[str]
@@ -36,25 +59,55 @@ class Plan:
     docker_network: str = ""
     extra_hosts: list[str] = field(default_factory=list)
     job_host: str = ""
-    """Host name under which jobs reach the gateway; '' = as the external URL says."""
+    """Host name under which jobs reach the gateway; '' = as this machine does itself."""
+    registry_external_url: str = ""
+    ssh_host: str = "localhost"
+    ssh_port: int = 22
+    """The published port, as clone addresses have it; sshd itself listens on ports["ssh"]."""
+    tls: str = "off"
+    """off, files (a certificate of the user's), own-ca, or proxy (one before us speaks TLS)."""
+    trusted_proxies: list[str] = field(default_factory=list)
+    """Networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    job_url: str = ""
+    """Pages and tracking as jobs reach them, where it was set; '' = derived."""
+    job_gitlab_url_set: str = ""
+    """GitLab as jobs reach it, where it was set; '' = derived."""
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the gateway's own ports speak TLS."""
+        return self.tls in ("files", "own-ca")
+
+    @property
+    def inner_address(self) -> str:
+        """Where this machine's own programs reach the gateway, by plain HTTP."""
+        return INNER_PLAIN_ADDRESS if self.speaks_tls else "127.0.0.1"
 
     @property
     def gitlab_url(self) -> str:
         """GitLab's API as this machine reaches it."""
-        return f"http://127.0.0.1:{self.ports['gitlab']}"
+        return f"http://{self.inner_address}:{self.ports['gitlab']}"
 
     @property
     def web_url(self) -> str:
         """The gateway's web port as this machine reaches it."""
-        return f"http://127.0.0.1:{self.ports['web']}"
+        return f"http://{self.inner_address}:{self.ports['web']}"
 
     @property
     def job_gitlab_url(self) -> str:
-        return f"http://{self.job_host}:{self.ports['gitlab']}" if self.job_host else self.gitlab_url
+        if self.job_gitlab_url_set or not self.job_host:
+            return self.job_gitlab_url_set or self.gitlab_url
+        return f"{self._job_scheme}://{self.job_host}:{self.ports['gitlab']}"
 
     @property
     def job_web_url(self) -> str:
-        return f"http://{self.job_host}:{self.ports['web']}" if self.job_host else self.web_url
+        if self.job_url or not self.job_host:
+            return self.job_url or self.web_url
+        return f"{self._job_scheme}://{self.job_host}:{self.ports['web_tls' if self.speaks_tls else 'web']}"
+
+    @property
+    def _job_scheme(self) -> str:
+        return "https" if self.speaks_tls else "http"
 
 
 def ensure_plan(settings: ApplianceSettings) -> Plan:
@@ -69,58 +122,134 @@ def ensure_plan(settings: ApplianceSettings) -> Plan:
 
 
 def read_plan(path: Path) -> Plan | None:
-    """The stored plan, None where there is none (or one that cannot be read: it is made again)."""
+    """The stored plan, of whatever version; None where there is none, or what is there is no plan at all."""
     try:
-        return Plan(**json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+        stored = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
         return None
+    return _completed(stored) if isinstance(stored, dict) and stored.get("ports") else None
 
 
 def make_plan(settings: ApplianceSettings, previous: Plan | None, choice: Choice | None = None) -> Plan:
     """What is set wins, then what was before, then a free port near the usual one."""
     choice = choice or choose_executor(settings)
-    listen = [settings.listen] if settings.listen else ["0.0.0.0" if settings.in_image else "127.0.0.1"]
-    if choice.gateway_address and listen == ["127.0.0.1"]:
-        listen.append(choice.gateway_address)
-    ports = _ports(settings, previous, listen)
-    web, gitlab = ports["web"], ports["gitlab"]
-    external = settings.external_url or ("http://localhost" if web == 80 else f"http://localhost:{web}")
+    listen = _listen(settings, choice)
+    mode = tls_mode(settings)
+    ports = _ports(settings, previous, listen, mode)
+    local = make_url("https", "localhost", ports["web_tls"]) if "web_tls" in ports else None
+    external = settings.external_url or local or make_url("http", "localhost", ports["web"])
+    job_host = _job_host(choice, external, mode)
     return Plan(
         ports=ports,
         listen=listen,
         external_url=external,
-        gitlab_external_url=settings.gitlab_external_url or _with_port(external, gitlab),
+        gitlab_external_url=settings.gitlab_external_url or with_port(external, ports["gitlab"]),
         executor=choice.executor,
         executor_reason=choice.reason,
         job_image=choice.image,
         slots=settings.slots or max(1, os.cpu_count() or 1),
-        docker_network=choice.network,
-        extra_hosts=list(choice.extra_hosts),
-        job_host=choice.job_host,
+        docker_network=settings.job_network or choice.network,
+        extra_hosts=_extra_hosts(choice, job_host),
+        job_host=job_host,
+        registry_external_url=settings.registry_external_url or with_port(external, ports["registry"]),
+        ssh_host=settings.ssh_host or host_of(external),
+        ssh_port=(settings.ssh_port if settings.in_image else None) or ports["ssh"],
+        tls=mode,
+        trusted_proxies=list(settings.trusted_proxies),
+        job_url=settings.job_url or "",
+        job_gitlab_url_set=settings.job_gitlab_url or "",
     )
 
 
-def _with_port(url: str, port: int) -> str:
-    scheme, _, rest = url.partition("://")
-    host = rest.rsplit(":", 1)[0] if ":" in rest and not rest.endswith("]") else rest
-    return f"{scheme}://{host}:{port}"
+def published_ports(plan: Plan) -> dict[str, int]:
+    """Where the addresses that people use say that web, gitlab, registry and ssh are."""
+    return {
+        "web": port_of(plan.external_url),
+        "gitlab": port_of(plan.gitlab_external_url),
+        "registry": port_of(plan.registry_external_url),
+        "ssh": plan.ssh_port,
+    }
 
 
-def _ports(settings: ApplianceSettings, previous: Plan | None, listen: list[str]) -> dict[str, int]:
+def _completed(stored: dict[str, Any]) -> Plan:
+    """Another version's plan as this one's: what it does not know is dropped, what it lacks is derived."""
+    known = {one.name for one in fields(Plan)}
+    ports = {**{name: _PREFERRED[name] for name in ("web", "management", "gitlab")}, **stored["ports"]}
+    external = stored.get("external_url") or make_url("http", "localhost", ports["web"])
+    derived: dict[str, Any] = {
+        "listen": ["127.0.0.1"],
+        "external_url": external,
+        "gitlab_external_url": with_port(external, ports["gitlab"]),
+        "executor": "process",
+        "executor_reason": "not known",
+        "job_image": "",
+        "slots": 1,
+        "registry_external_url": with_port(external, ports.get("registry", _PREFERRED["registry"])),
+        "ssh_host": host_of(external),
+        "ssh_port": ports.get("ssh", _PREFERRED["ssh"]),
+    }
+    return Plan(
+        **(derived | {name: value for name, value in stored.items() if name in known} | {"ports": ports})
+    )
+
+
+def _listen(settings: ApplianceSettings, choice: Choice) -> list[str]:
+    """The addresses to bind: this machine's own programs and its containers must reach the gateway in any case."""
+    listen = [settings.listen] if settings.listen else ["0.0.0.0" if settings.in_image else "127.0.0.1"]
+    wanted = ["127.0.0.1", *([choice.gateway_address] if choice.gateway_address else [])]
+    if listen[0] in _EVERYWHERE:
+        return listen
+    return list(dict.fromkeys([*listen, *wanted]))
+
+
+def _job_host(choice: Choice, external: str, mode: str) -> str:
+    """With TLS, jobs use the name that the certificate has for sure, where it names one machine everywhere."""
+    host = host_of(external)
+    if choice.job_host and mode in ("files", "own-ca") and not is_local(host):
+        return f"[{host}]" if ":" in host else host
+    return choice.job_host
+
+
+def _extra_hosts(choice: Choice, job_host: str) -> list[str]:
+    """`NAME:ADDRESS` for each name under which job containers shall find the gateway."""
+    hosts = list(choice.extra_hosts)
+    for host in choice.extra_hosts:
+        name, _, address = host.partition(":")
+        if name == JOB_HOST and job_host not in (JOB_HOST, "") and any(c.isalpha() for c in job_host):
+            hosts.append(f"{job_host}:{address}")
+    return hosts
+
+
+def _ports(
+    settings: ApplianceSettings, previous: Plan | None, listen: list[str], mode: str
+) -> dict[str, int]:
     asked = {
         "web": settings.web_port,
         "management": settings.management_port,
         "gitlab": settings.gitlab_port,
+        "registry": settings.registry_port,
+        "ssh": _ssh_port(settings, listen),
     }
-    chosen: dict[str, int] = {}
-    for name, port in asked.items():
-        fixed = (
-            port
-            or (previous.ports.get(name) if previous else None)
-            or (_IN_IMAGE[name] if settings.in_image else None)
-        )
-        chosen[name] = int(fixed or 0) or _free_port(_PREFERRED[name], listen, chosen.values())
+    if mode in ("files", "own-ca"):
+        asked["web_tls"] = settings.web_tls_port
+    if settings.database_access != "off":
+        asked["database"] = settings.database_port
+    before = previous.ports if previous else {}
+    chosen = {
+        name: int(port or before.get(name) or (_IN_IMAGE[name] if settings.in_image else 0))
+        for name, port in asked.items()
+    }
+    for name, number in chosen.items():
+        if not number:
+            chosen[name] = _free_port(_PREFERRED[name], listen, chosen.values())
     return chosen
+
+
+def _ssh_port(settings: ApplianceSettings, listen: list[str]) -> int | None:
+    """In the image the setting names the published port, unless there is none: on the host's own network."""
+    if settings.in_image and all(can_bind(address, _IN_IMAGE["ssh"]) for address in listen):
+        return _IN_IMAGE["ssh"]
+    return settings.ssh_port
 
 
 def _free_port(preferred: int, listen: list[str], taken: Iterable[int]) -> int:
@@ -129,17 +258,27 @@ def _free_port(preferred: int, listen: list[str], taken: Iterable[int]) -> int:
     for port in candidates:
         if port not in in_use and all(can_bind(address, port) for address in listen):
             return port
-    with socket.socket() as any_port:
+    with socket.socket(socket.AF_INET6 if ":" in listen[0] else socket.AF_INET) as any_port:
         any_port.bind((listen[0], 0))
         return int(any_port.getsockname()[1])
 
 
+def setting_of(port_name: str) -> str:
+    """The setting that chooses a port."""
+    return _SETTINGS.get(port_name, f"NAUTILUS_{port_name.upper()}_PORT")
+
+
 def _refuse_taken_ports(plan: Plan) -> None:
+    seen: dict[int, str] = {}
     for name, port in plan.ports.items():
+        if port in seen:
+            raise PortTaken(
+                f"port {port} is asked for twice ({seen[port]}, {name}): set {setting_of(name)} to another port"
+            )
+        seen[port] = name
         for address in plan.listen:
             if not can_bind(address, port):
-                setting = {"web": "NAUTILUS_PORT"}.get(name, f"NAUTILUS_{name.upper()}_PORT")
                 raise PortTaken(
                     f"port {port} ({name}) on {address} is taken by another program: end that program "
-                    f"(`ss -ltnp sport = :{port}` names it) or set {setting} to a free port"
+                    f"(`ss -ltnp sport = :{port}` names it) or set {setting_of(name)} to a free port"
                 )

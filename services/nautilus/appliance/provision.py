@@ -25,7 +25,7 @@ from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan, read_plan
 from nautilus.appliance.rendering import runner_configuration
 from nautilus.appliance.schema import ensure_schema
-from nautilus.appliance.settings import ApplianceSettings
+from nautilus.appliance.settings import home_folder
 
 if TYPE_CHECKING:
     from nautilus.gitlab.provisioning import Administration
@@ -153,8 +153,7 @@ def _wait_until(is_true: Callable[[], bool], otherwise: str, interval_s: float =
 
 def main() -> None:
     gc.disable()  # a short life: what is imported is not garbage
-    settings = ApplianceSettings.from_environment()
-    layout = settings.layout
+    layout = Layout(home_folder(os.environ))
     plan = read_plan(layout.appliance_file)
     progress = Progress(layout.provision_status)
     try:

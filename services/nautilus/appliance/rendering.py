@@ -20,8 +20,8 @@ def ensure_gateway_configuration(layout: Layout, plan: Plan, who: Accounts) -> N
     config = appliance_config(
         layout.home,
         layout.run,
-        ports=Ports(**plan.ports),
-        addresses=tuple(plan.listen),
+        ports=Ports(plan.ports["web"], plan.ports["management"], plan.ports["gitlab"]),
+        addresses=tuple(f"[{address}]" if ":" in address else address for address in plan.listen),
         user=who.service if os.geteuid() == 0 else "",
         git_http_backend=git_http_backend(),
     )

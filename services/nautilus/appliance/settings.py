@@ -1,38 +1,171 @@
-"""Settings of the appliance, from the environment. Each is documented in docs/reference/settings.md.
+# ruff: noqa: RUF009 -- `_setting` is dataclasses.field with a name; nothing is shared between instances.
+"""Settings of the appliance: one line each in `ApplianceSettings`, documented in docs/reference/settings.md.
 
-Plain parsing, no library: boot and supervised helpers must start in milliseconds.
+A value comes from the environment, else from HOME/etc/nautilus.toml (`nautilus config set`), else it is the
+default. Plain parsing, no library: boot and supervised helpers must start in milliseconds.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from nautilus.appliance import values
 from nautilus.appliance.errors import SettingError
 from nautilus.appliance.layout import PROJECT_ROOT, Layout
+from nautilus.appliance.settings_file import read_settings_file
 
 EXECUTORS = ("auto", "process", "docker")
+TLS_MODES = ("off", "files", "own-ca", "proxy")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one value is given. `default`: in words; `meaning`: one line, as `nautilus config show` prints it."""
+
+    name: str
+    parse: values.Parser
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value's text as it was found; `source` is `environment` or the file's path."""
+
+    text: str
+    source: str
+
+
+def _setting(name: str, parse: values.Parser, default: str, meaning: str, value: Any = None) -> Any:
+    """A field of ApplianceSettings: `default` says in words what `value` (what it is when not set) leads to."""
+    return field(default=value, metadata={"setting": Setting(name, parse, default, meaning)})
 
 
 @dataclass(frozen=True)
 class ApplianceSettings:
     """What the user asked for; None means: decide at the first start, then remember (etc/appliance.json).
 
-    Ports are TCP ports (0 to 65535); `listen` is an address; `slots` counts jobs at a time.
+    Ports are TCP ports (1 to 65535); `listen` is an address; `slots` counts jobs at a time.
     """
 
     home: Path
-    web_port: int | None = None
-    management_port: int | None = None
-    gitlab_port: int | None = None
-    listen: str | None = None
-    external_url: str | None = None
-    gitlab_external_url: str | None = None
-    executor: str = "auto"
-    job_image: str | None = None
-    slots: int | None = None
+    web_port: int | None = _setting(
+        "NAUTILUS_PORT", values.port, "8080, else a free one (image: 80)", "pages, /api/v1, MLflow, /api/v4"
+    )
+    web_tls_port: int | None = _setting(
+        "NAUTILUS_TLS_PORT", values.port, "8443, else a free one (image: 443)", "the same with TLS"
+    )
+    management_port: int | None = _setting(
+        "NAUTILUS_MANAGEMENT_PORT", values.port, "8081, else a free one", "the management API alone"
+    )
+    gitlab_port: int | None = _setting(
+        "NAUTILUS_GITLAB_PORT", values.port, "10080, else a free one", "clones, runners, GitLab's API"
+    )
+    registry_port: int | None = _setting(
+        "NAUTILUS_REGISTRY_PORT", values.port, "5050, else a free one", "the container registry"
+    )
+    ssh_port: int | None = _setting(
+        "NAUTILUS_SSH_PORT",
+        values.port,
+        "2222, else a free one (image: 22)",
+        "Git over SSH; in the image the published port, as it stands in clone addresses",
+    )
+    listen: str | None = _setting(
+        "NAUTILUS_LISTEN", values.address, "127.0.0.1 (image: 0.0.0.0)", "the address to listen on"
+    )
+    external_url: str | None = _setting(
+        "NAUTILUS_EXTERNAL_URL", values.url, "http://localhost:PORT", "the address that people use"
+    )
+    gitlab_external_url: str | None = _setting(
+        "NAUTILUS_GITLAB_EXTERNAL_URL", values.url, "the same host, GitLab's port", "clones and runners"
+    )
+    registry_external_url: str | None = _setting(
+        "NAUTILUS_REGISTRY_EXTERNAL_URL", values.url, "the same host, the registry's port", "docker login"
+    )
+    ssh_host: str | None = _setting(
+        "NAUTILUS_SSH_HOST", values.host, "the external address's host", "the host in SSH clone addresses"
+    )
+    job_url: str | None = _setting(
+        "NAUTILUS_JOB_URL",
+        values.url,
+        "the way from a job that was found",
+        "pages and tracking, as jobs see them",
+    )
+    job_gitlab_url: str | None = _setting(
+        "NAUTILUS_JOB_GITLAB_URL", values.url, "the way from a job that was found", "GitLab, as jobs see it"
+    )
+    tls: str | None = _setting(
+        "NAUTILUS_TLS",
+        values.choice(*TLS_MODES),
+        "files with a certificate, proxy behind a trusted one, else off",
+        "who speaks TLS: nobody, we with a certificate of yours, we with an own CA's, or a proxy before us",
+    )
+    tls_certificate: Path | None = _setting(
+        "NAUTILUS_TLS_CERTIFICATE", values.path, "none", "PEM file: the server's certificate and its chain"
+    )
+    tls_key: Path | None = _setting(
+        "NAUTILUS_TLS_KEY", values.path, "none", "PEM file: the certificate's private key, not encrypted"
+    )
+    tls_names: tuple[str, ...] = _setting(
+        "NAUTILUS_TLS_NAMES",
+        values.hosts,
+        "none",
+        "further names and addresses in the own CA's certificate",
+        (),
+    )
+    hsts_s: int = _setting(
+        "NAUTILUS_HSTS",
+        values.seconds,
+        "0",
+        "seconds for which browsers shall insist on TLS; 0: do not ask",
+        0,
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        "NAUTILUS_TRUSTED_PROXIES",
+        values.networks,
+        "none",
+        "whose X-Forwarded-For and -Proto are believed",
+        (),
+    )
+    database_access: str = _setting(
+        "NAUTILUS_DATABASE_ACCESS",
+        values.choice("off", "readonly"),
+        "off",
+        "readonly: PostgreSQL on a TCP port, with a password, for reading experiments",
+        "off",
+    )
+    database_port: int | None = _setting(
+        "NAUTILUS_DATABASE_PORT", values.port, "6000, else a free one", "PostgreSQL, when switched on"
+    )
+    ca_file: Path | None = _setting(
+        "NAUTILUS_CA_FILE", values.path, "none (image: /etc/nautilus/ca/*.crt)", "further CAs to trust, PEM"
+    )
+    package_index: str | None = _setting(
+        "NAUTILUS_PACKAGE_INDEX", values.resource, "PyPI", "Python package index for jobs and the set-up"
+    )
+    debian_mirror: str | None = _setting(
+        "NAUTILUS_DEBIAN_MIRROR", values.resource, "none", "Debian package mirror, told to jobs"
+    )
+    executor: str = _setting(
+        "NAUTILUS_EXECUTOR",
+        values.choice(*EXECUTORS),
+        "auto",
+        "where jobs run: process, docker, or auto",
+        "auto",
+    )
+    job_image: str | None = _setting(
+        "NAUTILUS_JOB_IMAGE", values.text, "nautilus-job (image: the image itself)", "for jobs that name none"
+    )
+    job_network: str | None = _setting(
+        "NAUTILUS_JOB_NETWORK", values.text, "Docker's default (image: its own)", "Docker network of the jobs"
+    )
+    slots: int | None = _setting(
+        "NAUTILUS_SLOTS", values.count, "number of cores", "jobs at a time on the bundled runner"
+    )
     in_image: bool = False
 
     @property
@@ -41,24 +174,109 @@ class ApplianceSettings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> ApplianceSettings:
-        """Raises SettingError, naming the variable, its value and what would do."""
+        """Raises SettingError: a line for each value that cannot be used, with what would do."""
+        settings, problems = cls.checked(environ)
+        if problems:
+            raise SettingError("\n".join(problems))
+        return settings
+
+    @classmethod
+    def checked(cls, environ: Mapping[str, str] | None = None) -> tuple[ApplianceSettings, list[str]]:
+        """The settings, the default in place of what cannot be used; and a line for each such value."""
         env = os.environ if environ is None else environ
-        executor = env.get("NAUTILUS_EXECUTOR", "auto")
-        if executor not in EXECUTORS:
-            raise SettingError(f"NAUTILUS_EXECUTOR={executor!r}: use one of {', '.join(EXECUTORS)}")
-        return cls(
-            home=Path(env.get("NAUTILUS_HOME") or PROJECT_ROOT / ".nautilus").expanduser().absolute(),
-            web_port=_port(env, "NAUTILUS_PORT"),
-            management_port=_port(env, "NAUTILUS_MANAGEMENT_PORT"),
-            gitlab_port=_port(env, "NAUTILUS_GITLAB_PORT"),
-            listen=env.get("NAUTILUS_LISTEN") or None,
-            external_url=_url(env, "NAUTILUS_EXTERNAL_URL"),
-            gitlab_external_url=_url(env, "NAUTILUS_GITLAB_EXTERNAL_URL"),
-            executor=executor,
-            job_image=env.get("NAUTILUS_JOB_IMAGE") or None,
-            slots=_count(env, "NAUTILUS_SLOTS"),
-            in_image=env.get("NAUTILUS_IN_IMAGE") == "1",
+        home = home_folder(env)
+        given, problems = given_values(env, home)
+        parsed: dict[str, Any] = {}
+        for name, setting in settings_by_field().items():
+            if setting.name in given:
+                found = given[setting.name]
+                try:
+                    parsed[name] = setting.parse(found.text)
+                except ValueError as error:
+                    where = "" if found.source == "environment" else f" (in {found.source})"
+                    problems.append(f"{setting.name}={found.text!r}{where}: {error}")
+        settings = cls(home=home, in_image=env.get("NAUTILUS_IN_IMAGE") == "1", **parsed)
+        return settings, problems or contradictions(settings)
+
+
+def settings_by_field() -> dict[str, Setting]:
+    """Every setting that a user may give, by its field's name, in the order of the documentation."""
+    declared: tuple[Field[Any], ...] = fields(ApplianceSettings)
+    return {one.name: one.metadata["setting"] for one in declared if "setting" in one.metadata}
+
+
+def home_folder(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("NAUTILUS_HOME") or PROJECT_ROOT / ".nautilus").expanduser().absolute()
+
+
+def given_values(environ: Mapping[str, str], home: Path) -> tuple[dict[str, Given], list[str]]:
+    """What was given for each setting's name (the environment wins over the file), and what the file has wrong."""
+    path = Layout(home).settings_file
+    stored, problems = read_settings_file(path)
+    known = {setting.name for setting in settings_by_field().values()}
+    given = {name: Given(text, str(path)) for name, text in stored.items() if name in known and text}
+    for name in known:
+        if text := environ.get(name, "").strip():
+            given[name] = Given(text, "environment")
+    return given, problems
+
+
+def contradictions(settings: ApplianceSettings) -> list[str]:
+    """A line for each pair of values that do not go together."""
+    s, found = settings, []
+    if (s.tls_certificate is None) != (s.tls_key is None):
+        found.append("NAUTILUS_TLS_CERTIFICATE and NAUTILUS_TLS_KEY belong together: set both, or neither")
+    if s.tls == "files" and s.tls_certificate is None:
+        found.append("NAUTILUS_TLS=files: set NAUTILUS_TLS_CERTIFICATE and NAUTILUS_TLS_KEY")
+    if s.tls_certificate is not None and s.tls not in (None, "files"):
+        found.append(f"NAUTILUS_TLS={s.tls} does not go with NAUTILUS_TLS_CERTIFICATE: remove one of them")
+    if s.tls == "proxy" and not s.trusted_proxies:
+        found.append("NAUTILUS_TLS=proxy: set NAUTILUS_TRUSTED_PROXIES to the proxy's address or network")
+    mode = tls_mode(s)
+    if mode == "files" and s.external_url is None:
+        found.append(
+            "NAUTILUS_TLS_CERTIFICATE: set NAUTILUS_EXTERNAL_URL=https://HOST, a host of the certificate"
         )
+    found += _scheme_contradictions(s, mode)
+    if s.hsts_s and mode == "off":
+        found.append("NAUTILUS_HSTS: nothing speaks TLS here; set NAUTILUS_TLS, or leave it out")
+    return found
+
+
+def tls_mode(settings: ApplianceSettings) -> str:
+    """One of TLS_MODES: what was set, else what follows from the certificate, the address and the proxies."""
+    if settings.tls is not None:
+        return settings.tls
+    if settings.tls_certificate is not None:
+        return "files"
+    if (settings.external_url or "").startswith("https://") and settings.trusted_proxies:
+        return "proxy"
+    return "off"
+
+
+def _scheme_contradictions(settings: ApplianceSettings, mode: str) -> list[str]:
+    """Addresses whose scheme is not what is spoken there."""
+    s, found = settings, []
+    if mode == "off" and (s.external_url or "").startswith("https://"):
+        found.append(
+            f"NAUTILUS_EXTERNAL_URL={s.external_url!r}: who speaks TLS? Set NAUTILUS_TLS_CERTIFICATE and "
+            "NAUTILUS_TLS_KEY, or NAUTILUS_TLS=own-ca, or NAUTILUS_TRUSTED_PROXIES where a proxy does"
+        )
+    if mode != "off" and (s.external_url or "").startswith("http://"):
+        found.append(
+            f"NAUTILUS_EXTERNAL_URL={s.external_url!r}: with NAUTILUS_TLS={mode} it begins with https://"
+        )
+    if mode in ("files", "own-ca"):
+        others = {
+            "NAUTILUS_GITLAB_EXTERNAL_URL": s.gitlab_external_url,
+            "NAUTILUS_REGISTRY_EXTERNAL_URL": s.registry_external_url,
+        }
+        found += [
+            f"{name}={value!r}: every port speaks TLS, so it begins with https://"
+            for name, value in others.items()
+            if value is not None and value.startswith("http://")
+        ]
+    return found
 
 
 @dataclass(frozen=True)
@@ -75,30 +293,3 @@ class PostgresSettings:
             return cls(Path(env["PGDATA"]), Path(env["NAUTILUS_POSTGRES_SOCKETS"]))
         except KeyError as missing:
             raise SettingError(f"{missing.args[0]} is not set: start postgres through supervisord") from None
-
-
-def _port(env: Mapping[str, str], name: str) -> int | None:
-    value = _count(env, name)
-    if value is not None and not 0 < value < 65536:
-        raise SettingError(f"{name}={value}: a port is a number from 1 to 65535")
-    return value
-
-
-def _count(env: Mapping[str, str], name: str) -> int | None:
-    text = env.get(name, "").strip()
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) == 0:
-        raise SettingError(f"{name}={text!r}: use a whole number above 0")
-    return int(text)
-
-
-def _url(env: Mapping[str, str], name: str) -> str | None:
-    text = env.get(name, "").strip().rstrip("/")
-    if not text:
-        return None
-    if not text.startswith(("http://", "https://")) or "@" in text or " " in text:
-        raise SettingError(f"{name}={text!r}: use http://HOST[:PORT] or https://HOST[:PORT], without a user")
-    if text.count("/") > 2:
-        raise SettingError(f"{name}={text!r}: a path below the host is not supported, use the bare address")
-    return text

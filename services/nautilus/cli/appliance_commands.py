@@ -210,9 +210,9 @@ def _wait_for_jobs_environment(layout: Layout, say: Callable[[str], None]) -> No
 
 
 def _boot_error(layout: Layout, code: int) -> ApplianceError:
-    text = (layout.log / "boot.log").read_text(errors="replace").strip()
-    last = text.splitlines()[-1] if text else f"boot ended with code {code}"
-    error = ApplianceError(last.removeprefix("nautilus: "))
+    lines = (layout.log / "boot.log").read_text(errors="replace").strip().splitlines()
+    ours = [line.removeprefix("nautilus: ") for line in lines if line.startswith("nautilus: ")]
+    error = ApplianceError("\n".join(ours or lines[-1:] or [f"boot ended with code {code}"]))
     error.exit_code = code if code > 0 else 1
     return error
 

@@ -55,9 +55,9 @@ def emit(value: Any, as_json: bool, show: Callable[[], None]) -> None:
 
 
 def fail(error: BaseException, exit_code: int, debug: bool) -> NoReturn:
-    """Prints the line (and with --debug the traceback) and ends."""
+    """Prints the line, or one for each thing that is wrong (and with --debug the traceback), and ends."""
     if debug:
         traceback.print_exception(error)
-    message = " ".join(str(error).split()) or type(error).__name__
-    sys.stderr.write(f"nautilus: {message}\n")
+    for line in str(error).splitlines() or [type(error).__name__]:
+        sys.stderr.write(f"nautilus: {' '.join(line.split())}\n")
     raise SystemExit(exit_code)

@@ -1,7 +1,9 @@
 """Ports and addresses: kept once chosen, refused with a way out when taken."""
 
+import json
 import socket
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.errors import PortTaken
 from nautilus.appliance.executor import Choice
 from nautilus.appliance.layout import Layout
-from nautilus.appliance.plan import ensure_plan, make_plan, read_plan
+from nautilus.appliance.plan import ensure_plan, make_plan, published_ports, read_plan
 from nautilus.appliance.rendering import runner_configuration
 from nautilus.appliance.settings import ApplianceSettings
 
@@ -26,7 +28,8 @@ def home(tmp_path: Path) -> Path:
 def test_ports_chosen_once_stay(home: Path) -> None:
     settings = ApplianceSettings(home, executor="process")
     first = ensure_plan(settings)
-    assert len(set(first.ports.values())) == 3
+    assert set(first.ports) == {"web", "management", "gitlab", "registry", "ssh"}
+    assert len(set(first.ports.values())) == 5
     assert ensure_plan(settings) == first
     assert read_plan(settings.layout.appliance_file) == first
 
@@ -60,15 +63,127 @@ def test_a_remembered_port_that_is_taken_is_refused_with_the_setting_that_helps(
 
 def test_in_the_image_the_ports_are_the_published_ones() -> None:
     plan = make_plan(ApplianceSettings(Path("/x"), in_image=True), None, PROCESS)
-    assert plan.ports == {"web": 80, "management": 8081, "gitlab": 10080}
+    assert plan.ports == {"web": 80, "management": 8081, "gitlab": 10080, "registry": 5050, "ssh": 22}
     assert plan.external_url == "http://localhost"
     assert plan.gitlab_external_url == "http://localhost:10080"
+    assert plan.registry_external_url == "http://localhost:5050"
+    assert (plan.ssh_host, plan.ssh_port) == ("localhost", 22)
     assert plan.listen == ["0.0.0.0"]
 
 
 def test_gitlab_s_address_follows_the_external_url() -> None:
     settings = ApplianceSettings(Path("/x"), external_url="https://ml.example.org:8443", gitlab_port=10080)
     assert make_plan(settings, None, PROCESS).gitlab_external_url == "https://ml.example.org:10080"
+
+
+def test_every_address_derives_from_the_one_external_url() -> None:
+    settings = ApplianceSettings(Path("/x"), external_url="http://ml.example.org", in_image=True)
+    plan = make_plan(settings, None, PROCESS)
+    assert plan.gitlab_external_url == "http://ml.example.org:10080"
+    assert plan.registry_external_url == "http://ml.example.org:5050"
+    assert (plan.ssh_host, plan.ssh_port) == ("ml.example.org", 22)
+
+
+def test_each_derived_address_may_be_published_elsewhere() -> None:
+    settings = ApplianceSettings(
+        Path("/x"),
+        external_url="http://ml.example.org:8000",
+        gitlab_external_url="http://git.example.org:20080",
+        registry_external_url="http://ml.example.org:15050",
+        ssh_host="git.example.org",
+        ssh_port=2022,
+        in_image=True,
+    )
+    plan = make_plan(settings, None, PROCESS)
+    assert published_ports(plan) == {"web": 8000, "gitlab": 20080, "registry": 15050, "ssh": 2022}
+    assert plan.ssh_host == "git.example.org"
+    assert plan.ports == {"web": 80, "management": 8081, "gitlab": 10080, "registry": 5050, "ssh": 22}
+
+
+def test_ipv6_hosts_keep_their_brackets() -> None:
+    settings = ApplianceSettings(Path("/x"), external_url="http://[fd00::1]", in_image=True)
+    plan = make_plan(settings, None, PROCESS)
+    assert plan.gitlab_external_url == "http://[fd00::1]:10080"
+    assert plan.ssh_host == "fd00::1"
+
+
+def test_with_tls_people_come_by_https_and_this_machine_s_programs_by_the_inner_address() -> None:
+    settings = ApplianceSettings(
+        Path("/x"), external_url="https://ml.example.org", tls="own-ca", in_image=True
+    )
+    choice = Choice("docker", "there", "img", "net", ("nautilus:172.18.0.2",), "nautilus", "")
+    plan = make_plan(settings, None, choice)
+    assert plan.ports["web_tls"] == 443
+    assert plan.gitlab_external_url == "https://ml.example.org:10080"
+    assert plan.registry_external_url == "https://ml.example.org:5050"
+    assert (plan.gitlab_url, plan.web_url) == ("http://127.0.0.2:10080", "http://127.0.0.2:80")
+    assert plan.job_gitlab_url == "https://ml.example.org:10080", "a name that the certificate has"
+    assert plan.job_web_url == "https://ml.example.org:443"
+    assert plan.extra_hosts == ["nautilus:172.18.0.2", "ml.example.org:172.18.0.2"]
+
+
+def test_behind_a_proxy_that_speaks_tls_the_gateway_itself_is_plain() -> None:
+    settings = ApplianceSettings(
+        Path("/x"), external_url="https://ml.example.org", trusted_proxies=("10.0.0.0/8",), in_image=True
+    )
+    plan = make_plan(settings, None, PROCESS)
+    assert (plan.tls, plan.speaks_tls) == ("proxy", False)
+    assert "web_tls" not in plan.ports
+    assert plan.gitlab_url == "http://127.0.0.1:10080"
+    assert plan.trusted_proxies == ["10.0.0.0/8"]
+
+
+def test_the_database_port_is_there_only_when_asked_for() -> None:
+    settings = ApplianceSettings(Path("/x"), database_access="readonly", in_image=True)
+    assert make_plan(settings, None, PROCESS).ports["database"] == 6000
+
+
+def test_our_own_programs_reach_the_gateway_whatever_address_was_asked_for() -> None:
+    plan = make_plan(
+        ApplianceSettings(Path("/x"), listen="192.0.2.7", web_port=1, in_image=True), None, PROCESS
+    )
+    assert plan.listen == ["192.0.2.7", "127.0.0.1"]
+
+
+def test_a_plan_of_an_earlier_version_keeps_its_ports_and_addresses(home: Path) -> None:
+    """As the first released version wrote it: no registry, no ssh, nothing of TLS."""
+    earlier = {
+        "ports": {"web": 48080, "management": 48081, "gitlab": 40080},
+        "listen": ["127.0.0.1", "172.17.0.1"],
+        "external_url": "http://localhost:48080",
+        "gitlab_external_url": "http://localhost:40080",
+        "executor": "docker",
+        "executor_reason": "the Docker daemon answers",
+        "job_image": "nautilus-job",
+        "slots": 2,
+        "docker_network": "",
+        "extra_hosts": ["nautilus:172.17.0.1"],
+        "job_host": "nautilus",
+    }
+    path = home / "etc" / "appliance.json"
+    path.write_text(json.dumps(earlier))
+
+    read = read_plan(path)
+    assert read is not None
+    assert {name: asdict(read)[name] for name in earlier} == earlier
+    assert read.registry_external_url == "http://localhost:5050"
+
+    after = ensure_plan(ApplianceSettings(home, executor="process"))
+    assert {name: after.ports[name] for name in earlier["ports"]} == earlier["ports"]  # type: ignore[attr-defined]
+    assert after.gitlab_external_url == "http://localhost:40080"
+    assert {"registry", "ssh"} <= set(after.ports)
+
+
+def test_a_plan_of_a_later_version_keeps_its_ports(home: Path) -> None:
+    path = home / "etc" / "appliance.json"
+    first = ensure_plan(ApplianceSettings(home, executor="process"))
+    path.write_text(json.dumps({**asdict(first), "of_a_later_version": {"a": 1}}))
+    assert ensure_plan(ApplianceSettings(home, executor="process")) == first
+
+
+def test_a_port_that_is_asked_for_twice_is_refused(home: Path) -> None:
+    with pytest.raises(PortTaken, match="asked for twice"):
+        ensure_plan(ApplianceSettings(home, executor="process", web_port=45999, gitlab_port=45999))
 
 
 def test_a_broken_file_is_made_again(home: Path) -> None:
