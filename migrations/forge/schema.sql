@@ -497,6 +497,14 @@ CREATE TABLE deploy_keys_projects (
     CONSTRAINT uq_deploy_keys_projects_deploy_key_id_project_id UNIQUE (deploy_key_id, project_id)
 );
 CREATE INDEX ix_deploy_keys_projects_project_id ON deploy_keys_projects (project_id);
+CREATE FUNCTION remove_orphaned_deploy_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM keys WHERE id = OLD.deploy_key_id AND NOT is_public
+        AND NOT EXISTS (SELECT FROM deploy_keys_projects WHERE deploy_key_id = OLD.deploy_key_id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER deploy_keys_projects_orphans AFTER DELETE ON deploy_keys_projects
+    FOR EACH ROW EXECUTE FUNCTION remove_orphaned_deploy_key();;
 UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
 -- Running upgrade 0003 -> 0004
 CREATE TABLE container_repositories (

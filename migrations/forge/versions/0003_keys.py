@@ -10,6 +10,18 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+_TRIGGER = """
+CREATE FUNCTION remove_orphaned_deploy_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM keys WHERE id = OLD.deploy_key_id AND NOT is_public
+        AND NOT EXISTS (SELECT FROM deploy_keys_projects WHERE deploy_key_id = OLD.deploy_key_id);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER deploy_keys_projects_orphans AFTER DELETE ON deploy_keys_projects
+    FOR EACH ROW EXECUTE FUNCTION remove_orphaned_deploy_key();
+"""
+
 
 def upgrade() -> None:
     op.create_table(
@@ -69,8 +81,10 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_deploy_keys_projects_project_id"), "deploy_keys_projects", ["project_id"], unique=False
     )
+    op.execute(_TRIGGER)
 
 
 def downgrade() -> None:
     op.drop_table("deploy_keys_projects")
     op.drop_table("keys")
+    op.execute("DROP FUNCTION remove_orphaned_deploy_key()")

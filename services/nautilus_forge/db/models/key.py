@@ -49,7 +49,10 @@ class Key(Base):
 
 
 class DeployKeyProject(Base):
-    """A project that a deploy key may read, and with `can_push` write."""
+    """A project that a deploy key may read, and with `can_push` write.
+
+    A trigger removes a deploy key with the last project that it was for, unless it is public.
+    """
 
     __tablename__ = "deploy_keys_projects"
 
