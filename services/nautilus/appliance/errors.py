@@ -7,6 +7,7 @@ ApplianceError
 ├── AlreadyRunning      another appliance runs on the same data folder
 ├── NotRunning          no appliance runs on this data folder
 ├── PostgresUnusable    no usable PostgreSQL, or the cluster is of another major version
+├── WrongEdition        the data is of the other edition, or of another PostgreSQL
 ├── MissingProgram      a program that we need is not installed
 ├── StepFailed          a provision step did not succeed
 └── NotReady            the appliance did not become ready in time
@@ -42,6 +43,10 @@ class NotRunning(ApplianceError):
 
 
 class PostgresUnusable(ApplianceError):
+    exit_code = 7
+
+
+class WrongEdition(ApplianceError):
     exit_code = 7
 
 

@@ -104,6 +104,11 @@ class Layout:
         return self.runner / "config.toml"
 
     @property
+    def stock_runner_config(self) -> Path:
+        """config.toml of a stock gitlab-runner, where that is the bundled one."""
+        return self.runner / "gitlab-runner.toml"
+
+    @property
     def runner_status(self) -> Path:
         return self.runner / "status.json"
 
@@ -116,6 +121,16 @@ class Layout:
     def settings_file(self) -> Path:
         """What `nautilus config set` wrote; the environment wins."""
         return self.etc / "nautilus.toml"
+
+    @property
+    def edition_file(self) -> Path:
+        """Which edition and which PostgreSQL the data is of (edition.py)."""
+        return self.etc / "edition.json"
+
+    @property
+    def gitlab_status(self) -> Path:
+        """What the `gitlab` program of the full edition is doing."""
+        return self.home / "run" / "gitlab.json"
 
     @property
     def lock_file(self) -> Path:
