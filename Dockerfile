@@ -1,80 +1,117 @@
-# Nautilus in images. Targets: lite (the appliance with its embedded forge), job (what jobs run in by default
-# where no image is named). docs/how-to/build-the-images.md has the commands.
+# Nautilus in images. Targets: lite (the appliance with its embedded forge), job (what jobs run in where no image is
+# named), runner (the runner alone), full (the appliance with GitLab CE). docs/how-to/install.md has the commands.
 #
-# No "syntax" line: it would be pulled from a registry. The base is any Debian 13; to make it without one:
-#   mmdebstrap --variant=minbase trixie | docker import - debian:trixie-slim
+# No "syntax" line: it would be pulled from a registry. The base is any Debian 13; image/make-base makes one from
+# Debian's packages, where no registry is at hand.
 ARG BASE=debian:trixie-slim
+# What a build writes itself gets this time, so that the same packages and sources give the same bytes.
+ARG SOURCE_DATE_EPOCH=1767225600
 
+# ---- what every image of ours has: Python 3.13, git with LFS, CA certificates, an init
 FROM ${BASE} AS base
+ARG SOURCE_DATE_EPOCH
 # A mirror of Debian's packages (http://HOST/debian), where deb.debian.org is out of reach.
 ARG APT_MIRROR=
-RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    set -eu; \
+RUN --mount=type=bind,source=image/build,target=/tmp/build \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    set -eu; start=$(date +%s); \
+    cp /tmp/build/dpkg.cfg /etc/dpkg/dpkg.cfg.d/nautilus; \
     rm -f /etc/apt/apt.conf.d/docker-clean; \
     if [ -n "$APT_MIRROR" ]; then echo "deb $APT_MIRROR trixie main" > /etc/apt/sources.list; rm -f /etc/apt/sources.list.d/*; fi; \
-    apt-get update -qq; \
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates git python3 python3-venv tini >/dev/null
+    /tmp/build/layer install ca-certificates git git-lfs python3 python3-venv tini; \
+    /tmp/build/layer settle "$start"
+ENV LANG=C.UTF-8
 
-# Everything from PyPI, by the locks, hashes checked. Build secret "ca": a bundle that the package index needs.
+# ---- everything from PyPI, by the locks, hashes checked. Build secret "ca": a bundle that the package index needs.
 FROM base AS python
+ARG SOURCE_DATE_EPOCH
 ARG PIP_INDEX_URL=
-COPY requirements /opt/nautilus/requirements
-RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+COPY requirements/uv.lock requirements/runtime.lock requirements/jobs.lock /tmp/locks/
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache --mount=type=bind,source=image/build,target=/tmp/build \
     set -eu; \
     if [ -e /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca; fi; \
     if [ -n "$PIP_INDEX_URL" ]; then export PIP_INDEX_URL UV_DEFAULT_INDEX="$PIP_INDEX_URL"; else unset PIP_INDEX_URL; fi; \
-    export UV_LINK_MODE=copy; \
+    export UV_LINK_MODE=copy PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
     python3 -m venv /tmp/uv; \
-    /tmp/uv/bin/pip install -q --require-hashes -r /opt/nautilus/requirements/uv.lock; \
+    /tmp/uv/bin/pip install -q --require-hashes -r /tmp/locks/uv.lock; \
     for part in venv:runtime jobs:jobs; do \
-        python3 -m venv --without-pip "/opt/nautilus/${part%%:*}"; \
-        /tmp/uv/bin/uv pip install -q --require-hashes --compile-bytecode --python "/opt/nautilus/${part%%:*}/bin/python" \
-            -r "/opt/nautilus/requirements/${part#*:}.lock"; \
-    done
+        at="/opt/nautilus/${part%%:*}"; \
+        python3 -m venv --without-pip "$at"; \
+        /tmp/uv/bin/uv pip install -q --require-hashes --python "$at/bin/python" -r "/tmp/locks/${part#*:}.lock"; \
+        find "$at/lib" -path '*/site-packages/*' -type d -name tests -prune -exec rm -rf {} +; \
+        find "$at/bin" -type d -name __pycache__ -prune -exec rm -rf {} +; \
+        python3 -m compileall -q --invalidation-mode unchecked-hash -s "$(echo "$at"/lib/python3*/site-packages)" "$at"/lib/python3*/site-packages; \
+    done; \
+    python3 /tmp/build/share-files.py /opt/nautilus/venv /opt/nautilus/jobs; \
+    python3 -c 'import os, sys; [os.utime(os.path.join(d, f), (int(sys.argv[1]),) * 2, follow_symlinks=False) for d, _, fs in os.walk("/opt/nautilus") for f in [*fs, "."]]' "$SOURCE_DATE_EPOCH"
 
+# ---- our own sources, compiled; they change most, so they come last
+FROM base AS sources
+ARG SOURCE_DATE_EPOCH
+COPY supervisord.conf pyproject.toml /out/opt/nautilus/
+COPY requirements /out/opt/nautilus/requirements
+COPY migrations /out/opt/nautilus/migrations
+COPY gateway /out/opt/nautilus/gateway
+COPY runner /out/opt/nautilus/runner
+COPY services /out/opt/nautilus/services
+COPY image/bin /out/usr/local/bin
+RUN PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash -s /out \
+        /out/opt/nautilus/services /out/opt/nautilus/gateway /out/opt/nautilus/runner && \
+    find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+
+# ---- what jobs run in where no image is named and the appliance is not itself an image
 FROM base AS job
 COPY --from=python /opt/nautilus/jobs /opt/nautilus/jobs
 ENV PATH=/opt/nautilus/jobs/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Nautilus job environment" \
-      org.opencontainers.image.description="Python, scikit-learn and the MLflow client, for jobs that name no image"
+      org.opencontainers.image.description="Python, scikit-learn and the MLflow client, for jobs that name no image" \
+      org.opencontainers.image.revision="$REVISION"
 
+# ---- the appliance
 FROM base AS lite
-RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    set -eu; \
+ARG SOURCE_DATE_EPOCH
+RUN --mount=type=bind,source=image/build,target=/tmp/build \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    set -eu; start=$(date +%s); \
     mkdir -p /etc/postgresql-common; \
     echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; \
-    apt-get update -qq; \
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        docker-registry fcgiwrap git-lfs nginx openssh-server postgresql-17 restic >/dev/null; \
-    # Each appliance makes host keys of its own, on its volume.
-    rm -f /etc/ssh/ssh_host_*; \
-    # 124 MB that only PostgreSQL's JIT would load, which the appliance switches off.
-    rm -f /usr/lib/x86_64-linux-gnu/libLLVM* /usr/lib/postgresql/17/lib/llvmjit*; \
+    # 150 MB that only PostgreSQL's JIT would load, which the appliance switches off.
+    printf 'path-exclude=%s\n' '/usr/lib/*/libLLVM*' '/usr/lib/*/libz3.so*' '/usr/lib/postgresql/17/lib/llvmjit*' \
+        '/usr/lib/postgresql/17/lib/bitcode/*' >> /etc/dpkg/dpkg.cfg.d/nautilus; \
+    # The lone tools do where fcgiwrap and sshd ask for systemd.
+    /tmp/build/layer install docker-registry fcgiwrap nginx openssh-server postgresql-17 restic \
+        systemd-standalone-sysusers systemd-standalone-tmpfiles; \
+    # Each appliance makes host keys and certificates of its own, on its volume.
+    rm -f /etc/ssh/ssh_host_* /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem; \
     useradd --system --uid 990 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus; \
     useradd --system --uid 991 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-runner; \
     useradd --system --uid 992 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-job; \
-    mkdir -p /var/opt/nautilus /var/opt/gitlab /etc/gitlab; \
-    ln -s nautilus /var/opt/mlreef
-COPY --from=python /opt/nautilus/venv /opt/nautilus/venv
-COPY --from=python /opt/nautilus/jobs /opt/nautilus/jobs
-COPY supervisord.conf pyproject.toml /opt/nautilus/
-COPY requirements /opt/nautilus/requirements
-COPY migrations /opt/nautilus/migrations
-COPY services /opt/nautilus/services
-COPY gateway /opt/nautilus/gateway
-COPY runner /opt/nautilus/runner
-COPY image/entrypoint image/nautilus image/nautilus-runner /usr/local/bin/
-RUN /opt/nautilus/venv/bin/python -m compileall -q /opt/nautilus/services /opt/nautilus/gateway /opt/nautilus/runner
+    mkdir -p /var/opt/nautilus /var/opt/gitlab /etc/gitlab /etc/nautilus /usr/share/nautilus; \
+    ln -s nautilus /var/opt/mlreef; \
+    /tmp/build/layer settle "$start"
+COPY --from=python /opt/nautilus /opt/nautilus
+COPY --from=sources /out /
+ARG VERSION=0.1.0
+RUN --mount=type=bind,source=image/build,target=/tmp/build \
+    start=$(date +%s); \
+    PYTHONDONTWRITEBYTECODE=1 python3 /tmp/build/sbom.py nautilus "$VERSION" /opt/nautilus/venv /opt/nautilus/jobs > /usr/share/nautilus/sbom.json && \
+    /tmp/build/layer settle "$start"
 ENV NAUTILUS_HOME=/var/opt/nautilus \
     NAUTILUS_IN_IMAGE=1 \
-    LANG=C.UTF-8 \
     PATH=/opt/nautilus/jobs/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # No VOLUME line: it would make an anonymous volume beside one that is mounted under the other name,
 # /var/opt/mlreef, and which of the two is seen would be chance.
-EXPOSE 80 8081 10080
+EXPOSE 22 80 443 5050 6000 8081 10080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/nautilus", "healthcheck"]
-LABEL org.opencontainers.image.title="Nautilus" \
-      org.opencontainers.image.description="The on-prem ML platform in one container, lite edition (embedded forge)"
 ENTRYPOINT ["/usr/local/bin/entrypoint"]
 CMD ["boot"]
+ARG REVISION=unknown
+ARG SOURCE=
+LABEL org.opencontainers.image.title="Nautilus" \
+      org.opencontainers.image.description="The on-prem ML platform in one container, lite edition (embedded forge)" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.base.name="debian:trixie-slim"
