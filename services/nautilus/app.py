@@ -106,7 +106,10 @@ class Parts:
             settings, self.database, self.gitlab, self.tracking, self.access, self.events
         )
         self.probes = Probes(
-            self.readiness, self.gitlab, settings.runner_status_file, settings.provision_status_file
+            self.readiness,
+            self.gitlab,
+            None if settings.bundled_runner == "off" else settings.runner_status_file,
+            settings.provision_status_file,
         )
         self.pages = Pages(settings, self.database, provider)
         self.auth.use_sessions(self.pages.site.resolve)

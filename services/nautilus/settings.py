@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     spool_dir: Path = Path()
     runner_status_file: Path = Path()
     provision_status_file: Path = Path()
+    bundled_runner: Literal["nautilus", "gitlab", "off"] = "nautilus"
     log_level: LogLevel = "info"
     database_pool_size: int = Field(default=8, ge=1, le=100)
 

@@ -11,15 +11,20 @@ import sys
 from pathlib import Path
 
 from nautilus.appliance.accounts import Accounts, ensure_accounts, ensure_docker_access
+from nautilus.appliance.edition import Edition, ensure_edition
 from nautilus.appliance.errors import MissingProgram, PostgresUnusable
 from nautilus.appliance.folders import ensure_home, ensure_only_one, ensure_secrets
 from nautilus.appliance.gateway import nginx_path
 from nautilus.appliance.layout import Layout
+from nautilus.appliance.omnibus.database import ensure_socket_folder
+from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.plan import Plan, ensure_plan
 from nautilus.appliance.postgres import binaries_for, installed_binaries
 from nautilus.appliance.processes import MARKER, end_processes, leftovers
 from nautilus.appliance.rendering import ensure_gateway_configuration
 from nautilus.appliance.settings import ApplianceSettings
+from nautilus.appliance.sign_in import sign_in_url
+from nautilus.appliance.stock_runner import find_stock_runner, refuse_without_docker
 
 
 def boot(settings: ApplianceSettings) -> None:
@@ -32,10 +37,12 @@ def boot(settings: ApplianceSettings) -> None:
     ensure_only_one(layout)
     end_processes(leftovers(layout.home), grace_s=10.0)
     ensure_postgres_usable(layout)
+    ensure_own_edition(settings, who)
     ensure_secrets(layout, who)
     plan = ensure_plan(settings)
     ensure_gateway_configuration(layout, plan, who)
     layout.provision_status.unlink(missing_ok=True)
+    layout.gitlab_status.unlink(missing_ok=True)
     environment = supervisor_environment(settings, plan, who)
     argv = [
         sys.executable,
@@ -57,6 +64,16 @@ def ensure_postgres_usable(layout: Layout) -> None:
         raise PostgresUnusable(
             f"{layout.postgres} cannot be read: {error.strerror}; start as its owner"
         ) from error
+
+
+def ensure_own_edition(settings: ApplianceSettings, who: Accounts) -> None:
+    """Refuses another edition's data; the full edition's package and its way to the database."""
+    layout, package = settings.layout, Omnibus(settings.omnibus_root)
+    if settings.edition is Edition.FULL:
+        package.ensure_installed()
+        ensure_socket_folder(layout.gitlab_database_socket_dir, who.service_uid)
+    binaries = binaries_for(layout.postgres, installed_binaries())
+    ensure_edition(layout, settings.edition, binaries, package)
 
 
 def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Accounts) -> dict[str, str]:
@@ -88,13 +105,32 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "NAUTILUS_SUPERVISOR_USER": "root" if os.geteuid() == 0 else who.service,
         "NAUTILUS_SERVICE_USER": who.service,
         "NAUTILUS_RUNNER_USER": who.runner,
+        "NAUTILUS_RUNNER": "false" if plan.bundled_runner == "off" else "true",
+        "NAUTILUS_RUNNER_COMMAND": runner_command(layout, plan),
+        "NAUTILUS_BUNDLED_RUNNER": plan.bundled_runner,
         "NAUTILUS_RUNNER_STOPSIGNAL": "TERM" if settings.in_image else "QUIT",
         "NAUTILUS_SILENT": "false" if settings.in_image else "true",
+        "NAUTILUS_EDITION": settings.edition,
+        "NAUTILUS_FORGE": "true" if settings.edition is Edition.LITE else "false",
+        "NAUTILUS_GITLAB": "true" if settings.edition is Edition.FULL else "false",
+        "NAUTILUS_GITLAB_STOP": str(settings.gitlab_stop_s),
+        "NAUTILUS_GITLAB_STOP_WAIT": str(settings.gitlab_stop_s + 4),
+        "NAUTILUS_OMNIBUS_ROOT": str(settings.omnibus_root),
+        "NAUTILUS_SIGN_IN_URL": sign_in_url(settings, plan),
         "NAUTILUS_EXTERNAL_URL": plan.external_url,
         "NAUTILUS_GITLAB_URL": plan.gitlab_url,
         "NAUTILUS_GITLAB_EXTERNAL_URL": plan.gitlab_external_url,
         "NAUTILUS_JOB_URL": plan.job_web_url,
     }
+
+
+def runner_command(layout: Layout, plan: Plan) -> str:
+    """What the program `runner` is, after `python -m`. Raises MissingProgram, SettingError."""
+    if plan.bundled_runner != "gitlab":
+        return f'nautilus_runner run --config "{layout.runner_config}"'
+    refuse_without_docker(plan)
+    program = find_stock_runner(plan.gitlab_runner)
+    return f'nautilus.appliance.stock_runner_watch "{program}" "{layout.runner}"'
 
 
 def fcgiwrap_path() -> str:

@@ -72,6 +72,12 @@ class Plan:
     """Pages and tracking as jobs reach them, where it was set; '' = derived."""
     job_gitlab_url_set: str = ""
     """GitLab as jobs reach it, where it was set; '' = derived."""
+    bundled_runner: str = "nautilus"
+    """nautilus (our runner), gitlab (a stock gitlab-runner) or off."""
+    gitlab_runner: str = ""
+    """A stock gitlab-runner's program, where one was named."""
+    gitlab_runner_helper: str = ""
+    """Its helper image; '' = its own."""
 
     @property
     def speaks_tls(self) -> bool:
@@ -158,6 +164,9 @@ def make_plan(settings: ApplianceSettings, previous: Plan | None, choice: Choice
         trusted_proxies=list(settings.trusted_proxies),
         job_url=settings.job_url or "",
         job_gitlab_url_set=settings.job_gitlab_url or "",
+        bundled_runner=settings.bundled_runner,
+        gitlab_runner=settings.gitlab_runner or "",
+        gitlab_runner_helper=settings.gitlab_runner_helper or "",
     )
 
 

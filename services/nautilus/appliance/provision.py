@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from nautilus.appliance import postgres
 from nautilus.appliance.accounts import Accounts, ensure_accounts
+from nautilus.appliance.bundled_runner import ensure_bundled_runner
 from nautilus.appliance.errors import ApplianceError, StepFailed
 from nautilus.appliance.folders import write_private
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan, read_plan
-from nautilus.appliance.rendering import runner_configuration
 from nautilus.appliance.schema import ensure_schema
 from nautilus.appliance.settings import home_folder
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 300.0
 """How long one step waits for another program before it gives up (and is started again)."""
-
-_RUNNER_TAGS = ["docker", "local-docker"]
 
 
 @dataclass
@@ -121,22 +119,6 @@ def ensure_oauth_application(gitlab: Administration, layout: Layout, plan: Plan,
     made = gitlab.make_application("Nautilus", redirect_uri)
     body = {"client_id": made.client_id, "client_secret": made.client_secret, "redirect_uri": redirect_uri}
     write_private(path, json.dumps(body) + "\n", who)
-
-
-def ensure_bundled_runner(gitlab: Administration, layout: Layout, plan: Plan, who: Accounts) -> None:
-    """One runner, registered once; its configuration follows the plan at every start."""
-    import tomllib
-
-    token, runner_id = "", 0
-    if layout.runner_config.exists():
-        before = tomllib.loads(layout.runner_config.read_text()).get("runners", [{}])[0]
-        token, runner_id = before.get("token", ""), before.get("id", 0)
-    if not token or not gitlab.is_runner_token_valid(token):
-        made = gitlab.make_runner("bundled", _RUNNER_TAGS)
-        token, runner_id = made.token, made.id
-    text = runner_configuration(layout, plan, who, token, runner_id)
-    if not layout.runner_config.exists() or layout.runner_config.read_text() != text:
-        write_private(layout.runner_config, text, who, owner=who.runner)
 
 
 def _conninfo(sockets: Path, database: str) -> str:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from nautilus.appliance import values
+from nautilus.appliance.edition import Edition
 from nautilus.appliance.errors import SettingError
 from nautilus.appliance.layout import PROJECT_ROOT, Layout
 from nautilus.appliance.settings_file import read_settings_file
 
 EXECUTORS = ("auto", "process", "docker")
+BUNDLED_RUNNERS = ("nautilus", "gitlab", "off")
 TLS_MODES = ("off", "files", "own-ca", "proxy")
 
 
@@ -166,7 +168,38 @@ class ApplianceSettings:
     slots: int | None = _setting(
         "NAUTILUS_SLOTS", values.count, "number of cores", "jobs at a time on the bundled runner"
     )
+    bundled_runner: str = _setting(
+        "NAUTILUS_BUNDLED_RUNNER",
+        values.choice(*BUNDLED_RUNNERS),
+        "nautilus",
+        "the appliance's own runner: ours, a stock gitlab-runner, or none",
+        "nautilus",
+    )
+    gitlab_runner: str | None = _setting(
+        "NAUTILUS_GITLAB_RUNNER",
+        values.text,
+        "/opt/gitlab-runner/gitlab-runner, else the PATH's",
+        "the program of a stock gitlab-runner",
+    )
+    gitlab_runner_helper: str | None = _setting(
+        "NAUTILUS_GITLAB_RUNNER_HELPER",
+        values.text,
+        "gitlab-runner's own, pulled",
+        "a stock gitlab-runner's helper image, where no registry is in reach",
+    )
+    sign_in_url: str | None = _setting(
+        "NAUTILUS_SIGN_IN_URL",
+        values.url,
+        "the external address; in the full edition GitLab's, where browsers accept its port",
+        "where browsers find GitLab's sign-in page",
+    )
+    gitlab_stop_s: int = _setting(
+        "NAUTILUS_GITLAB_STOP", values.seconds, "6", "full edition: seconds for GitLab's services to end", 6
+    )
     in_image: bool = False
+    edition: Edition = Edition.LITE
+    omnibus_root: Path = Path("/")
+    """Where GitLab's package lies; other than "/" only in tests."""
 
     @property
     def layout(self) -> Layout:
@@ -195,8 +228,24 @@ class ApplianceSettings:
                 except ValueError as error:
                     where = "" if found.source == "environment" else f" (in {found.source})"
                     problems.append(f"{setting.name}={found.text!r}{where}: {error}")
-        settings = cls(home=home, in_image=env.get("NAUTILUS_IN_IMAGE") == "1", **parsed)
+        settings = cls(
+            home=home,
+            in_image=env.get("NAUTILUS_IN_IMAGE") == "1",
+            edition=_edition(env, problems),
+            omnibus_root=Path(env.get("NAUTILUS_OMNIBUS_ROOT") or "/"),
+            **parsed,
+        )
         return settings, problems or contradictions(settings)
+
+
+def _edition(environ: Mapping[str, str], problems: list[str]) -> Edition:
+    """Set by the image, not by the user: NAUTILUS_EDITION."""
+    text = environ.get("NAUTILUS_EDITION") or Edition.LITE
+    try:
+        return Edition(text)
+    except ValueError:
+        problems.append(f"NAUTILUS_EDITION={text!r}: use one of {', '.join(Edition)}")
+        return Edition.LITE
 
 
 def settings_by_field() -> dict[str, Setting]:
@@ -285,11 +334,15 @@ class PostgresSettings:
 
     cluster: Path
     socket_dir: Path
+    gitlab_socket_dir: Path | None = None
+    """A second socket, for GitLab in the full edition."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> PostgresSettings:
         env = os.environ if environ is None else environ
         try:
-            return cls(Path(env["PGDATA"]), Path(env["NAUTILUS_POSTGRES_SOCKETS"]))
+            cluster, sockets = Path(env["PGDATA"]), Path(env["NAUTILUS_POSTGRES_SOCKETS"])
         except KeyError as missing:
             raise SettingError(f"{missing.args[0]} is not set: start postgres through supervisord") from None
+        is_full = env.get("NAUTILUS_EDITION") == Edition.FULL
+        return cls(cluster, sockets, sockets.with_name("gitlab-postgres") if is_full else None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import gitlab
 
@@ -21,6 +22,18 @@ class MadeApplication:
 class MadeRunner:
     id: int
     token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RunnerWish:
+    """A runner to be made. `project_id` None: of the whole instance; `note` is shown to administrators."""
+
+    description: str
+    tags: tuple[str, ...] = ()
+    run_untagged: bool = True
+    is_locked: bool = False
+    project_id: int | None = None
+    note: str = ""
 
 
 class Administration:
@@ -82,15 +95,18 @@ class Administration:
             raise
         return True
 
-    def make_runner(self, description: str, tags: list[str]) -> MadeRunner:
-        """An instance runner that takes untagged jobs too, with a `glrt-` token."""
-        fields = {
-            "runner_type": "instance_type",
-            "description": description,
-            "run_untagged": True,
-            "locked": False,
-            "tag_list": ",".join(tags),
+    def make_runner(self, wish: RunnerWish) -> MadeRunner:
+        """A runner with a `glrt-` token, of the whole instance or of one project."""
+        fields: dict[str, Any] = {
+            "runner_type": "instance_type" if wish.project_id is None else "project_type",
+            "description": wish.description,
+            "run_untagged": wish.run_untagged,
+            "locked": wish.is_locked,
+            "tag_list": ",".join(wish.tags),
+            "maintenance_note": wish.note,
         }
+        if wish.project_id is not None:
+            fields["project_id"] = wish.project_id
         made = _body(self._gitlab.http_post("/user/runners", post_data=fields))
         return MadeRunner(id=int(made["id"]), token=str(made["token"]))
 
@@ -104,6 +120,57 @@ class Administration:
         """Every runner of the instance, with tags and who contacted when; newest first."""
         found = self._gitlab.http_list("/runners/all", iterator=True)
         return [_body(self._gitlab.http_get(f"/runners/{runner['id']}")) for runner in found]
+
+    def runner(self, runner_id: int) -> dict[str, Any] | None:
+        """One runner, None when it is gone."""
+        try:
+            return _body(self._gitlab.http_get(f"/runners/{runner_id}"))
+        except gitlab.GitlabHttpError as error:
+            if error.response_code == 404:
+                return None
+            raise
+
+    def pause_runner(self, runner_id: int, paused: bool) -> None:
+        """A paused runner gets no new jobs; the one that it has goes on."""
+        self._gitlab.http_put(f"/runners/{runner_id}", post_data={"paused": paused})
+
+    def remove_runner(self, runner_id: int) -> None:
+        self._gitlab.http_delete(f"/runners/{runner_id}")
+
+    def project_id(self, path: str) -> int | None:
+        """The id of the project at `group/name`, None when there is none."""
+        try:
+            return int(_body(self._gitlab.http_get(f"/projects/{quote(path, safe='')}"))["id"])
+        except gitlab.GitlabHttpError as error:
+            if error.response_code == 404:
+                return None
+            raise
+
+    def users(self) -> list[dict[str, Any]]:
+        """Every person of the instance, without GitLab's own bots; the oldest first."""
+        query = {"humans": True, "order_by": "id", "sort": "asc"}
+        return [_body(user) for user in self._gitlab.http_list("/users", query_data=query, iterator=True)]
+
+    def make_user(
+        self, username: str, email: str, name: str, password: str, is_admin: bool
+    ) -> dict[str, Any]:
+        """A user who may sign in at once: no mail is sent, none need be confirmed."""
+        fields = {
+            "username": username,
+            "email": email,
+            "name": name,
+            "password": password,
+            "admin": is_admin,
+            "skip_confirmation": True,
+        }
+        return _body(self._gitlab.http_post("/users", post_data=fields))
+
+    def block_user(self, user_id: int) -> None:
+        """The user can no longer sign in, push or use tokens; what is his stays."""
+        self._gitlab.http_post(f"/users/{user_id}/block")
+
+    def unblock_user(self, user_id: int) -> None:
+        self._gitlab.http_post(f"/users/{user_id}/unblock")
 
     def user_id(self, username: str) -> int | None:
         """The user's id, None when there is none of that name."""

@@ -53,9 +53,11 @@ class Health:
 
 class Probes:
     """One per process; a result is kept for half a second (a tenth while we are not ready), so that asking
-    often costs nothing."""
+    often costs nothing. `runner_file` None: the appliance has no runner of its own."""
 
-    def __init__(self, readiness: Readiness, gitlab: GitLab, runner_file: Path, provision_file: Path) -> None:
+    def __init__(
+        self, readiness: Readiness, gitlab: GitLab, runner_file: Path | None, provision_file: Path
+    ) -> None:
         self._readiness = readiness
         self._gitlab = gitlab
         self._runner_file = runner_file
@@ -83,8 +85,9 @@ class Probes:
         gateway = _component(
             "gateway", server.is_reached, "answers", "GitLab's address does not answer", ComponentState.DOWN
         )
-        runner, provision = runner_component(self._runner_file), provision_component(self._provision_file)
-        return Health([postgres, forge, management, gateway, runner, provision])
+        runners = [] if self._runner_file is None else [runner_component(self._runner_file)]
+        provision = provision_component(self._provision_file)
+        return Health([postgres, forge, management, gateway, *runners, provision])
 
 
 def runner_component(path: Path) -> Component:
