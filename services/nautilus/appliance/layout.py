@@ -80,6 +80,11 @@ class Layout:
         return self.run / "postgres"
 
     @property
+    def gitlab_database_socket_dir(self) -> Path:
+        """The database's socket for GitLab, in the full edition alone."""
+        return self.run / "gitlab-postgres"
+
+    @property
     def forge_socket(self) -> Path:
         return self.run / "forge.sock"
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nautilus.appliance.errors import PostgresUnusable
+from nautilus.appliance.omnibus import database as gitlab_database
 
 ROLE = "nautilus"
 DATABASES = {"forge": "forge", "nautilus": "management"}
@@ -63,7 +64,8 @@ def binaries_for(cluster: Path, installed: Iterable[Binaries]) -> Binaries:
     have = ", ".join(str(b.major) for b in candidates)
     raise PostgresUnusable(
         f"the data in {cluster} was made by PostgreSQL {major}, but only {have} is installed: "
-        f"run `apt-get install postgresql-{major}`, or move the folder away to start empty"
+        f"run `apt-get install postgresql-{major}`, or move the folder away to start empty; "
+        f"with the image that has {major}, `nautilus export FOLDER` makes what `nautilus import FOLDER` reads here"
     )
 
 
@@ -93,11 +95,16 @@ def ensure_cluster(cluster: Path, binaries: Binaries) -> None:
     new.rename(cluster)
 
 
-def ensure_access_rules(cluster: Path, operating_system_users: Iterable[str]) -> None:
-    """Only these users of the machine may connect, by the socket, as the one role."""
-    (cluster / "pg_hba.conf").write_text("local all all peer map=nautilus\n")
-    lines = [f"nautilus {user} {ROLE}\n" for user in dict.fromkeys(operating_system_users)]
-    (cluster / "pg_ident.conf").write_text("".join(lines))
+def ensure_access_rules(
+    cluster: Path, operating_system_users: Iterable[str], has_gitlab: bool = False
+) -> None:
+    """Only these users of the machine may connect, by the socket, as the one role; and GitLab as its own."""
+    users = list(operating_system_users)
+    rules = gitlab_database.ACCESS_RULE if has_gitlab else ""
+    (cluster / "pg_hba.conf").write_text(f"{rules}local all all peer map=nautilus\n")
+    names = "".join(f"nautilus {user} {ROLE}\n" for user in dict.fromkeys(users))
+    names += gitlab_database.identities(*users) if has_gitlab else ""
+    (cluster / "pg_ident.conf").write_text(names)
 
 
 def initdb_argv(binaries: Binaries, cluster: Path) -> list[str]:
@@ -113,12 +120,15 @@ def initdb_argv(binaries: Binaries, cluster: Path) -> list[str]:
     ]
 
 
-def server_argv(binaries: Binaries, cluster: Path, socket_dir: Path) -> list[str]:
+def server_argv(
+    binaries: Binaries, cluster: Path, socket_dir: Path, gitlab_socket_dir: Path | None = None
+) -> list[str]:
     """The server's command line: on a socket that only the service user's folder holds, no TCP."""
+    sockets = [str(folder) for folder in (socket_dir, gitlab_socket_dir) if folder is not None]
     options = {
         "listen_addresses": "",
         "port": str(_PORT),
-        "unix_socket_directories": str(socket_dir),
+        "unix_socket_directories": ",".join(sockets),
         "unix_socket_permissions": "0700",
         "max_connections": "60",
         "shared_buffers": "64MB",
@@ -135,6 +145,7 @@ def server_argv(binaries: Binaries, cluster: Path, socket_dir: Path) -> list[str
         "log_min_duration_statement": "2000",
         "update_process_title": "off",
     }
+    options |= gitlab_database.SERVER_OPTIONS if gitlab_socket_dir is not None else {}
     argv = [binaries.program("postgres"), "-D", str(cluster)]
     for key, value in options.items():
         argv += ["-c", f"{key}={value}"]
@@ -179,11 +190,12 @@ def main() -> None:
     try:
         binaries = binaries_for(settings.cluster, installed_binaries())
         ensure_cluster(settings.cluster, binaries)
-        ensure_access_rules(settings.cluster, [pwd.getpwuid(os.geteuid()).pw_name, "root"])
+        users = [pwd.getpwuid(os.geteuid()).pw_name, "root"]
+        ensure_access_rules(settings.cluster, users, settings.gitlab_socket_dir is not None)
     except PostgresUnusable as error:
         print(f"postgres: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
-    argv = server_argv(binaries, settings.cluster, settings.socket_dir)
+    argv = server_argv(binaries, settings.cluster, settings.socket_dir, settings.gitlab_socket_dir)
     os.execv(argv[0], argv)
 
 

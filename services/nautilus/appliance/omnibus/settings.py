@@ -97,8 +97,8 @@ def joints(wanted: Joints, package: Omnibus) -> list[Setting]:
 
 def defaults() -> list[Setting]:
     """What keeps GitLab small and quiet; a user's own lines win over these."""
-    off = ("prometheus_monitoring", "prometheus", "alertmanager", "gitlab_exporter", "node_exporter")
-    off += ("postgres_exporter", "redis_exporter", "gitlab_kas")
+    exporters = ("gitlab_exporter", "node_exporter", "postgres_exporter", "redis_exporter")
+    off = ("prometheus_monitoring", "prometheus", "alertmanager", *exporters, "gitlab_kas")
     return [
         *_section(
             "gitlab_rails",
