@@ -97,7 +97,7 @@ def waiting_for(layout: Layout) -> list[tuple[str, str, str]]:
 
 
 def _service(program: Program, component: dict[str, Any], supervisor_pid: int | None) -> ServiceStatus:
-    state = program.state
+    state = "off" if program.is_off else program.state
     if program.name == "provision" and state == "exited":
         state = "done" if component.get("state") in (None, "ready") else str(component["state"])
     elif state == "running" and component.get("state"):

@@ -24,6 +24,9 @@ class Program:
     """Unix seconds; 0 when it does not run."""
     detail: str
 
+    is_off: bool = False
+    """Never started, since it was switched off or is not installed."""
+
 
 class Supervisor:
     """The running supervisor of an appliance. Every method raises NotRunning when there is none."""
@@ -78,4 +81,5 @@ def _program(name: str, infos: Iterable[dict[str, Any]]) -> Program:
     pids = tuple(int(row["pid"]) for row in rows if row["pid"])
     started = min((float(row["start"]) for row in rows if row["pid"]), default=0.0)
     trouble = next((str(row["spawnerr"]) for row in rows if row["spawnerr"]), "")
-    return Program(name, worst, pids, started, trouble)
+    is_off = worst == "stopped" and not any(row["start"] for row in rows)
+    return Program(name, worst, pids, started, trouble, is_off)

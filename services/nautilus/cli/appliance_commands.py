@@ -115,6 +115,8 @@ def restart(
     if service not in PROGRAMS:
         raise CommandError(f"there is no service {service!r}: use one of {', '.join(PROGRAMS)}", 2)
     supervisor = Supervisor(layout)
+    if any(program.is_off for program in supervisor.programs() if program.name == service):
+        raise CommandError(f"{service} is switched off, or is not in this edition: `nautilus config show`", 2)
     if service == "runner":
         _restart_runner(supervisor)
     else:
@@ -247,6 +249,8 @@ def _show_status(now: appliance_status.ApplianceStatus) -> None:
         color = (
             "green"
             if s.state in ("ready", "running", "done")
+            else "dim"
+            if s.state == "off"
             else "yellow"
             if s.state in ("starting", "waiting")
             else "red"
