@@ -33,7 +33,6 @@ def _rendered(options: argparse.Namespace) -> str:
         options.management_port,
         options.gitlab_port,
         options.web_tls_port,
-        options.gitlab_tls_port,
     )
     return render(
         appliance_config(
@@ -43,6 +42,9 @@ def _rendered(options: argparse.Namespace) -> str:
             addresses=tuple(options.address or ["127.0.0.1"]),
             user=options.user,
             tls=tls,
+            published_tls_port=options.published_tls_port,
+            inner_address=options.inner_address,
+            hsts_s=options.hsts,
             trusted_proxies=tuple(options.trusted_proxy),
         )
     )
@@ -60,7 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     rendering.add_argument("--management-port", type=int, default=8081)
     rendering.add_argument("--gitlab-port", type=int, default=10080)
     rendering.add_argument("--web-tls-port", type=int, help="with --certificate")
-    rendering.add_argument("--gitlab-tls-port", type=int, help="with --certificate")
+    rendering.add_argument("--published-tls-port", type=int, help="where people reach it (default: the same)")
+    rendering.add_argument(
+        "--inner-address", default="", help="plain HTTP for this machine, with --certificate"
+    )
+    rendering.add_argument("--hsts", type=int, default=0, metavar="SECONDS", help="Strict-Transport-Security")
     rendering.add_argument("--certificate", type=Path, help="PEM file, with its chain")
     rendering.add_argument("--key", type=Path, help="PEM file of the certificate's private key")
     rendering.add_argument("--trusted-proxy", action="append", default=[], help="network (CIDR), repeatable")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nautilus_gateway.gitlab import gitlab_everything, gitlab_sign_in, gitlab_upstream
 from nautilus_gateway.model import (
     GatewayConfig,
     Git,
@@ -33,13 +34,12 @@ EVERYTHING = Match("/")
 
 @dataclass(frozen=True)
 class Ports:
-    """Published ports; the `…_tls` ones are served only where a certificate is given."""
+    """Published ports. With a certificate all speak TLS but `web`, which leads to `web_tls`."""
 
     web: int = 8080
     management: int = 8081
     gitlab: int = 10080
     web_tls: int | None = None
-    gitlab_tls: int | None = None
 
 
 def appliance_config(
@@ -50,7 +50,11 @@ def appliance_config(
     addresses: tuple[str, ...] = ("127.0.0.1",),
     user: str = "",
     git_http_backend: Path = Path("/usr/lib/git-core/git-http-backend"),
+    gitlab_socket: Path | None = None,
     tls: Tls | None = None,
+    published_tls_port: int | None = None,
+    inner_address: str = "",
+    hsts_s: int = 0,
     trusted_proxies: tuple[str, ...] = (),
     access_log: str = "/dev/stdout",
     request_error_level: str = "alert",
@@ -58,6 +62,7 @@ def appliance_config(
 ) -> GatewayConfig:
     """The configuration for the data folder `home`, whose sockets lie in `run` (`home/run` by default).
 
+    With `gitlab_socket` (GitLab's Workhorse, in the full edition) that is GitLab, in place of the forge.
     Raises ConfigurationInvalid for values that cannot be served.
     """
     run, ports = run or home / "run", ports or Ports()
@@ -69,16 +74,16 @@ def appliance_config(
         run / "management.sock",
         home / "management",
     )
-    with_tls = tls is not None
+    health = Proxy(Match("/-/health", Matching.EXACT), management)
+    web, gitlab = _web(forge, management), _gitlab(forge, management, run / "git.sock")
+    if gitlab_socket is not None:
+        server = gitlab_upstream(gitlab_socket)
+        web, gitlab = (health, *gitlab_sign_in(server), *_management_pages(management)), gitlab_everything(server)
+    web_tls = ports.web_tls if tls is not None else None
     listeners = (
-        Listener("web", ports.web, _web(forge, management), ports.web_tls if with_tls else None),
+        Listener("web", ports.web, web, web_tls, plain=(health,)),
         Listener("management", ports.management, _management(management)),
-        Listener(
-            "gitlab",
-            ports.gitlab,
-            _gitlab(forge, management, run / "git.sock"),
-            ports.gitlab_tls if with_tls else None,
-        ),
+        Listener("gitlab", ports.gitlab, gitlab),
     )
     return GatewayConfig(
         listeners=listeners,
@@ -88,6 +93,10 @@ def appliance_config(
         user=user,
         git_http_backend=git_http_backend,
         tls=tls,
+        published_tls_port=published_tls_port,
+        inner_address=inner_address if tls is not None else "",
+        acme_dir=home / "acme",
+        hsts_s=hsts_s,
         trusted_proxies=trusted_proxies,
         access_log=access_log,
         request_error_level=request_error_level,
@@ -101,6 +110,12 @@ def _web(forge: Upstream, management: Upstream) -> tuple[Route, ...]:
         Upload(JOB_ARTIFACTS, forge, "POST"),
         *_sign_ins(forge),
         *(Proxy(Match(path), forge) for path in ("/api/v4/", "/users/", "/oauth/")),
+        *_management_pages(management),
+    )
+
+
+def _management_pages(management: Upstream) -> tuple[Route, ...]:
+    return (
         Upload(TRACKED_ARTIFACTS, management, "PUT"),
         Proxy(TRACKED_LISTING, management),
         Proxy(EVERYTHING, management),

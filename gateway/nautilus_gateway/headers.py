@@ -117,5 +117,6 @@ def response_headers(extra: Mapping[str, str] | None = None) -> list[Directive]:
         "X-Content-Type-Options": "$default_content_type_options",
         "X-Frame-Options": "$default_frame_options",
         "Referrer-Policy": "$default_referrer_policy",
+        "Strict-Transport-Security": "$hsts",
     } | dict(extra or {})
     return [directive("add_header", name, value, "always") for name, value in headers.items()]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nautilus_gateway.git import git_locations
+from nautilus_gateway.gitlab import passing_through
 from nautilus_gateway.headers import CREDENTIAL_HEADERS, NOT_HONOURED, response_headers
 from nautilus_gateway.model import (
     GatewayConfig,
@@ -11,8 +14,10 @@ from nautilus_gateway.model import (
     Listener,
     Match,
     Matching,
+    Passthrough,
     Proxy,
     Refuse,
+    Route,
     Upload,
     Upstream,
     upstreams_of,
@@ -28,10 +33,10 @@ _INTERNAL = (Match("/internal", Matching.EXACT), Match("/internal/", Matching.PR
 """Routes of the services that only the gateway's own questions reach."""
 
 
-def server_body(listener: Listener, config: GatewayConfig) -> list[Directive]:
+def server_body(routes: Sequence[Route], config: GatewayConfig) -> list[Directive]:
     """Everything inside one `server` but its `listen` lines."""
     found: list[Directive] = []
-    for route in listener.routes:
+    for route in routes:
         match route:
             case Proxy():
                 found.append(_proxy(route, config.limits))
@@ -39,16 +44,33 @@ def server_body(listener: Listener, config: GatewayConfig) -> list[Directive]:
                 found.append(_upload(route, config.limits))
             case Git():
                 found += git_locations(route, str(config.git_http_backend), config.limits)
+            case Passthrough():
+                found.append(_location(route.match, passing_through(route, config.limits)))
             case Refuse():
                 found.append(_refused(route.match))
-    for upstream in dict.fromkeys(route.upstream for route in listener.routes if isinstance(route, Upload)):
+    for upstream in dict.fromkeys(route.upstream for route in routes if isinstance(route, Upload)):
         found += _spooling(upstream, config.limits)
-    found += [_files(upstream) for upstream in upstreams_of(listener) if upstream.files is not None]
-    found += [
-        _refused(Match("/internal", Matching.EXACT)),
-        _refused(Match("/internal/", Matching.PREFIX_FIRST)),
-    ]
+    found += [_files(upstream) for upstream in upstreams_of(routes) if upstream.files is not None]
+    if not all(isinstance(route, Passthrough) for route in routes):
+        found += [_refused(match) for match in _INTERNAL]
     return [directive("recursive_error_pages", "on"), *error_pages(), *found, *page_locations()]
+
+
+def redirect_body(listener: Listener, config: GatewayConfig) -> list[Directive]:
+    """A plain port beside one with TLS: the listener's `plain` routes, ACME's answers, and the way to the other."""
+    port = config.published_tls_port or listener.tls_port
+    target = "https://$host" if port == 443 else f"https://$host:{port}"
+    acme = [
+        block(
+            "location",
+            "^~",
+            "/.well-known/acme-challenge/",
+            body=[directive("root", literal(config.acme_dir)), directive("default_type", "text/plain")],
+        )
+        for _ in filter(None, [config.acme_dir])
+    ]
+    onward = block("location", "/", body=[directive("return", 308, f"{target}$request_uri")])
+    return [*server_body(listener.plain, config), *acme, onward]
 
 
 def _proxy(route: Proxy, limits: Limits) -> Directive:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
@@ -82,7 +83,16 @@ class Refuse:
     match: Match
 
 
-Route = Proxy | Upload | Git | Refuse
+@dataclass(frozen=True)
+class Passthrough:
+    """As Proxy, for a whole server of its own (GitLab's Workhorse): all headers but those that say who speaks,
+    bodies of any length as they come, and WebSockets. What it answers opens no file of ours."""
+
+    match: Match
+    upstream: Upstream
+
+
+Route = Proxy | Upload | Git | Refuse | Passthrough
 
 
 @dataclass(frozen=True)
@@ -95,12 +105,15 @@ class Tls:
 
 @dataclass(frozen=True)
 class Listener:
-    """One set of routes on a port, and, with TLS configured, on `tls_port` too."""
+    """One set of routes on a port. With TLS configured the port speaks TLS; where there is a `tls_port` that one
+    does, and `port` sends people there (all but `plain` goes by 308).
+    """
 
     name: str
     port: int
     routes: tuple[Route, ...]
     tls_port: int | None = None
+    plain: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +161,14 @@ class GatewayConfig:
     access_log: str = "/dev/stdout"
     """File for requests that failed (status 400 and above), as JSON lines without query; '' is none."""
     tls: Tls | None = None
+    published_tls_port: int | None = None
+    """Where people reach the first `tls_port`, for redirects; None: at that very port."""
+    inner_address: str = ""
+    """With TLS: an address of this machine alone where every listener's `port` speaks plain HTTP; '' is none."""
+    acme_dir: Path | None = None
+    """Folder whose `.well-known/acme-challenge/` is served on redirecting ports, for certificates by ACME."""
+    hsts_s: int = 0
+    """Seconds of Strict-Transport-Security on answers over TLS, ours or a trusted proxy's; 0 sends none."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     limits: Limits = Limits()
@@ -165,7 +186,7 @@ class GatewayConfig:
         for socket in self.sockets:
             if len(str(socket).encode()) > SOCKET_PATH_LIMIT_BYTES:
                 raise ConfigurationInvalid(f"longer than {SOCKET_PATH_LIMIT_BYTES} bytes: {socket}")
-        for address in self.addresses:
+        for address in (*self.addresses, *filter(None, [self.inner_address])):
             try:
                 ip_address(address.removeprefix("[").removesuffix("]"))
             except ValueError as error:
@@ -181,7 +202,7 @@ class GatewayConfig:
         """Every upstream that a route names, each once, in the order of the routes."""
         found: dict[str, Upstream] = {}
         for listener in self.listeners:
-            for upstream in upstreams_of(listener):
+            for upstream in upstreams_of(listener.routes):
                 if found.setdefault(upstream.name, upstream) != upstream:
                     raise ConfigurationInvalid(f"two upstreams are called {upstream.name}")
         return tuple(found.values())
@@ -189,6 +210,10 @@ class GatewayConfig:
     @property
     def has_uploads(self) -> bool:
         return any(isinstance(route, Upload) for one in self.listeners for route in one.routes)
+
+    @property
+    def has_passthrough(self) -> bool:
+        return any(isinstance(route, Passthrough) for one in self.listeners for route in one.routes)
 
     @property
     def git(self) -> Git | None:
@@ -205,15 +230,21 @@ class GatewayConfig:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        return tuple(upstream.files for upstream in self.upstreams if upstream.files is not None)
+        named = [upstream.files for upstream in self.upstreams] + [self.acme_dir]
+        return tuple(folder for folder in named if folder is not None)
 
 
-def upstreams_of(listener: Listener) -> tuple[Upstream, ...]:
-    """The upstreams that one listener's routes name, each once."""
+def upstreams_of(routes: Iterable[Route]) -> tuple[Upstream, ...]:
+    """The upstreams that the routes name, each once."""
     found: dict[str, Upstream] = {}
-    for route in listener.routes:
+    for route in routes:
         match route:
-            case Proxy(upstream=upstream) | Upload(upstream=upstream) | Git(forge=upstream):
+            case (
+                Proxy(upstream=upstream)
+                | Upload(upstream=upstream)
+                | Git(forge=upstream)
+                | Passthrough(upstream=upstream)
+            ):
                 found[upstream.name] = upstream
             case Refuse():
                 pass

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import ip_network
 from pathlib import Path
 from string import Template
 
 from nautilus_gateway.git import git_maps
+from nautilus_gateway.gitlab import upgrade_map
 from nautilus_gateway.headers import SPOOLED_HEADERS, request_headers, response_headers
-from nautilus_gateway.locations import server_body
+from nautilus_gateway.locations import redirect_body, server_body
 from nautilus_gateway.model import GatewayConfig, Listener, Upstream
 from nautilus_gateway.pages import page_maps, pages_for
 from nautilus_gateway.questions import challenge_map
 from nautilus_gateway.syntax import Directive, block, directive, literal, lookup, quoted, write
 
+_PLAIN_ON_TLS = 497
+"""nginx's own status for plain HTTP on a port that speaks TLS."""
 _KEPT_ALIVE = 16
 """Idle connections to each service that each worker keeps."""
 
@@ -45,7 +49,9 @@ def render(config: GatewayConfig) -> str:
         maps=write(_maps(config), 1),
         headers=write([*_request_headers(config), *response_headers()], 1),
         tls=write(_tls(config), 1),
-        servers="\n\n".join(write([_server(listener, config)], 1) for listener in config.listeners),
+        servers="\n\n".join(
+            write([server], 1) for listener in config.listeners for server in _servers(listener, config)
+        ),
     )
 
 
@@ -94,6 +100,7 @@ def _client(config: GatewayConfig) -> list[Directive]:
             {"1:https": "https", "1:http": "http"},
             default="$scheme",
         ),
+        lookup("$forwarded_proto", "hsts", {"https": f"max-age={config.hsts_s}"} if config.hsts_s else {}),
         lookup("$http_host", "forwarded_host", {"": "localhost:$server_port"}, default="$http_host"),
     ]
 
@@ -101,7 +108,8 @@ def _client(config: GatewayConfig) -> list[Directive]:
 def _maps(config: GatewayConfig) -> list[Directive]:
     spooled = [lookup("$is_spooled", "body_file", {"1": "$request_body_file"})] if config.has_uploads else []
     git = git_maps(config.git) if config.git else []
-    return [*spooled, challenge_map(), *git, *page_maps(pages_for(config.upstreams, has_git=bool(git)))]
+    upgrade = [upgrade_map()] if config.has_passthrough else []
+    return [*spooled, challenge_map(), *upgrade, *git, *page_maps(pages_for(config.upstreams, has_git=bool(git)))]
 
 
 def _tls(config: GatewayConfig) -> list[Directive]:
@@ -117,12 +125,22 @@ def _tls(config: GatewayConfig) -> list[Directive]:
     ]
 
 
-def _server(listener: Listener, config: GatewayConfig) -> Directive:
-    listens = [
-        directive("listen", f"{literal(address)}:{port}", *options)
-        for address in config.addresses
-        for port, options in ((listener.port, ()), (listener.tls_port, ("ssl", "http2")))
-        if port is not None
-    ]
-    name = directive("server_name", literal(listener.name))
-    return block("server", body=[*listens, name, *server_body(listener, config)])
+def _servers(listener: Listener, config: GatewayConfig) -> list[Directive]:
+    """One server, and with TLS the one beside it that redirects."""
+    routes = [directive("server_name", literal(listener.name)), *server_body(listener.routes, config)]
+    if config.tls is None:
+        return [block("server", body=[*_listens(config.addresses, listener.port), *routes])]
+    inner = _listens((config.inner_address,) if config.inner_address else (), listener.port)
+    tls_port = listener.tls_port or listener.port
+    listens = [*_listens(config.addresses, tls_port, "ssl", "http2"), *inner]
+    to_tls = directive("error_page", _PLAIN_ON_TLS, "=308", "https://$forwarded_host$request_uri")
+    found = [block("server", body=[*listens, *routes, to_tls])]
+    if listener.tls_port is not None:
+        name = directive("server_name", literal(f"{listener.name}_redirect"))
+        plain = _listens(config.addresses, listener.port)
+        found.append(block("server", body=[*plain, name, *redirect_body(listener, config)]))
+    return found
+
+
+def _listens(addresses: Iterable[str], port: int, *options: str) -> list[Directive]:
+    return [directive("listen", f"{literal(address)}:{port}", *options) for address in addresses]

@@ -1,4 +1,4 @@
-"""nginx as a program: whom it runs as, what it costs, how it takes a new configuration, TLS, a proxy in front."""
+"""nginx as a program: whom it runs as, what it costs, how it takes a new configuration, a proxy in front."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import ssl
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nautilus_gateway import ConfigurationRefused, NginxMissing, Ports, Tls, appliance_config, check, render
+from nautilus_gateway import ConfigurationRefused, NginxMissing, Ports, appliance_config, check, render
 from nautilus_gateway.testing.programs import (
     family,
     free_ports,
@@ -125,23 +124,6 @@ def test_a_new_configuration_is_taken_without_cutting_a_stream(fresh_stack: Stac
     assert httpx.get(f"http://127.0.0.1:{new_port}/x").status_code == 200
 
 
-def test_a_certificate_adds_tls_ports(tmp_path: Path) -> None:
-    tls = _self_signed(tmp_path)
-    web, management, gitlab, web_tls, gitlab_tls = free_ports(5)
-    ports = Ports(web, management, gitlab, web_tls, gitlab_tls)
-    trust = ssl.create_default_context(cafile=str(tls.certificate))
-    with (
-        short_home() as home,
-        running_stack(home, ports=ports, tls=tls) as stack,
-        httpx.Client(verify=trust) as client,
-    ):
-        assert client.get(f"https://localhost:{web_tls}/x").status_code == 200
-        assert client.get(f"https://localhost:{gitlab_tls}/x").status_code == 200
-        assert stack.forge.seen[0].headers["x-forwarded-proto"] == "https"
-        assert httpx.get(f"http://localhost:{web}/x").status_code == 200
-        assert stack.management.seen[-1].headers["x-forwarded-proto"] == "http"
-
-
 def test_a_trusted_proxy_says_who_the_client_is() -> None:
     said = {"X-Forwarded-For": "203.0.113.9, 192.0.2.1", "X-Forwarded-Proto": "https"}
     with short_home() as home, running_stack(home, trusted_proxies=("127.0.0.0/8", "192.0.2.0/24")) as stack:
@@ -178,23 +160,3 @@ def _is_up(port: int) -> bool:
     except httpx.TransportError:
         return False
     return True
-
-
-def _self_signed(folder: Path) -> Tls:
-    tls = Tls(folder / "cert.pem", folder / "key.pem")
-    argv = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "1",
-    ]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(tls.key), "-out", str(tls.certificate)]
-    subprocess.run([*argv, *names, *files], check=True, capture_output=True)
-    return tls

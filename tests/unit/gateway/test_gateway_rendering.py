@@ -250,16 +250,70 @@ def test_ports_and_addresses_are_the_callers(tmp_path: Path) -> None:
     assert [one["args"][0] for one in every(web, "listen")] == ["0.0.0.0:80", "[::]:80"]
 
 
-def test_without_a_certificate_there_is_no_tls_port(tmp_path: Path) -> None:
-    ports = Ports(web_tls=8443, gitlab_tls=10443)
-    plain = render(appliance_config(HOME, ports=ports))
-    with_tls = render(
-        appliance_config(HOME, ports=ports, tls=Tls(Path("/etc/cert.pem"), Path("/etc/key.pem")))
-    )
+def tls_config(**more: Any) -> GatewayConfig:
+    tls = Tls(Path("/etc/cert.pem"), Path("/etc/key.pem"))
+    return appliance_config(HOME, ports=Ports(web_tls=8443), tls=tls, inner_address="127.0.0.2", **more)
 
-    assert "8443" not in plain and "ssl" not in plain
-    assert "listen 127.0.0.1:8443 ssl http2;" in with_tls
-    assert "ssl_certificate /etc/cert.pem;" in with_tls
+
+def listens(http: list[Directive]) -> dict[str, list[list[str]]]:
+    return {
+        only(server["block"], "server_name")["args"][0]: [
+            one["args"] for one in every(server["block"], "listen")
+        ]
+        for server in every(http, "server")
+    }
+
+
+def test_without_a_certificate_nothing_speaks_tls(tmp_path: Path) -> None:
+    text = render(appliance_config(HOME, ports=Ports(web_tls=8443), inner_address="127.0.0.2"))
+
+    assert "8443" not in text and "ssl" not in text and "127.0.0.2" not in text
+
+
+def test_with_a_certificate_every_port_speaks_tls_but_the_one_that_redirects(tmp_path: Path) -> None:
+    http = only(parsed(tls_config(), tmp_path), "http")["block"]
+
+    assert listens(http) == {
+        "web": [["127.0.0.1:8443", "ssl", "http2"], ["127.0.0.2:8080"]],
+        "web_redirect": [["127.0.0.1:8080"]],
+        "management": [["127.0.0.1:8081", "ssl", "http2"], ["127.0.0.2:8081"]],
+        "gitlab": [["127.0.0.1:10080", "ssl", "http2"], ["127.0.0.2:10080"]],
+    }
+    assert only(http, "ssl_certificate")["args"] == ["/etc/cert.pem"]
+
+
+def test_the_redirecting_port_serves_health_and_acme_alone(tmp_path: Path) -> None:
+    http = only(parsed(tls_config(), tmp_path), "http")["block"]
+
+    served = {args[-1]: block for listener, args, block in locations(http) if listener == "web_redirect"}
+    passing = {path for path, block in served.items() if every(block, "proxy_pass")}
+    assert passing == {"/-/health"}
+    assert only(served["/.well-known/acme-challenge/"], "root")["args"] == [str(HOME / "acme")]
+    assert only(served["/"], "return")["args"] == ["308", "https://$host:8443$request_uri"]
+
+
+@pytest.mark.parametrize(
+    ("published", "target"), [(443, "https://$host$request_uri"), (9443, "https://$host:9443$request_uri")]
+)
+def test_a_redirect_leads_to_the_published_port(tmp_path: Path, published: int, target: str) -> None:
+    http = only(parsed(tls_config(published_tls_port=published), tmp_path), "http")["block"]
+
+    [to] = [
+        only(block, "return")["args"]
+        for one, args, block in locations(http)
+        if (one, args) == ("web_redirect", ["/"])
+    ]
+    assert to == ["308", target]
+
+
+def test_strict_transport_security_is_sent_only_when_asked_for(tmp_path: Path) -> None:
+    def hsts(config: GatewayConfig) -> list[list[str]]:
+        maps = every(only(parsed(config, tmp_path), "http")["block"], "map")
+        [block] = [one["block"] for one in maps if one["args"][1] == "$hsts"]
+        return [[one["directive"], *one["args"]] for one in block]
+
+    assert hsts(tls_config()) == [["default", ""]]
+    assert hsts(tls_config(hsts_s=3600)) == [["default", ""], ["https", "max-age=3600"]]
 
 
 def test_the_user_is_named_only_for_root(config: GatewayConfig) -> None:
