@@ -36,7 +36,7 @@ def gitlab_sign_in(gitlab: Upstream) -> tuple[Passthrough, ...]:
 
 def upgrade_map() -> Directive:
     """`$connection_upgrade`: a WebSocket's request is passed on as one, any other keeps its connection."""
-    return lookup("$http_upgrade", "connection_upgrade", {"": '""'}, default="upgrade")
+    return lookup("$http_upgrade", "connection_upgrade", {"": ""}, default="upgrade")
 
 
 def passing_through(route: Passthrough, limits: Limits) -> list[Directive]:

@@ -110,6 +110,7 @@ class Parts:
             self.gitlab,
             None if settings.bundled_runner == "off" else settings.runner_status_file,
             settings.provision_status_file,
+            settings.gitlab_status_file if settings.edition == "full" else None,
         )
         self.pages = Pages(settings, self.database, provider)
         self.auth.use_sessions(self.pages.site.resolve)

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     spool_dir: Path = Path()
     runner_status_file: Path = Path()
     provision_status_file: Path = Path()
+    edition: Literal["lite", "full"] = "lite"
+    gitlab_status_file: Path = Path()
     bundled_runner: Literal["nautilus", "gitlab", "off"] = "nautilus"
     log_level: LogLevel = "info"
     database_pool_size: int = Field(default=8, ge=1, le=100)
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
             "spool_dir": home / "spool",
             "runner_status_file": home / "runner" / "status.json",
             "provision_status_file": run / "provision.json",
+            "gitlab_status_file": run / "gitlab.json",
         }.items():
             values.setdefault(name, default)
         for name in ("external_url", "gitlab_url", "gitlab_external_url", "sign_in_url", "job_url"):

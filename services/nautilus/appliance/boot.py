@@ -25,6 +25,7 @@ from nautilus.appliance.rendering import ensure_gateway_configuration
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.sign_in import sign_in_url
 from nautilus.appliance.stock_runner import find_stock_runner, refuse_without_docker
+from nautilus.appliance.tls import ensure_tls, ensure_trust, trust_environment
 
 
 def boot(settings: ApplianceSettings) -> None:
@@ -40,7 +41,11 @@ def boot(settings: ApplianceSettings) -> None:
     ensure_own_edition(settings, who)
     ensure_secrets(layout, who)
     plan = ensure_plan(settings)
-    ensure_gateway_configuration(layout, plan, who)
+    package = Omnibus(settings.omnibus_root)
+    workhorse = package.workhorse_socket if settings.edition is Edition.FULL else None
+    tls = ensure_tls(settings, plan, who)
+    ensure_trust(settings, plan)
+    ensure_gateway_configuration(settings, plan, who, tls, workhorse)
     layout.provision_status.unlink(missing_ok=True)
     layout.gitlab_status.unlink(missing_ok=True)
     environment = supervisor_environment(settings, plan, who)
@@ -90,6 +95,7 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "REQUESTS_CA_BUNDLE",
     )
     environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment |= trust_environment(plan)
     environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
     return environment | {
         MARKER: str(layout.home),
@@ -120,7 +126,7 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "NAUTILUS_EXTERNAL_URL": plan.external_url,
         "NAUTILUS_GITLAB_URL": plan.gitlab_url,
         "NAUTILUS_GITLAB_EXTERNAL_URL": plan.gitlab_external_url,
-        "NAUTILUS_JOB_URL": plan.job_web_url,
+        "NAUTILUS_JOB_URL": plan.job_url or plan.external_url,
     }
 
 

@@ -32,6 +32,11 @@ class Edition(StrEnum):
         """The program that is GitLab here, as `status` and `/-/health` call it."""
         return "gitlab" if self is Edition.FULL else "forge"
 
+    @property
+    def services(self) -> frozenset[str]:
+        """The services whose schema is ours to keep."""
+        return frozenset({"management"} if self is Edition.FULL else {"management", "forge"})
+
 
 @dataclass(frozen=True)
 class Made:

@@ -20,15 +20,22 @@ from typing import TYPE_CHECKING
 from nautilus.appliance import postgres
 from nautilus.appliance.accounts import Accounts, ensure_accounts
 from nautilus.appliance.bundled_runner import ensure_bundled_runner
+from nautilus.appliance.edition import Edition, read_made
 from nautilus.appliance.errors import ApplianceError, StepFailed
 from nautilus.appliance.folders import write_private
+from nautilus.appliance.full_edition import PATIENCE_S, ensure_service_token, wait_configured
 from nautilus.appliance.layout import Layout
+from nautilus.appliance.omnibus.database import ensure_gitlab_database
+from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.plan import Plan, read_plan
 from nautilus.appliance.schema import ensure_schema
-from nautilus.appliance.settings import home_folder
+from nautilus.appliance.settings import home_folder, omnibus_root
 
 if TYPE_CHECKING:
     from nautilus.gitlab.provisioning import Administration
+
+HOOK_ADDRESSES = ("127.0.0.1", "localhost")
+"""Where GitLab's hooks find management; GitLab sends none to its own machine unless it is told that it may."""
 
 _PATIENCE_S = 300.0
 """How long one step waits for another program before it gives up (and is started again)."""
@@ -56,19 +63,42 @@ class Progress:
         self.steps.append({"name": name, "seconds": round(time.monotonic() - began, 3)})
 
 
-def provision(layout: Layout, plan: Plan, who: Accounts, progress: Progress) -> None:
-    """Raises StepFailed when a step cannot be made true."""
+def provision(
+    layout: Layout,
+    plan: Plan,
+    who: Accounts,
+    progress: Progress,
+    edition: Edition = Edition.LITE,
+    package: Omnibus = Omnibus(),
+) -> None:
+    """The same for both editions, but for GitLab's own set-up. Raises StepFailed when a step cannot be made true."""
     from nautilus.gitlab.provisioning import Administration  # while PostgreSQL starts
 
     sockets = layout.postgres_socket_dir
     progress.run("database server", lambda: ensure_server(sockets))
-    progress.run("databases", lambda: ensure_databases(sockets))
-    gitlab = Administration(plan.gitlab_url, layout.secret("admin_token").read_text().strip())
+    progress.run("databases", lambda: ensure_databases(sockets, edition))
+    token = layout.secret("admin_token").read_text().strip()
+    gitlab = Administration(plan.gitlab_url, token)
+    if edition is Edition.FULL:
+        full_edition_steps(layout, gitlab, progress, package, token)
     progress.run("GitLab", lambda: _wait_until(gitlab.is_ready, "GitLab's API does not answer"))
     progress.run("registration by token", lambda: ensure_registration_allowed(gitlab, layout))
     progress.run("bundled runner", lambda: ensure_bundled_runner(gitlab, layout, plan, who))
+    progress.run("hooks", lambda: gitlab.allow_hooks_to(HOOK_ADDRESSES))
     progress.run("sign-in", lambda: ensure_oauth_application(gitlab, layout, plan, who))
     progress.write("ready")
+
+
+def full_edition_steps(
+    layout: Layout, gitlab: Administration, progress: Progress, package: Omnibus, token: str
+) -> None:
+    step = "GitLab's set-up"
+    progress.run(step, lambda: wait_configured(layout, lambda word: progress.write("running", step, word)))
+    progress.run(
+        "GitLab's readiness",
+        lambda: _wait_until(gitlab.is_server_ready, "/-/readiness?all=1 does not answer 200", 0.5, PATIENCE_S),
+    )
+    progress.run("service token", lambda: ensure_service_token(gitlab, package, token))
 
 
 def ensure_server(sockets: Path) -> None:
@@ -84,10 +114,14 @@ def ensure_server(sockets: Path) -> None:
     _wait_until(answers, f"PostgreSQL does not answer in {sockets}", interval_s=0.03)
 
 
-def ensure_databases(sockets: Path) -> None:
-    """Each service's database and its schema, side by side."""
-    with ThreadPoolExecutor(len(postgres.DATABASES)) as threads:
-        for made in [threads.submit(ensure_database, sockets, *pair) for pair in postgres.DATABASES.items()]:
+def ensure_databases(sockets: Path, edition: Edition = Edition.LITE) -> None:
+    """Each service's database and its schema, side by side; GitLab makes its own schema."""
+    ours = {name: service for name, service in postgres.DATABASES.items() if service in edition.services}
+    with ThreadPoolExecutor(len(ours) + 1) as threads:
+        waiting = [threads.submit(ensure_database, sockets, *pair) for pair in ours.items()]
+        if edition is Edition.FULL:
+            waiting.append(threads.submit(ensure_gitlab_database, f"host={sockets} user={postgres.ROLE}"))
+        for made in waiting:
             made.result()
 
 
@@ -125,11 +159,13 @@ def _conninfo(sockets: Path, database: str) -> str:
     return f"host={sockets} user={postgres.ROLE} dbname={database}"
 
 
-def _wait_until(is_true: Callable[[], bool], otherwise: str, interval_s: float = 0.05) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+def _wait_until(
+    is_true: Callable[[], bool], otherwise: str, interval_s: float = 0.05, patience_s: float = _PATIENCE_S
+) -> None:
+    deadline = time.monotonic() + patience_s
     while not is_true():
         if time.monotonic() > deadline:
-            raise StepFailed(f"{otherwise} after {_PATIENCE_S:.0f} s: see `nautilus logs`")
+            raise StepFailed(f"{otherwise} after {patience_s:.0f} s: see `nautilus logs`")
         time.sleep(interval_s)
 
 
@@ -141,7 +177,9 @@ def main() -> None:
     try:
         if plan is None:
             raise StepFailed(f"{layout.appliance_file} is missing: start through `nautilus up`")
-        provision(layout, plan, ensure_accounts(), progress)
+        made = read_made(layout)
+        edition = Edition(made.edition) if made else Edition.LITE
+        provision(layout, plan, ensure_accounts(), progress, edition, Omnibus(omnibus_root(os.environ)))
     except ApplianceError as error:
         progress.write("failed", detail=str(error))
         print(f"provision: {error}", file=sys.stderr)

@@ -8,22 +8,39 @@ import os
 from pathlib import Path
 
 from nautilus.appliance.accounts import Accounts
+from nautilus.appliance.addresses import host_of, port_of
 from nautilus.appliance.errors import MissingProgram
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan
+from nautilus.appliance.settings import ApplianceSettings
+from nautilus.appliance.tls import TRUST_VARIABLES
+from nautilus_gateway import Tls
 from nautilus_gateway.appliance import Ports, appliance_config
 from nautilus_gateway.render import render
 
 
-def ensure_gateway_configuration(layout: Layout, plan: Plan, who: Accounts) -> None:
-    """Writes etc/nginx.conf; the gateway is the only program that listens on TCP."""
+def ensure_gateway_configuration(
+    settings: ApplianceSettings,
+    plan: Plan,
+    who: Accounts,
+    tls: Tls | None = None,
+    gitlab_socket: Path | None = None,
+) -> None:
+    """Writes etc/nginx.conf (`gitlab_socket`: Workhorse's, in the full edition)."""
+    layout, ports = settings.layout, plan.ports
     config = appliance_config(
         layout.home,
         layout.run,
-        ports=Ports(plan.ports["web"], plan.ports["management"], plan.ports["gitlab"]),
+        ports=Ports(ports["web"], ports["management"], ports["gitlab"], ports.get("web_tls")),
         addresses=tuple(f"[{address}]" if ":" in address else address for address in plan.listen),
         user=who.service if os.geteuid() == 0 else "",
         git_http_backend=git_http_backend(),
+        gitlab_socket=gitlab_socket,
+        tls=tls,
+        published_tls_port=port_of(plan.external_url),
+        inner_address=plan.inner_address,
+        hsts_s=settings.hsts_s,
+        trusted_proxies=tuple(plan.trusted_proxies),
     )
     config = dataclasses.replace(config, error_log=str(layout.log / "nginx-error.log"))
     new = layout.etc / "nginx.conf.new"
@@ -42,12 +59,7 @@ def git_http_backend() -> Path:
 
 def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, runner_id: int) -> str:
     """config.toml of the bundled runner (docs/reference/internals.md). Pure."""
-    in_docker = plan.executor == "docker"
-    web = plan.job_web_url if in_docker else plan.web_url
-    environment = [f"NAUTILUS_URL={web}", f"MLFLOW_TRACKING_URI={web}"]
-    if in_docker:
-        gitlab = plan.job_gitlab_url
-        environment += [f"CI_SERVER_URL={gitlab}", f"CI_API_V4_URL={gitlab}/api/v4"]
+    environment = job_environment(plan)
     lines = [
         f"concurrent = {plan.slots}",
         f"status_file = {_toml(str(layout.runner_status))}",
@@ -61,6 +73,8 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
         f"clone_url = {_toml(plan.gitlab_url)}",
         f"executor = {_toml(plan.executor)}",
         f"environment = {_toml(environment)}",
+        f"default_environment = {_toml(job_defaults(plan))}",
+        f"tls_ca_file = {_toml(plan.ca_bundle)}",
         "",
         "[runners.process]",
         f"user = {_toml(who.job)}",
@@ -74,6 +88,31 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
         'pull_policy = "if-not-present"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def job_environment(plan: Plan) -> list[str]:
+    """`NAME=value` for each job: how it reaches this appliance. Wins over the job's own variables. Pure."""
+    in_docker = plan.executor == "docker"
+    web = plan.job_web_url if in_docker else plan.web_url
+    found = [f"NAUTILUS_URL={web}", f"MLFLOW_TRACKING_URI={web}"]
+    if in_docker:
+        gitlab = plan.job_gitlab_url
+        found += [f"CI_SERVER_URL={gitlab}", f"CI_API_V4_URL={gitlab}/api/v4"]
+    return found
+
+
+def job_defaults(plan: Plan) -> list[str]:
+    """`NAME=value` for each job, where neither the project nor the job says otherwise: CAs, package index. Pure."""
+    found = []
+    if plan.ca_bundle:  # the runner hands the bundle over as the file CI_SERVER_TLS_CA_FILE
+        found += [f"{name}=$CI_SERVER_TLS_CA_FILE" for name in TRUST_VARIABLES]
+    if plan.package_index:
+        found += [f"PIP_INDEX_URL={plan.package_index}", f"UV_DEFAULT_INDEX={plan.package_index}"]
+        if plan.package_index.startswith("http://"):
+            found += [f"PIP_TRUSTED_HOST={host_of(plan.package_index)}"]
+    if plan.debian_mirror:
+        found.append(f"NAUTILUS_DEBIAN_MIRROR={plan.debian_mirror}")
+    return found
 
 
 def _toml(value: str | list[str]) -> str:

@@ -22,6 +22,8 @@ from nautilus.appliance.settings_file import read_settings_file
 EXECUTORS = ("auto", "process", "docker")
 BUNDLED_RUNNERS = ("nautilus", "gitlab", "off")
 TLS_MODES = ("off", "files", "own-ca", "proxy")
+IMAGE_CA_FOLDER = Path("/etc/nautilus/ca")
+"""In the image: each `*.crt` below it is a CA to trust."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class ApplianceSettings:
         "2222, else a free one (image: 22)",
         "Git over SSH; in the image the published port, as it stands in clone addresses",
     )
+    ssh: bool = _setting("NAUTILUS_SSH", values.switch, "on where sshd is installed", "Git over SSH: on or off", True)
     listen: str | None = _setting(
         "NAUTILUS_LISTEN", values.address, "127.0.0.1 (image: 0.0.0.0)", "the address to listen on"
     )
@@ -132,6 +135,16 @@ class ApplianceSettings:
         "none",
         "whose X-Forwarded-For and -Proto are believed",
         (),
+    )
+    container_registry: str = _setting(
+        "NAUTILUS_CONTAINER_REGISTRY",
+        values.choice("auto", "off"),
+        "auto: on where docker-registry is installed",
+        "whether there is a container registry",
+        "auto",
+    )
+    docker_registry: Path | None = _setting(
+        "NAUTILUS_DOCKER_REGISTRY", values.path, "docker-registry on the PATH", "the registry's program"
     )
     database_access: str = _setting(
         "NAUTILUS_DATABASE_ACCESS",
@@ -232,10 +245,15 @@ class ApplianceSettings:
             home=home,
             in_image=env.get("NAUTILUS_IN_IMAGE") == "1",
             edition=_edition(env, problems),
-            omnibus_root=Path(env.get("NAUTILUS_OMNIBUS_ROOT") or "/"),
+            omnibus_root=omnibus_root(env),
             **parsed,
         )
         return settings, problems or contradictions(settings)
+
+
+def omnibus_root(environ: Mapping[str, str]) -> Path:
+    """Where GitLab's package lies: NAUTILUS_OMNIBUS_ROOT, which only tests set."""
+    return Path(environ.get("NAUTILUS_OMNIBUS_ROOT") or "/")
 
 
 def _edition(environ: Mapping[str, str], problems: list[str]) -> Edition:
@@ -292,6 +310,12 @@ def contradictions(settings: ApplianceSettings) -> list[str]:
     return found
 
 
+def trusted_ca_files(settings: ApplianceSettings) -> list[Path]:
+    """PEM files of CAs to trust beside the system's: the one that was named, and in the image those mounted."""
+    named = [settings.ca_file] if settings.ca_file else []
+    return [*named, *(sorted(IMAGE_CA_FOLDER.glob("*.crt")) if settings.in_image else ())]
+
+
 def tls_mode(settings: ApplianceSettings) -> str:
     """One of TLS_MODES: what was set, else what follows from the certificate, the address and the proxies."""
     if settings.tls is not None:
@@ -326,6 +350,25 @@ def _scheme_contradictions(settings: ApplianceSettings, mode: str) -> list[str]:
             if value is not None and value.startswith("http://")
         ]
     return found
+
+
+@dataclass(frozen=True)
+class RegistrySettings:
+    """What the `registry` program is started with."""
+
+    home: Path
+    program: str
+    gitlab_external_url: str
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> RegistrySettings:
+        env = os.environ if environ is None else environ
+        try:
+            return cls(
+                Path(env["NAUTILUS_HOME"]), env["NAUTILUS_DOCKER_REGISTRY"], env["NAUTILUS_GITLAB_EXTERNAL_URL"]
+            )
+        except KeyError as missing:
+            raise SettingError(f"{missing.args[0]} is not set: start the registry through supervisord") from None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ Source: doc/api/{version,settings,applications,runners,users}.md of gitlabhq/git
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from urllib.parse import quote
 
@@ -51,6 +53,35 @@ class Administration:
         except (gitlab.GitlabError, requests.RequestException):
             return False
         return True
+
+    def is_server_ready(self) -> bool:
+        """GitLab's own word: whether it and all that it needs is up. Answered to this machine alone.
+
+        Source: doc/administration/monitoring/health_check.md.
+        """
+        import requests
+
+        try:
+            answer = self._gitlab.session.get(f"{self._gitlab.url}/-/readiness?all=1", timeout=10)
+        except requests.RequestException:
+            return False
+        return answer.status_code == 200
+
+    def token_expires_at(self) -> date | None:
+        """The last day of our own token; None where it has none."""
+        text = _body(self._gitlab.http_get("/personal_access_tokens/self")).get("expires_at")
+        return date.fromisoformat(str(text)) if text else None
+
+    def allow_hooks_to(self, addresses: Sequence[str]) -> None:
+        """Adds to the addresses of this machine that hooks may reach, where the server has such a list.
+
+        Source: doc/security/webhooks.md, doc/api/settings.md.
+        """
+        name = "outbound_local_requests_whitelist"
+        now = _body(self._gitlab.http_get("/application/settings")).get(name)
+        if isinstance(now, list) and not set(addresses) <= set(now):
+            both = list(dict.fromkeys([*map(str, now), *addresses]))
+            self._gitlab.http_put("/application/settings", post_data={name: both})
 
     def allow_registration_tokens(self) -> None:
         self._gitlab.http_put("/application/settings", post_data={"allow_runner_registration_token": True})

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from nautilus.gitlab.port import GitLab
+from nautilus.gitlab.port import GitLab, ServerCheck
 from nautilus.readiness import Readiness
 
 CACHE_S = 0.5
@@ -53,15 +53,22 @@ class Health:
 
 class Probes:
     """One per process; a result is kept for half a second (a tenth while we are not ready), so that asking
-    often costs nothing. `runner_file` None: the appliance has no runner of its own."""
+    often costs nothing. `runner_file` None: the appliance has no runner of its own. `gitlab_file`: what the
+    program `gitlab` says of itself, in the full edition."""
 
     def __init__(
-        self, readiness: Readiness, gitlab: GitLab, runner_file: Path | None, provision_file: Path
+        self,
+        readiness: Readiness,
+        gitlab: GitLab,
+        runner_file: Path | None,
+        provision_file: Path,
+        gitlab_file: Path | None = None,
     ) -> None:
         self._readiness = readiness
         self._gitlab = gitlab
         self._runner_file = runner_file
         self._provision_file = provision_file
+        self._gitlab_file = gitlab_file
         self._lock = asyncio.Lock()
         self._kept: Health | None = None
         self._kept_at = 0.0
@@ -80,7 +87,7 @@ class Probes:
         )
         is_database_up = reason is None or "schema" in reason
         postgres = _component("postgres", is_database_up, "answers", reason or "", ComponentState.DOWN)
-        forge = _component("forge", server.is_ready, server.detail, server.detail, ComponentState.DOWN)
+        forge = server_component(server, self._gitlab_file)
         management = _component("management", reason is None, "serves", reason or "", ComponentState.WAITING)
         gateway = _component(
             "gateway", server.is_reached, "answers", "GitLab's address does not answer", ComponentState.DOWN
@@ -88,6 +95,23 @@ class Probes:
         runners = [] if self._runner_file is None else [runner_component(self._runner_file)]
         provision = provision_component(self._provision_file)
         return Health([postgres, forge, management, gateway, *runners, provision])
+
+
+def server_component(server: ServerCheck, gitlab_file: Path | None) -> Component:
+    """The forge, or GitLab CE: which is for minutes being configured before its address answers."""
+    if gitlab_file is None:
+        return _component("forge", server.is_ready, server.detail, server.detail, ComponentState.DOWN)
+    if server.is_ready:
+        return Component("gitlab", ComponentState.READY, server.detail)
+    said = _read(gitlab_file) or {}
+    detail = str(said.get("detail") or "it has not begun")
+    match said.get("state"):
+        case "failed":
+            return Component("gitlab", ComponentState.FAILED, detail)
+        case "running":
+            return Component("gitlab", ComponentState.STARTING, f"its services start: {server.detail}")
+        case _:
+            return Component("gitlab", ComponentState.STARTING, detail)
 
 
 def runner_component(path: Path) -> Component:
