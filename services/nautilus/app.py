@@ -111,6 +111,7 @@ class Parts:
             None if settings.bundled_runner == "off" else settings.runner_status_file,
             settings.provision_status_file,
             settings.gitlab_status_file if settings.edition == "full" else None,
+            settings.sshd_port,
         )
         self.pages = Pages(settings, self.database, provider)
         self.auth.use_sessions(self.pages.site.resolve)

@@ -24,6 +24,7 @@ from nautilus.appliance.processes import MARKER, end_processes, leftovers
 from nautilus.appliance.rendering import ensure_gateway_configuration
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.sign_in import sign_in_url
+from nautilus.appliance.sshd import choose_ssh
 from nautilus.appliance.stock_runner import find_stock_runner, refuse_without_docker
 from nautilus.appliance.tls import ensure_tls, ensure_trust, trust_environment
 
@@ -96,6 +97,7 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
     )
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= trust_environment(plan)
+    ssh = choose_ssh(settings, who)
     environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
     return environment | {
         MARKER: str(layout.home),
@@ -127,6 +129,12 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "NAUTILUS_GITLAB_URL": plan.gitlab_url,
         "NAUTILUS_GITLAB_EXTERNAL_URL": plan.gitlab_external_url,
         "NAUTILUS_JOB_URL": plan.job_url or plan.external_url,
+        "NAUTILUS_IN_IMAGE": "1" if settings.in_image else "",
+        "NAUTILUS_SSHD": "true" if ssh.is_on else "false",
+        "NAUTILUS_SSHD_PORT": str(plan.ports["ssh"]) if ssh.is_on else "",
+        "NAUTILUS_SSH_USER": ssh.user,
+        "NAUTILUS_SSH_HOST": plan.ssh_host,
+        "NAUTILUS_SSH_PORT": str(plan.ssh_port),
     }
 
 

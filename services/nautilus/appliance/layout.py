@@ -71,6 +71,11 @@ class Layout:
         return self.home / "runner"
 
     @property
+    def ssh(self) -> Path:
+        """The host keys of sshd."""
+        return self.home / "ssh"
+
+    @property
     def jobs(self) -> Path:
         """The virtual environment that process jobs find first on their PATH."""
         return self.home / "jobs"
@@ -95,6 +100,24 @@ class Layout:
     @property
     def git_socket(self) -> Path:
         return self.run / "git.sock"
+
+    @property
+    def registry(self) -> Path:
+        """The images of the container registry."""
+        return self.home / "registry"
+
+    @property
+    def registry_socket(self) -> Path:
+        return self.run / "registry.sock"
+
+    @property
+    def registry_configuration(self) -> Path:
+        return self.etc / "registry.yml"
+
+    @property
+    def registry_lock(self) -> Path:
+        """Held by a garbage collection of the registry."""
+        return self.home / "run" / "registry-gc.lock"
 
     @property
     def supervisor_socket(self) -> Path:
@@ -136,6 +159,26 @@ class Layout:
     def gitlab_status(self) -> Path:
         """What the `gitlab` program of the full edition is doing."""
         return self.home / "run" / "gitlab.json"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates that we made, without their keys (those are secrets), and the bundle of all that we trust."""
+        return self.home / "tls"
+
+    @property
+    def ca_certificate(self) -> Path:
+        """The own CA's, for clients to trust."""
+        return self.tls / "ca.pem"
+
+    @property
+    def ca_bundle(self) -> Path:
+        """The system's CAs and what was added to them, where anything was."""
+        return self.tls / "ca-bundle.pem"
+
+    @property
+    def acme(self) -> Path:
+        """Holds `.well-known/acme-challenge/`, served on the plain web port when TLS is on."""
+        return self.home / "acme"
 
     @property
     def lock_file(self) -> Path:

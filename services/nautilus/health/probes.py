@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nautilus.gitlab.port import GitLab, ServerCheck
+from nautilus.health.listening import is_listened_on
 from nautilus.readiness import Readiness
 
 CACHE_S = 0.5
@@ -54,7 +55,7 @@ class Health:
 class Probes:
     """One per process; a result is kept for half a second (a tenth while we are not ready), so that asking
     often costs nothing. `runner_file` None: the appliance has no runner of its own. `gitlab_file`: what the
-    program `gitlab` says of itself, in the full edition."""
+    program `gitlab` says of itself, in the full edition. `sshd_port` None: there is no SSH here."""
 
     def __init__(
         self,
@@ -63,12 +64,14 @@ class Probes:
         runner_file: Path | None,
         provision_file: Path,
         gitlab_file: Path | None = None,
+        sshd_port: int | None = None,
     ) -> None:
         self._readiness = readiness
         self._gitlab = gitlab
         self._runner_file = runner_file
         self._provision_file = provision_file
         self._gitlab_file = gitlab_file
+        self._sshd_port = sshd_port
         self._lock = asyncio.Lock()
         self._kept: Health | None = None
         self._kept_at = 0.0
@@ -94,7 +97,14 @@ class Probes:
         )
         runners = [] if self._runner_file is None else [runner_component(self._runner_file)]
         provision = provision_component(self._provision_file)
-        return Health([postgres, forge, management, gateway, *runners, provision])
+        sshd = [] if self._sshd_port is None else [sshd_component(self._sshd_port)]
+        return Health([postgres, forge, management, gateway, *sshd, *runners, provision])
+
+
+def sshd_component(port: int) -> Component:
+    """Whether sshd listens; in the first start it makes its host keys before it does."""
+    good, bad = f"listens on port {port}", f"nothing listens on port {port} yet"
+    return _component("sshd", is_listened_on(port), good, bad, ComponentState.STARTING)
 
 
 def server_component(server: ServerCheck, gitlab_file: Path | None) -> Component:
