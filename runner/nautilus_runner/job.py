@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nautilus_runner.client import Coordinator, JobAnswer
@@ -140,6 +141,8 @@ class JobRun:
             slot=self._slot,
             is_shared=place.is_shared,
             environment=self._settings.environment,
+            defaults=self._settings.default_environment,
+            ca_certificates=await asyncio.to_thread(_trusted_certificates, self._settings.tls_ca_file),
         )
         self._trace.hide(self._context.variables.masked_values())
         work = Work(
@@ -251,6 +254,17 @@ class JobRun:
 
 
 _KINDS = {kind.__name__: kind for kind in (ScriptFailed, SystemFailure, JobTimedOut, JobCanceled)}
+
+
+def _trusted_certificates(path: str) -> str:
+    """What the runner trusts besides its system's, for the job; "" where nothing is configured or readable."""
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        log.warning("tls_ca_file %s can't be read, so jobs do not get it: %s", path, error)
+        return ""
 
 
 def _saved(error: JobError | None) -> dict[str, Any] | None:

@@ -1,17 +1,20 @@
 """`config.toml`: what this machine's runner is and which servers it serves.
 
-The file is the whole configuration; nothing else is read from the environment but `DOCKER_HOST` (by the
-Docker client). Shape: docs/reference/internals.md, "Runner configuration".
+The file is the whole configuration; nothing else is read from the environment but where it lies
+(`NAUTILUS_RUNNER_CONFIG`) and `DOCKER_HOST` (by the Docker client). Shape: docs/reference/internals.md, "Runner configuration".
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from nautilus_runner.errors import ConfigurationError
 
@@ -27,6 +30,15 @@ def _as_list(value: Any) -> Any:
 
 def _without_slash(value: Any) -> Any:
     return value.rstrip("/") if isinstance(value, str) else value
+
+
+def _gpus(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    if value not in ("all", "none") and not all(
+        re.fullmatch(r"\d{1,3}|GPU-[0-9A-Fa-f-]{4,}", n) for n in names
+    ):
+        raise ValueError("use all, none, or GPUs by number or UUID, as 0,1 or GPU-5b5c…")
+    return ",".join(names)
 
 
 class _Section(BaseModel):
@@ -67,7 +79,8 @@ class RunnerSettings(_Section):
     clone_url: Annotated[str, BeforeValidator(_without_slash)] = ""
     executor: ExecutorName = "process"
     limit: int = Field(default=0, ge=0)  # jobs of this registration at a time; 0 = `concurrent` alone bounds
-    environment: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()  # wins over the job's variables
+    default_environment: tuple[str, ...] = ()  # the job's variables win
     output_limit_mib: int = Field(default=1024, ge=1)
     unpack_limit_mib: int = Field(default=65536, ge=1)  # of one archive, once unpacked
     cache_limit_mib: int = Field(default=10240, ge=0)
@@ -98,7 +111,18 @@ class Settings(_Section):
     status_file: Path | None = None
     log_level: str = "info"
     shutdown_grace_s: float = Field(default=20.0, ge=0)
+    gpus: Annotated[str, AfterValidator(_gpus)] = "all"  # of this machine's, which jobs may get
     runners: tuple[RunnerSettings, ...] = ()
+
+
+def default_config(environ: Mapping[str, str] | None = None) -> Path:
+    """The configuration where none is named: NAUTILUS_RUNNER_CONFIG, root's, or in the user's home."""
+    env = os.environ if environ is None else environ
+    if named := env.get("NAUTILUS_RUNNER_CONFIG"):
+        return Path(named)
+    if os.geteuid() == 0:
+        return Path("/etc/nautilus-runner/config.toml")
+    return Path(env.get("HOME") or "/").joinpath(".nautilus-runner", "config.toml")
 
 
 def parse_settings(text: str, base: Path) -> Settings:

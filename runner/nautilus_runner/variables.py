@@ -122,10 +122,15 @@ def job_variables(
     slot: int,
     is_shared: bool,
     environment: Iterable[str],
+    defaults: Iterable[str] = (),
+    ca_certificates: str = "",
 ) -> Variables:
-    """All variables of a job, expanded: ours, the server's, then the configuration's `environment` (which wins).
+    """All variables of a job, expanded: ours, the configuration's `defaults`, the server's, then the
+    configuration's `environment` (which wins).
 
-    `slot` counts from 0 (CI_CONCURRENT_ID); `is_shared` says that jobs share this machine's environment.
+    `ca_certificates`: PEM of those that the runner trusts besides its system's; a job finds them in the file
+    CI_SERVER_TLS_CA_FILE (as gitlab-runner's `getCITLSVariables`). `slot` counts from 0 (CI_CONCURRENT_ID);
+    `is_shared` says that jobs share this machine's environment.
     """
     plain = {
         "CI_BUILDS_DIR": builds_dir,
@@ -145,14 +150,29 @@ def job_variables(
         "RUNNER_TEMP_PROJECT_DIR": f"{project_dir}.tmp",
     }
     served = [Variable(v.key, v.value, v.masked, v.file, v.raw) for v in job.variables]
-    ours = [Variable(line.partition("=")[0], line.partition("=")[2]) for line in environment if "=" in line]
+    trusted = _trusting(ca_certificates) if ca_certificates else []
     items = [
         *(Variable(k, v) for k, v in plain.items()),
+        *trusted,
+        *_from_lines(defaults),
         *served,
         *(Variable(k, v) for k, v in after.items()),
-        *ours,
+        *_from_lines(environment),
     ]
     return Variables(tuple(items), f"{project_dir}.tmp").expanded()
+
+
+def _trusting(certificates: str) -> list[Variable]:
+    """As a file; and MLflow's own setting, since it knows nothing of GitLab's."""
+    return [
+        Variable("CI_SERVER_TLS_CA_FILE", certificates, file=True, raw=True),
+        Variable("MLFLOW_TRACKING_SERVER_CERT_PATH", "$CI_SERVER_TLS_CA_FILE"),
+    ]
+
+
+def _from_lines(lines: Iterable[str]) -> list[Variable]:
+    """Each `NAME=value`."""
+    return [Variable(line.partition("=")[0], line.partition("=")[2]) for line in lines if "=" in line]
 
 
 def executable_arch() -> str:

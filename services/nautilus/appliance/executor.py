@@ -129,6 +129,12 @@ def _address_of(interface: str) -> str:
     return socket.inet_ntoa(answer[20:24])
 
 
+def interface_addresses() -> list[str]:
+    """IPv4 addresses of this machine's (or container's) network interfaces, but for loopback's."""
+    found = [_address_of(name) for _, name in socket.if_nameindex()]
+    return [address for address in found if address and not address.startswith("127.")]
+
+
 def _own_container(docker: DockerSocket) -> Any:
     """This container as the daemon sees it, None when we are in none of its containers."""
     return docker.get(f"/containers/{quote(socket.gethostname(), safe='')}/json")

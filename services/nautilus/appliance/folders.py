@@ -33,7 +33,7 @@ SECRETS: dict[str, Callable[[], str]] = {
 def ensure_home(layout: Layout, who: Accounts) -> None:
     """Every folder with its owner and mode. Raises HomeUnusable, naming the folder and the way out."""
     private = (layout.secrets, layout.postgres_socket_dir, layout.forge, layout.management, layout.spool)
-    passable = (layout.home, layout.run, layout.home / "run", layout.etc, layout.log)
+    passable = (layout.home, layout.run, layout.home / "run", layout.etc, layout.log, layout.tls, layout.acme)
     try:
         for folder in passable:
             _ensure_folder(folder, 0o755, who)

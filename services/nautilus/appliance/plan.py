@@ -79,6 +79,12 @@ class Plan:
     gitlab_runner_helper: str = ""
     """Its helper image; '' = its own."""
 
+    ca_bundle: str = ""
+    """PEM file of all CAs that the appliance and its jobs trust; '' = the system's are enough."""
+    package_index: str = ""
+    """Python package index of the jobs; '' = PyPI, or what their image has."""
+    debian_mirror: str = ""
+
     @property
     def speaks_tls(self) -> bool:
         """Whether the gateway's own ports speak TLS."""

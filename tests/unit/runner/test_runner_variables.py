@@ -97,6 +97,39 @@ def test_what_the_configuration_says_wins_and_what_the_runner_says_can_be_replac
     assert found.get("RUNNER_TEMP_PROJECT_DIR") == "/builds/g/p.tmp"
 
 
+def test_defaults_of_the_configuration_give_way_to_the_job() -> None:
+    job = Job.model_validate(
+        {"id": 1, "token": "t", "variables": [{"key": "PIP_INDEX_URL", "value": "theirs"}]}
+    )
+    found = job_variables(
+        job,
+        builds_dir="/builds",
+        project_dir="/builds/g/p",
+        slot=0,
+        is_shared=False,
+        environment=[],
+        defaults=["PIP_INDEX_URL=ours", "UV_DEFAULT_INDEX=ours"],
+    )
+    assert (found.get("PIP_INDEX_URL"), found.get("UV_DEFAULT_INDEX")) == ("theirs", "ours")
+
+
+def test_what_the_runner_trusts_reaches_the_job_as_a_file() -> None:
+    found = job_variables(
+        Job.model_validate({"id": 1, "token": "t"}),
+        builds_dir="/builds",
+        project_dir="/builds/g/p",
+        slot=0,
+        is_shared=False,
+        environment=[],
+        defaults=["SSL_CERT_FILE=$CI_SERVER_TLS_CA_FILE"],
+        ca_certificates="-----BEGIN $CERTIFICATE-----\n",
+    )
+    file = "/builds/g/p.tmp/CI_SERVER_TLS_CA_FILE"
+    assert found.files() == {"CI_SERVER_TLS_CA_FILE": "-----BEGIN $CERTIFICATE-----\n"}
+    for name in ("CI_SERVER_TLS_CA_FILE", "MLFLOW_TRACKING_SERVER_CERT_PATH", "SSL_CERT_FILE"):
+        assert found.get(name) == file
+
+
 def test_masked_values_are_the_expanded_ones() -> None:
     found = variables(Variable("S", "pre-$X", masked=True), Variable("X", "x")).expanded()
     assert found.masked_values() == ["pre-x"]
