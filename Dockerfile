@@ -12,14 +12,14 @@ FROM ${BASE} AS base
 ARG SOURCE_DATE_EPOCH
 # A mirror of Debian's packages (http://HOST/debian), where deb.debian.org is out of reach.
 ARG APT_MIRROR=
-RUN --mount=type=bind,source=image/build,target=/tmp/build \
+RUN --mount=type=bind,source=image/parts,target=/mnt \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     set -eu; start=$(date +%s); \
-    cp /tmp/build/dpkg.cfg /etc/dpkg/dpkg.cfg.d/nautilus; \
+    cp /mnt/dpkg.cfg /etc/dpkg/dpkg.cfg.d/nautilus; \
     rm -f /etc/apt/apt.conf.d/docker-clean; \
     if [ -n "$APT_MIRROR" ]; then echo "deb $APT_MIRROR trixie main" > /etc/apt/sources.list; rm -f /etc/apt/sources.list.d/*; fi; \
-    /tmp/build/layer install ca-certificates git git-lfs python3 python3-venv tini; \
-    /tmp/build/layer settle "$start"
+    /mnt/layer install ca-certificates git git-lfs python3 python3-venv tini; \
+    /mnt/layer settle "$start"
 ENV LANG=C.UTF-8
 
 # ---- everything from PyPI, by the locks, hashes checked. Build secret "ca": a bundle that the package index needs.
@@ -27,7 +27,7 @@ FROM base AS python
 ARG SOURCE_DATE_EPOCH
 ARG PIP_INDEX_URL=
 COPY requirements/uv.lock requirements/runtime.lock requirements/jobs.lock /tmp/locks/
-RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache --mount=type=bind,source=image/build,target=/tmp/build \
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache --mount=type=bind,source=image/parts,target=/mnt \
     set -eu; \
     if [ -e /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca; fi; \
     if [ -n "$PIP_INDEX_URL" ]; then export PIP_INDEX_URL UV_DEFAULT_INDEX="$PIP_INDEX_URL"; else unset PIP_INDEX_URL; fi; \
@@ -42,7 +42,7 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache --mount=typ
         find "$at/bin" -type d -name __pycache__ -prune -exec rm -rf {} +; \
         python3 -m compileall -q --invalidation-mode unchecked-hash -s "$(echo "$at"/lib/python3*/site-packages)" "$at"/lib/python3*/site-packages; \
     done; \
-    python3 /tmp/build/share-files.py /opt/nautilus/venv /opt/nautilus/jobs; \
+    python3 /mnt/share-files.py /opt/nautilus/venv /opt/nautilus/jobs; \
     python3 -c 'import os, sys; [os.utime(os.path.join(d, f), (int(sys.argv[1]),) * 2, follow_symlinks=False) for d, _, fs in os.walk("/opt/nautilus") for f in [*fs, "."]]' "$SOURCE_DATE_EPOCH"
 
 # ---- our own sources, compiled; they change most, so they come last
@@ -71,7 +71,7 @@ LABEL org.opencontainers.image.title="Nautilus job environment" \
 # ---- the appliance
 FROM base AS lite
 ARG SOURCE_DATE_EPOCH
-RUN --mount=type=bind,source=image/build,target=/tmp/build \
+RUN --mount=type=bind,source=image/parts,target=/mnt \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     set -eu; start=$(date +%s); \
     mkdir -p /etc/postgresql-common; \
@@ -80,7 +80,7 @@ RUN --mount=type=bind,source=image/build,target=/tmp/build \
     printf 'path-exclude=%s\n' '/usr/lib/*/libLLVM*' '/usr/lib/*/libz3.so*' '/usr/lib/postgresql/17/lib/llvmjit*' \
         '/usr/lib/postgresql/17/lib/bitcode/*' >> /etc/dpkg/dpkg.cfg.d/nautilus; \
     # The lone tools do where fcgiwrap and sshd ask for systemd.
-    /tmp/build/layer install docker-registry fcgiwrap nginx openssh-server postgresql-17 restic \
+    /mnt/layer install docker-registry fcgiwrap nginx openssh-server postgresql-17 restic \
         systemd-standalone-sysusers systemd-standalone-tmpfiles; \
     # Each appliance makes host keys and certificates of its own, on its volume.
     rm -f /etc/ssh/ssh_host_* /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem; \
@@ -89,14 +89,14 @@ RUN --mount=type=bind,source=image/build,target=/tmp/build \
     useradd --system --uid 992 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-job; \
     mkdir -p /var/opt/nautilus /var/opt/gitlab /etc/gitlab /etc/nautilus /usr/share/nautilus; \
     ln -s nautilus /var/opt/mlreef; \
-    /tmp/build/layer settle "$start"
+    /mnt/layer settle "$start"
 COPY --from=python /opt/nautilus /opt/nautilus
 COPY --from=sources /out /
 ARG VERSION=0.1.0
-RUN --mount=type=bind,source=image/build,target=/tmp/build \
+RUN --mount=type=bind,source=image/parts,target=/mnt \
     start=$(date +%s); \
-    PYTHONDONTWRITEBYTECODE=1 python3 /tmp/build/sbom.py nautilus "$VERSION" /opt/nautilus/venv /opt/nautilus/jobs > /usr/share/nautilus/sbom.json && \
-    /tmp/build/layer settle "$start"
+    PYTHONDONTWRITEBYTECODE=1 python3 /mnt/sbom.py nautilus "$VERSION" /opt/nautilus/venv /opt/nautilus/jobs > /usr/share/nautilus/sbom.json && \
+    /mnt/layer settle "$start"
 ENV NAUTILUS_HOME=/var/opt/nautilus \
     NAUTILUS_IN_IMAGE=1 \
     PATH=/opt/nautilus/jobs/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

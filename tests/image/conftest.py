@@ -1,12 +1,13 @@
-"""The lite image, built once per run from the checkout; its base is bootstrapped where no registry is at hand."""
+"""The images, built once per run from the checkout; their base is bootstrapped where no registry is at hand."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,36 +18,66 @@ from nautilus.testing.containers import docker, has_daemon
 BASE = "debian:trixie-slim"
 
 
-def ensure_base(folder: Path) -> None:
+def run_script(*argv: str, timeout_s: float) -> None:
+    done = subprocess.run(
+        argv, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=timeout_s, env=os.environ
+    )
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout[-1500:]}{done.stderr[-3000:]}"
+
+
+def ensure_base() -> None:
     if docker("images", "-q", BASE).strip():
         return
     if not shutil.which("mmdebstrap"):
         pytest.skip(f"{BASE} is not on this machine and mmdebstrap, to make it, is not installed")
-    tar = folder / "base.tar"
-    subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", "trixie", str(tar)], check=True, timeout=300
-    )
-    docker("import", str(tar), BASE)
+    run_script("image/make-base", BASE, timeout_s=300)
 
 
 @pytest.fixture(scope="session")
-def lite_image(tmp_path_factory: pytest.TempPathFactory) -> str:
+def build_image() -> Callable[[str], str]:
+    """Builds a target of the Dockerfile; returns the image's name."""
     if not has_daemon():
         pytest.skip("no Docker daemon answers")
-    ensure_base(tmp_path_factory.mktemp("base"))
-    options = []
-    bundle = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
-    if Path(bundle).exists():
-        options = ["--secret", f"id=ca,src={bundle}"]
-    docker(
-        "build", "-q", *options, "--target", "lite", "-t", "nautilus:test", str(PROJECT_ROOT), timeout_s=900
-    )
-    return "nautilus:test"
+    ensure_base()
+
+    def build(target: str) -> str:
+        name = f"nautilus:test-{target}"
+        run_script("image/build", target, "--quiet", "--tag", name, timeout_s=900)
+        return name
+
+    return build
 
 
 @pytest.fixture(scope="session")
-def container_name() -> Iterator[str]:
+def lite_image(build_image: Callable[[str], str]) -> str:
+    return build_image("lite")
+
+
+@pytest.fixture(scope="module")
+def address() -> str:
+    """A loopback address of this machine for one appliance's ports: so they are the usual ones, whoever else runs."""
+    noise = random.SystemRandom()
+    return f"127.{noise.randint(10, 250)}.{noise.randint(0, 255)}.{noise.randint(2, 250)}"
+
+
+@pytest.fixture(scope="module")
+def prefix() -> Iterator[str]:
+    """Starts the name of every container, volume and network of a module; they go when it ends."""
     name = f"nautilus-test-{uuid.uuid4().hex[:8]}"
     yield name
-    docker("rm", "-f", "-v", name, check=False)
-    docker("volume", "rm", "-f", f"{name}-data", f"{name}-gitlab", f"{name}-etc", check=False)
+    for kind, remove in (("ps -a", "rm -f -v"), ("volume ls", "volume rm -f"), ("network ls", "network rm")):
+        column = "{{.Names}}" if kind == "ps -a" else "{{.Name}}"
+        listed = docker(*kind.split(), "--filter", f"name={name}", "--format", column, check=False).split()
+        if listed:
+            docker(*remove.split(), *listed, check=False)
+
+
+@pytest.fixture(scope="session")
+def host_folder() -> Iterator[Path]:
+    """A folder of the host that only root may enter, for bind mounts; its content may be of any owner."""
+    if os.geteuid() != 0:
+        pytest.skip("bind mounts of any ownership: only root can make them")
+    folder = Path(f"/root/nautilus-test-{uuid.uuid4().hex[:8]}")
+    folder.mkdir(mode=0o700)
+    yield folder
+    shutil.rmtree(folder)

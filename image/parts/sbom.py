@@ -24,7 +24,8 @@ def debian_packages() -> list[dict[str, Any]]:
     listed = subprocess.run(
         ["dpkg-query", "--show", f"--showformat={_FORMAT}"], check=True, capture_output=True, text=True
     ).stdout
-    return [_debian(*line.split("\t")) for line in sorted(listed.splitlines())]
+    rows = [line.split("\t") for line in sorted(listed.splitlines())]
+    return [_debian(*row) for row in rows if not _is_left_out(row[0])]
 
 
 def python_packages(environment: Path) -> list[dict[str, Any]]:
@@ -32,6 +33,14 @@ def python_packages(environment: Path) -> list[dict[str, Any]]:
     folders = [str(folder) for folder in environment.glob("lib/python*/site-packages")]
     found = {name: one for one in distributions(path=folders) if (name := _name(one))}
     return [_python(name, found[name], environment) for name in sorted(found)]
+
+
+def _is_left_out(package: str) -> bool:
+    """Whether dpkg was told to leave out everything of the package but its licence (parts/dpkg.cfg, Dockerfile)."""
+    listed = subprocess.run(["dpkg", "--listfiles", package], check=True, capture_output=True, text=True)
+    files = [Path(line) for line in listed.stdout.splitlines() if not line.startswith("/usr/share/")]
+    missing = [path for path in files if not path.is_symlink() and not path.exists()]
+    return bool(missing) and not any(path.is_file() for path in files)
 
 
 def _debian(name: str, version: str, architecture: str, source: str, source_version: str) -> dict[str, Any]:
