@@ -22,7 +22,9 @@ from nautilus_forge.ports import (
 from nautilus_forge.settings import Settings
 
 if TYPE_CHECKING:
+    from nautilus_forge.basic_auth import BasicGate
     from nautilus_forge.ci_half import CiHalf
+    from nautilus_forge.registry.half import ContainerRegistry
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,10 @@ class Forge:
     not_ready: str | None = "starting"
     ci: CiHalf = field(init=False)
     """The CI half; `ci_join.join` sets it."""
+    basic: BasicGate = field(init=False)
+    """Who presents a name and a password, to git and to the registry; `app.build_forge` sets it."""
+    registry: ContainerRegistry | None = None
+    """The container registry; `registry.half.join` sets it where there is one."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:

@@ -56,6 +56,10 @@ class Ability(Enum):
     ADMIN_PROJECT = "admin_project"
     CHANGE_VISIBILITY = "change_visibility_level"
     REMOVE_PROJECT = "remove_project"
+    READ_IMAGE = "read_container_image"
+    CREATE_IMAGE = "create_container_image"
+    DESTROY_IMAGE = "destroy_container_image"
+    ADMIN_IMAGE = "admin_container_image"
 
 
 _MINIMUM: dict[Ability, Level] = {
@@ -78,6 +82,10 @@ _MINIMUM: dict[Ability, Level] = {
     Ability.ADMIN_PROJECT: Level.MAINTAINER,
     Ability.CHANGE_VISIBILITY: Level.OWNER,
     Ability.REMOVE_PROJECT: Level.OWNER,
+    Ability.READ_IMAGE: Level.REPORTER,
+    Ability.CREATE_IMAGE: Level.DEVELOPER,
+    Ability.DESTROY_IMAGE: Level.DEVELOPER,
+    Ability.ADMIN_IMAGE: Level.MAINTAINER,
 }
 
 _OPEN = {Ability.READ_PROJECT, Ability.READ_MEMBER, Ability.READ_CODE}
@@ -86,13 +94,16 @@ _OPEN = {Ability.READ_PROJECT, Ability.READ_MEMBER, Ability.READ_CODE}
 _OPEN_WITH_PUBLIC_JOBS = {Ability.READ_PIPELINE, Ability.READ_BUILD}
 """The same, where `public_jobs` is on. It also lowers these two to guests of private projects."""
 
-_OF_JOB = _OPEN | _OPEN_WITH_PUBLIC_JOBS
+_OF_IMAGES = {Ability.READ_IMAGE, Ability.CREATE_IMAGE, Ability.DESTROY_IMAGE, Ability.ADMIN_IMAGE}
+
+_OF_JOB = _OPEN | _OPEN_WITH_PUBLIC_JOBS | {Ability.READ_IMAGE, Ability.CREATE_IMAGE, Ability.DESTROY_IMAGE}
 """What a job token may do in its own project, whatever its user's level."""
 
 _WHILE_ARCHIVED = (
     _OPEN
     | _OPEN_WITH_PUBLIC_JOBS
     | {
+        Ability.READ_IMAGE,
         Ability.READ_VARIABLE,
         Ability.READ_RUNNER,
         Ability.ADMIN_MEMBER,
@@ -108,6 +119,7 @@ class Standing:
     """How somebody stands to one project. `is_signed_in`: a user of ours who is not external.
 
     `job`: "own" or "other" for a job token used on the job's own or another project, else None.
+    `registry`: who reaches the images: enabled (all who see the project), private (members), disabled (nobody).
     """
 
     visibility: str
@@ -116,12 +128,15 @@ class Standing:
     is_archived: bool = False
     public_jobs: bool = True
     job: str | None = None
+    registry: str = "enabled"
 
     def can(self, ability: Ability) -> bool:
         if self.is_archived and ability not in _WHILE_ARCHIVED:
             return False
-        if self.job is not None and (self.job == "other" or ability not in _OF_JOB):
-            return self.job == "other" and self.visibility == Visibility.PUBLIC and ability in _OPEN
+        if ability in _OF_IMAGES and self.registry == "disabled":
+            return False
+        if self.job is not None:
+            return self._may_job(ability)
         return self.level >= self._minimum(ability) or self._is_open(ability)
 
     def require(self, ability: Ability) -> None:
@@ -132,6 +147,15 @@ class Standing:
             raise NotFound("Project")
         raise Forbidden
 
+    def _may_job(self, ability: Ability) -> bool:
+        if self.job == "own":
+            of_its_user = self.level >= self._minimum(ability) or self._is_open(ability)
+            return ability in _OF_JOB and (ability in _OF_IMAGES or of_its_user)
+        return self.visibility == Visibility.PUBLIC and (ability in _OPEN or self._is_open_image(ability))
+
+    def _is_open_image(self, ability: Ability) -> bool:
+        return ability is Ability.READ_IMAGE and self.registry == "enabled"
+
     def _minimum(self, ability: Ability) -> Level:
         if ability in _OPEN_WITH_PUBLIC_JOBS and self.public_jobs:
             return Level.GUEST
@@ -141,7 +165,11 @@ class Standing:
         sees = self.visibility == Visibility.PUBLIC or (
             self.visibility == Visibility.INTERNAL and self.is_signed_in
         )
-        return sees and (ability in _OPEN or (self.public_jobs and ability in _OPEN_WITH_PUBLIC_JOBS))
+        return sees and (
+            ability in _OPEN
+            or (self.public_jobs and ability in _OPEN_WITH_PUBLIC_JOBS)
+            or self._is_open_image(ability)
+        )
 
 
 def may_push(level: Level, push_access_level: int) -> bool:

@@ -23,11 +23,22 @@ class Settings(BaseSettings):
     data_dir: Path = Field(description="repositories/, artifacts/, traces/, hooks/, tmp/ lie below it")
     socket: Path | None = Field(default=None, description="unix socket to listen on")
     external_url: str = Field(default="http://localhost:10080", description="what browsers and clones use")
+    ssh_host: str = Field(default="", description="host in SSH clone addresses; empty: the external URL's")
+    ssh_port: int = Field(default=22, ge=1, le=65535, description="published port of SSH")
+    ssh_user: str = Field(default="git", min_length=1, description="the one user that SSH lets in")
     spool_dir: Path | None = Field(default=None, description="where the gateway puts request bodies")
     root_password_file: Path | None = None
     admin_token_file: Path | None = None
     registration_token_file: Path | None = None
     secret_key_file: Path | None = None
+    registry_external_url: str | None = Field(
+        default=None, description="what docker logs in to; empty or missing: there is no container registry"
+    )
+    registry_socket: Path | None = Field(default=None, description="unix socket of the container registry")
+    registry_key_file: Path | None = Field(default=None, description="signs the registry's tokens (PEM, RSA)")
+    registry_certificate_file: Path | None = Field(
+        default=None, description="of that key; the registry trusts it (PEM)"
+    )
     migrations_dir: Path = Field(default=_CHECKOUT / "migrations" / "forge")
     log_level: str = "INFO"
     pool_size: int = Field(default=4, ge=1, description="database connections that are kept open")
@@ -42,6 +53,27 @@ class Settings(BaseSettings):
             raise ValueError("must be an http or https URL")
         return value.rstrip("/")
 
+    @field_validator("registry_external_url")
+    @classmethod
+    def _registry_or_none(cls, value: str | None) -> str | None:
+        return cls._without_slash(value) if value else None
+
+    @property
+    def registry_host(self) -> str | None:
+        """Host and port as image names begin with, None where there is no container registry."""
+        return urlsplit(self.registry_external_url).netloc if self.registry_external_url else None
+
+    @property
+    def ssh_prefix(self) -> str:
+        """What stands before a project's path in its SSH address.
+
+        Source: gitlabhq lib/gitlab/shell.rb, config/initializers/1_settings.rb (`build_gitlab_shell_ssh_path_prefix`).
+        """
+        host = self.ssh_host or str(urlsplit(self.external_url).hostname)
+        if self.ssh_port != 22:
+            return f"ssh://{self.ssh_user}@{_bracketed(host)}:{self.ssh_port}/"
+        return f"{self.ssh_user}@{_bracketed(host)}:"
+
     @property
     def is_tls(self) -> bool:
         return self.external_url.startswith("https://")
@@ -53,6 +85,10 @@ class Settings(BaseSettings):
     @property
     def hooks_dir(self) -> Path:
         return self.data_dir / "hooks"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def read_secret(path: Path | None) -> SecretStr | None:

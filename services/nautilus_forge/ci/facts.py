@@ -19,6 +19,8 @@ class ServerFacts:
     revision: str = ""
     name: str = "GitLab"
     ssh_host: str | None = None
+    registry: str | None = None
+    """Host and port of the container registry, where there is one."""
     ssh_port: int = 22
 
 
@@ -36,6 +38,8 @@ class ProjectFacts:
     description: str = ""
     visibility: str = "private"
     config_path: str = ".gitlab-ci.yml"
+    has_images: bool = True
+    """Whether the container registry is on for the project."""
     repository_languages: tuple[str, ...] = ()
 
 

@@ -27,7 +27,11 @@ from nautilus_forge.ci.facts import (
 from nautilus_forge.ci.model import Environment, Variable, When
 from nautilus_forge.ci.slugs import environment_slug, environment_tier, group_name, slug
 
+CI_JOB_USER = "gitlab-ci-token"
+"""The user name that goes with a job's token."""
+
 __all__ = [
+    "CI_JOB_USER",
     "CommitFacts",
     "JobFacts",
     "PipelineFacts",
@@ -57,6 +61,7 @@ def pipeline_variables(
         [
             *_server_pairs(server),
             *_project_pairs(project),
+            *_registry_pairs(server, project),
             *_pipeline_pairs(pipeline),
             *_commit_pairs(commit),
             *(_user_pairs(user) if user else ()),
@@ -131,8 +136,19 @@ def job_variables(
     secrets = (
         Variable("CI_JOB_TOKEN", job.token, public=False, masked=True),
         Variable("CI_REPOSITORY_URL", repository_url(server, project, job.token), public=False),
+        *_registry_secrets(server, job),
     )
     return (*seeds, *_variables(pairs), *secrets)
+
+
+def _registry_secrets(server: ServerFacts, job: JobFacts) -> tuple[Variable, ...]:
+    """What a job logs in to the registry with."""
+    if server.registry is None:
+        return ()
+    return (
+        Variable("CI_REGISTRY_USER", CI_JOB_USER),
+        Variable("CI_REGISTRY_PASSWORD", job.token, public=False, masked=True),
+    )
 
 
 def as_mapping(variables: Iterable[Variable]) -> dict[str, str]:
@@ -195,6 +211,13 @@ def _project_pairs(project: ProjectFacts) -> list[tuple[str, str | None]]:
         ("CI_DEFAULT_BRANCH_SLUG", slug(project.default_branch)),
         ("CI_CONFIG_PATH", project.config_path),
     ]
+
+
+def _registry_pairs(server: ServerFacts, project: ProjectFacts) -> list[tuple[str, str | None]]:
+    if server.registry is None:
+        return []
+    image = f"{server.registry}/{project.path_with_namespace.lower()}" if project.has_images else None
+    return [("CI_REGISTRY", server.registry), ("CI_REGISTRY_IMAGE", image)]
 
 
 def _pipeline_pairs(pipeline: PipelineFacts) -> list[tuple[str, str | None]]:

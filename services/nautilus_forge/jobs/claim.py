@@ -233,6 +233,7 @@ def _described(
         sha=row.sha,
         before_sha=row.before_sha,
         external_url=ci.forge.settings.external_url,
+        registry=ci.forge.settings.registry_host,
         timeout_s=timeout_s,
         dependencies=inputs.dependencies,
         default_depth=int(row.attributes.get("ci_default_git_depth", 20) or 0),

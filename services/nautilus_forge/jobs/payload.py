@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from nautilus_forge.artifacts.types import DEFAULT_NAMES, FORMATS, FileFormat
 from nautilus_forge.ci.model import Artifacts, Cache, CompiledJob, Image, Variable
+from nautilus_forge.ci.predefined import CI_JOB_USER
 from nautilus_forge.jobs.failures import ALL_REASONS
 
 TOKEN_PREFIXES = ("glpat-", "glcbt-", "glrt-", "glrtr-", "gloas-", "GR1348941")
@@ -50,6 +51,8 @@ class Claim:
     before_sha: str
     external_url: str
     timeout_s: int
+    registry: str | None = None
+    """Host and port of the container registry, where there is one."""
     variables: Sequence[Variable] = ()
     dependencies: Sequence[Dependency] = ()
     default_depth: int = 20
@@ -80,7 +83,7 @@ def build_payload(claim: Claim) -> dict[str, Any]:
         "services": [_service(service) for service in job.services],
         "artifacts": _artifacts(job.artifacts),
         "cache": [_cache(cache, claim.is_protected) for cache in job.cache],
-        "credentials": [],
+        "credentials": _credentials(claim),
         "dependencies": [_dependency(d, claim.token) for d in claim.dependencies],
         "features": {
             "trace_sections": True,
@@ -105,6 +108,14 @@ def refspecs(pipeline_id: int, ref: str, is_tag: bool, depth: int) -> list[str]:
     if is_tag:
         return [*specs, f"+refs/tags/{ref}:refs/tags/{ref}"]
     return [*specs, f"+refs/heads/{ref}:refs/remotes/origin/{ref}"]
+
+
+def _credentials(claim: Claim) -> list[dict[str, Any]]:
+    """What the runner pulls the job's images with. Source: lib/gitlab/ci/build/credentials/registry/."""
+    if claim.registry is None:
+        return []
+    login = {"username": CI_JOB_USER, "password": claim.token}
+    return [{"type": "registry", "url": claim.registry, **login}]
 
 
 def _job_info(claim: Claim) -> dict[str, Any]:

@@ -77,7 +77,9 @@ async def create_for_push(
     change: RefChange,
     push_options: Sequence[str] = (),
 ) -> int | None:
-    """Implements `ports.CreateForPush`."""
+    """Implements `ports.CreateForPush`. Without a user there is nobody with whose rights jobs could work."""
+    if user is None:
+        return None
     git = ci.forge.repositories.git(project.id)
     sha = await revisions.commit_sha(git, change.new_sha)
     if change.is_deletion or sha is None or not change.ref.startswith(("refs/heads/", "refs/tags/")):
@@ -192,14 +194,14 @@ async def _predefined(
     ci: CiHalf, db: AsyncSession, source: Source, commit: Commit, is_protected: bool
 ) -> tuple[Variable, ...]:
     """What `rules` may look at: the `iid` is the one that the pipeline will get, if it is made."""
-    url = ci.forge.settings.external_url
+    settings = ci.forge.settings
     last = await db.scalar(_LAST_IID, {"project": source.project.id})
     facts = commit_facts(
         commit, source.ref, source.before_sha, is_tag=source.is_tag, is_protected=is_protected
     )
     return pipeline_variables(
-        server_facts(url),
-        project_facts(url, source.project),
+        server_facts(settings),
+        project_facts(settings.external_url, source.project),
         facts,
         PipelineFacts((last or 0) + 1, source.kind, datetime.now(UTC)),
         user_facts(source.user),

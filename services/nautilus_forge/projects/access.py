@@ -89,6 +89,7 @@ async def standing_of(db: AsyncSession, who: Principal, project: Project) -> Sta
         is_archived=project.is_archived,
         public_jobs=bool(attribute(project, "public_jobs")),
         job=job,
+        registry=str(attribute(project, "container_registry_access_level")),
     )
 
 

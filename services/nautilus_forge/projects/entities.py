@@ -29,6 +29,12 @@ def http_url(settings: Settings, project: Project) -> str:
     return f"{settings.external_url}/{project.path_with_namespace}.git"
 
 
+def image_prefix(settings: Settings, project: Project) -> str | None:
+    """What the names of the project's images begin with; None where there is no container registry."""
+    host = settings.registry_host
+    return f"{host}/{project.path_with_namespace.lower()}" if host else None
+
+
 def identity(project: Project) -> dict[str, Any]:
     return {
         "id": project.id,
@@ -44,12 +50,11 @@ def identity(project: Project) -> dict[str, Any]:
 def basic(settings: Settings, project: Project) -> dict[str, Any]:
     """What `simple=true` shows, and what nobody in particular sees."""
     web_url = f"{settings.external_url}/{project.path_with_namespace}"
-    host = settings.external_url.split("://", 1)[1].partition(":")[0]
     return identity(project) | {
         "default_branch": project.default_branch,
         "tag_list": project.topics,
         "topics": project.topics,
-        "ssh_url_to_repo": f"git@{host}:{project.path_with_namespace}.git",
+        "ssh_url_to_repo": f"{settings.ssh_prefix}{project.path_with_namespace}.git",
         "http_url_to_repo": http_url(settings, project),
         "web_url": web_url,
         "readme_url": f"{web_url}/-/blob/{project.default_branch}/README.md",
@@ -77,7 +82,7 @@ def full(
     shown = basic(settings, project) | attributes
     shown |= {name: attributes[level] != "disabled" for name, level in _ENABLED_BY.items()}
     shown |= {
-        "container_registry_image_prefix": None,
+        "container_registry_image_prefix": image_prefix(settings, project),
         "_links": _links(settings, project),
         "packages_enabled": False,
         "empty_repo": is_empty,

@@ -20,6 +20,7 @@ from nautilus_forge.git.writing import ZERO_SHA, Action, Person, write_commit
 from nautilus_forge.policy import Level
 from nautilus_forge.projects import naming
 from nautilus_forge.projects.branches import protect_default_branch
+from nautilus_forge.registry import renaming
 
 _COLUMNS = {
     "name",
@@ -152,8 +153,11 @@ async def change_project(db: AsyncSession, forge: Forge, project: Project, given
         branch=given.get("default_branch") or project.default_branch,
         ci_path=given.get("ci_config_path"),
     )
-    if (path := given.get("path")) and path != project.path:
-        await require_free_path(db, project.namespace, path, but=project.id)
+    is_renamed = bool(given.get("path")) and given["path"] != project.path
+    if is_renamed:
+        await require_free_path(db, project.namespace, given["path"], but=project.id)
+        if await renaming.has_tags(db, forge, [project.id]):
+            raise BadRequest(message="Cannot rename project because it contains container registry tags!")
     branch = given.get("default_branch")
     if branch and branch != project.default_branch:
         git = forge.repositories.git(project.id)
@@ -166,6 +170,8 @@ async def change_project(db: AsyncSession, forge: Forge, project: Project, given
     )
     await _flush(db)
     await db.refresh(project)
+    if is_renamed:
+        await renaming.follow(db, project)
 
 
 _REQUIRED = {"name", "path", "visibility", "default_branch", "shared_runners_enabled", "topics"}

@@ -20,6 +20,7 @@ from nautilus_forge.db.models import User
 from nautilus_forge.errors import Forbidden
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import ParamModel, Params, path_id
+from nautilus_forge.registry import renaming
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.settings import Settings
 from nautilus_forge.tokens import secret
@@ -166,6 +167,9 @@ async def change_user(
     """Source: doc/api/users.md ("Modify a user"). A new password signs the user out everywhere."""
     user = await queries.existing_user(db, id)
     settings = await current_values(db)
+    is_renamed = params.username is not None and params.username != user.username
+    if is_renamed:
+        await renaming.refuse_user(db, forge, user)
     await service.change_account(
         db,
         user,
@@ -179,6 +183,8 @@ async def change_user(
         setattr(user, column, value)
     await db.flush()
     await db.refresh(user)
+    if is_renamed:
+        await renaming.follow_user(db, user)
     return Json(await _for_admin(db, forge.settings, user))
 
 

@@ -106,7 +106,7 @@ async def _about(ci: CiHalf, db: AsyncSession, row: Row[Any]) -> About:
     user = await db.get(User, row.user_id) if row.user_id is not None else None
     git = ci.forge.repositories.git(project.id)
     commits = await ci.commits.of(git, project.id, [row.sha])
-    return about_pipeline(ci.forge.settings.external_url, row, project, user, commits[row.sha])
+    return about_pipeline(ci.forge.settings, row, project, user, commits[row.sha])
 
 
 def _with_environment(job: CompiledJob, variables: Sequence[Variable]) -> CompiledJob:

@@ -23,10 +23,14 @@ from nautilus_forge.ci.predefined import (
 )
 from nautilus_forge.db.models import Project, User
 from nautilus_forge.git.commits import Commit
+from nautilus_forge.projects.attributes import attribute
+from nautilus_forge.settings import Settings
 
 
-def server_facts(external_url: str) -> ServerFacts:
-    return ServerFacts(url=external_url, version=VERSION, revision="nautilus")
+def server_facts(settings: Settings) -> ServerFacts:
+    return ServerFacts(
+        url=settings.external_url, version=VERSION, revision="nautilus", registry=settings.registry_host
+    )
 
 
 def project_facts(external_url: str, project: Project) -> ProjectFacts:
@@ -41,6 +45,7 @@ def project_facts(external_url: str, project: Project) -> ProjectFacts:
         description=project.description or "",
         visibility=project.visibility,
         config_path=project.ci_path,
+        has_images=attribute(project, "container_registry_access_level") != "disabled",
     )
 
 
@@ -74,10 +79,10 @@ class About:
 
 
 def about_pipeline(
-    external_url: str, row: Row[Any], project: Project, user: User | None, commit: Commit
+    settings: Settings, row: Row[Any], project: Project, user: User | None, commit: Commit
 ) -> About:
     """`row`: as read by `jobs.claim`."""
-    server, of_project = server_facts(external_url), project_facts(external_url, project)
+    server, of_project = server_facts(settings), project_facts(settings.external_url, project)
     pipeline = PipelineFacts(row.iid, row.source, row.pipeline_created_at, row.pipeline_id, row.pipeline_name)
     of_commit = commit_facts(
         commit, row.ref, row.before_sha, is_tag=row.is_tag, is_protected=row.is_protected

@@ -13,8 +13,8 @@ from nautilus_forge.db.models.ci import (
     Variable,
 )
 from nautilus_forge.db.models.ci_runner import Runner, RunnerManager, RunnerProject
-from nautilus_forge.db.models.key import DeployKeyProject, Key
 from nautilus_forge.db.models.container_repository import ContainerRepository
+from nautilus_forge.db.models.key import DeployKeyProject, Key
 from nautilus_forge.db.models.member import Member
 from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken

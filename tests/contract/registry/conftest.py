@@ -1,0 +1,151 @@
+"""A real docker-registry beside a running forge; clients of both."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gitlab
+import httpx
+import psycopg
+import pytest
+
+from nautilus.appliance import registry
+from nautilus.appliance.layout import Layout
+from nautilus.appliance.settings import RegistrySettings
+from nautilus_forge.testing.images import DockerClient
+from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
+
+HOST = "registry.example:5050"
+_RESET = """
+delete from projects;
+delete from container_repositories;
+delete from users where id > 1;
+delete from personal_access_tokens where name <> 'nautilus';
+"""
+
+
+@contextmanager
+def running_registry(program: str, home: Path, forge_url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The appliance's own program, on the unix socket of the data folder `home`."""
+    layout = Layout(home)
+    for folder in (layout.etc, layout.secrets, layout.run):
+        folder.mkdir(parents=True, exist_ok=True)
+    argv = registry.prepare(RegistrySettings(home, program, forge_url))
+    with (home / "log").open("ab") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 20
+        while not layout.registry_socket.exists():
+            assert process.poll() is None, (home / "log").read_text()
+            assert time.monotonic() < end, "the registry does not listen"
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def registry_programs() -> list[object]:
+    """Debian's, and others that `NAUTILUS_TEST_REGISTRIES` names (paths, separated by colons)."""
+    others = [path for path in os.environ.get("NAUTILUS_TEST_REGISTRIES", "").split(":") if path]
+    return [shutil.which("docker-registry") or "", *others]
+
+
+@pytest.fixture(scope="session", params=registry_programs(), ids=lambda path: Path(path).name or "none")
+def registry_program(request: pytest.FixtureRequest) -> str:
+    if not request.param:
+        pytest.skip("docker-registry is not installed (apt-get install docker-registry)")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def registry_home(registry_program: str) -> Iterator[Path]:
+    """Below /tmp: the path of a socket must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="nautilus-registry-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def module_forge(
+    module_forge_database_url: str, tmp_path_factory: pytest.TempPathFactory, registry_home: Path
+) -> Iterator[RunningForge]:
+    layout = Layout(registry_home)
+    with running_forge(
+        module_forge_database_url,
+        tmp_path_factory.mktemp("forge"),
+        registry_external_url=f"http://{HOST}",
+        registry_socket=layout.registry_socket,
+        registry_key_file=layout.secret(registry.KEY_NAME),
+        registry_certificate_file=layout.secret(registry.CERTIFICATE_NAME),
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def registry_process(
+    registry_program: str, registry_home: Path, module_forge: RunningForge
+) -> Iterator[subprocess.Popen[bytes]]:
+    with running_registry(registry_program, registry_home, module_forge.url) as process:
+        yield process
+
+
+@pytest.fixture
+def forge(
+    module_forge: RunningForge, registry_process: subprocess.Popen[bytes], registry_home: Path
+) -> Iterator[RunningForge]:
+    """The module's forge, empty but for the administrator; the registry is empty too afterwards."""
+    yield module_forge
+    conninfo = module_forge.settings.database_url.get_secret_value().replace("+psycopg", "")
+    with psycopg.connect(conninfo, autocommit=True) as db:
+        db.execute(_RESET)
+    shutil.rmtree(Layout(registry_home).registry / "docker", ignore_errors=True)
+
+
+@pytest.fixture
+def root(forge: RunningForge) -> gitlab.Gitlab:
+    """The administrator, by the appliance's token."""
+    return gitlab.Gitlab(
+        forge.url, private_token=ADMIN_TOKEN, keep_base_url=True, retry_transient_errors=False
+    )
+
+
+@pytest.fixture
+def user_of(root: gitlab.Gitlab, forge: RunningForge) -> Callable[..., gitlab.Gitlab]:
+    """A python-gitlab client for a new user of this name, whose password is `<name> has a password`."""
+
+    def make(username: str) -> gitlab.Gitlab:
+        user = root.users.create(
+            {
+                "username": username,
+                "name": username.title(),
+                "email": f"{username}@example.com",
+                "password": f"{username} has a password",
+            }
+        )
+        token = user.personal_access_tokens.create({"name": "test", "scopes": ["api"]})
+        made = gitlab.Gitlab(forge.url, private_token=token.token, keep_base_url=True)
+        made.auth()
+        return made
+
+    return make
+
+
+@pytest.fixture
+def docker_as(forge: RunningForge, registry_home: Path) -> Iterator[Callable[..., DockerClient]]:
+    """A registry client that logs in with a name and a password (or token), or as nobody."""
+    transport = httpx.HTTPTransport(uds=str(Layout(registry_home).registry_socket))
+    with httpx.Client(transport=transport, base_url="http://registry.example:5050", timeout=30) as http:
+
+        def make(name: str | None = None, password: str = "") -> DockerClient:
+            login = (name, password or f"{name} has a password") if name else None
+            return DockerClient(http, f"{forge.url}/jwt/auth", login)
+
+        yield make
