@@ -30,6 +30,7 @@ from nautilus_runner.errors import (
     UnavailableError,
 )
 from nautilus_runner.executors.factory import Factory
+from nautilus_runner.executors.gpu_probe import settle_pool
 from nautilus_runner.gpu import GpuPool, find_gpus
 from nautilus_runner.job import JobRun
 from nautilus_runner.journal import Entry, Journal, entry_key
@@ -71,12 +72,13 @@ class Agent:
         self._journal = Journal(data_dir / "journal")
         self._slots = Slots(1)
         system_id = ensure_system_id(data_dir)
-        gpus = find_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        self._visible_gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = find_gpus(self._visible_gpus)
         self._machine = Machine(
             system_id=system_id,
             mirrors=Mirrors(data_dir / "mirrors"),
             cache=LocalCache(data_dir / "cache"),
-            gpus=GpuPool(gpus),
+            gpus=GpuPool(gpus, is_settled=False),
             executors=Factory(data_dir, system_id),
         )
         self._settings = Settings(data_dir=data_dir)
@@ -85,6 +87,7 @@ class Agent:
         self._is_stopping = False
         self._changed = asyncio.Event()
         self._status_task: asyncio.Task[None] | None = None
+        self._gpu_search: asyncio.Task[None] | None = None
 
     async def start(self, settings: Settings) -> None:
         """Take up what the journal knows, remove what it does not, then ask for jobs."""
@@ -104,6 +107,8 @@ class Agent:
         """New settings: registrations come and go, running jobs keep the settings that they began with."""
         self._settings = settings
         self._slots.resize(settings.concurrent)
+        if self._gpu_search is None and settings.runners:
+            self._gpu_search = asyncio.create_task(self._find_gpus(settings))
         wanted = {_identity(runner): runner for runner in settings.runners}
         for identity in set(self._registrations) - set(wanted):
             self._leave(self._registrations.pop(identity))
@@ -113,6 +118,14 @@ class Agent:
             else:
                 joined = self._registrations[identity] = Registration(runner)
                 joined.task = asyncio.create_task(self._serve(joined))
+        self._changed.set()
+
+    async def _find_gpus(self, settings: Settings) -> None:
+        """Once, for what is here: a machine's GPUs change with a restart."""
+        machine = self._machine
+        await settle_pool(
+            machine.gpus, settings, machine.executors.daemon, machine.system_id, self._visible_gpus
+        )
         self._changed.set()
 
     def _leave(self, registration: Registration) -> None:
@@ -304,8 +317,9 @@ class Agent:
         )
 
     async def _close(self) -> None:
-        if self._status_task is not None:
-            self._status_task.cancel()
+        for task in (self._status_task, self._gpu_search):
+            if task is not None:
+                task.cancel()
         if self._settings.status_file is not None:
             status.write_status(self._settings.status_file, self.status())
 

@@ -13,8 +13,7 @@ import typer
 
 from nautilus_runner import __version__, status
 from nautilus_runner.errors import ConfigurationError, RunnerError
-from nautilus_runner.service import DEFAULT_CONFIG
-from nautilus_runner.settings import Settings, load_settings
+from nautilus_runner.settings import Settings, default_config, load_settings
 
 app = typer.Typer(
     help="Runs the jobs of a GitLab or Nautilus server on this machine.",
@@ -25,7 +24,7 @@ app = typer.Typer(
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-_DEFAULT = Path(DEFAULT_CONFIG)
+_DEFAULT = default_config()
 
 
 def main() -> None:
@@ -50,15 +49,44 @@ def run(config: Config = _DEFAULT) -> None:
 @app.command()
 def register(
     config: Config = _DEFAULT,
-    url: Annotated[str, typer.Option(help="The server, as http://gitlab.example.com")] = "",
-    token: Annotated[str, typer.Option(envvar="CI_SERVER_TOKEN", help="A runner's token (glrt-…).")] = "",
-    registration_token: Annotated[
-        str, typer.Option(envvar="REGISTRATION_TOKEN", help="A token to register new runners with.")
+    url: Annotated[
+        str, typer.Option(envvar=["NAUTILUS_URL", "CI_SERVER_URL"], help="The server: http://HOST:10080")
     ] = "",
-    name: Annotated[str, typer.Option("--name", "--description", help="How this runner is called.")] = "",
-    executor: Annotated[str, typer.Option(help="process or docker")] = "",
+    token: Annotated[
+        str,
+        typer.Option(envvar=["NAUTILUS_RUNNER_TOKEN", "CI_SERVER_TOKEN"], help="A runner's token (glrt-…)."),
+    ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="A file with either token; - is standard input.")
+    ] = None,
+    registration_token: Annotated[
+        str,
+        typer.Option(
+            envvar=["NAUTILUS_REGISTRATION_TOKEN", "REGISTRATION_TOKEN"],
+            help="A token to register new runners with.",
+        ),
+    ] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", "--description", envvar="NAUTILUS_RUNNER_NAME", help="How this runner is called."
+        ),
+    ] = "",
+    executor: Annotated[str, typer.Option(envvar="NAUTILUS_RUNNER_EXECUTOR", help="process or docker")] = "",
+    gpus: Annotated[
+        str, typer.Option(envvar="NAUTILUS_RUNNER_GPUS", help="all, none, or some: 0,1. Of this machine.")
+    ] = "",
+    concurrent: Annotated[
+        int, typer.Option(envvar="NAUTILUS_RUNNER_CONCURRENT", help="Jobs at a time on this machine.")
+    ] = 0,
     non_interactive: Annotated[bool, typer.Option("--non-interactive", "-n", help="Never ask.")] = False,
-    tag_list: Annotated[str, typer.Option("--tag-list", "--tags", help="Comma-separated.")] = "",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a server that does not answer yet.")] = 0,
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Do nothing where the configuration has this registration.")
+    ] = False,
+    tag_list: Annotated[
+        str, typer.Option("--tag-list", "--tags", envvar="NAUTILUS_RUNNER_TAGS", help="Comma-separated.")
+    ] = "",
     run_untagged: Annotated[bool | None, typer.Option("--run-untagged/--tagged-only")] = None,
     locked: Annotated[bool, typer.Option(help="Only for the project it is registered with.")] = False,
     paused: Annotated[bool, typer.Option(help="Takes no jobs until resumed.")] = False,
@@ -70,7 +98,9 @@ def register(
     limit: Annotated[int, typer.Option(help="Jobs of this registration at a time; 0: no bound.")] = 0,
     env: Annotated[list[str] | None, typer.Option("--env", help="KEY=VALUE for every job.")] = None,
     process_user: Annotated[str | None, typer.Option("--process-user", help="Who jobs run as.")] = None,
-    docker_image: Annotated[str, typer.Option("--docker-image", help="Where the job names none.")] = "",
+    docker_image: Annotated[
+        str, typer.Option("--docker-image", envvar="NAUTILUS_RUNNER_IMAGE", help="Where the job names none.")
+    ] = "",
     docker_host: Annotated[str, typer.Option("--docker-host", help="The daemon, as unix:///…")] = "",
     docker_network: Annotated[str, typer.Option("--docker-network", "--docker-network-mode")] = "",
     docker_pull_policy: Annotated[list[str] | None, typer.Option("--docker-pull-policy")] = None,
@@ -79,14 +109,15 @@ def register(
     from nautilus_runner import registration
 
     is_asking = not non_interactive and sys.stdin.isatty()
+    token = _token_from(token_file) if token_file else token
     if not url and is_asking:
-        url = typer.prompt("The server's URL")
+        url = typer.prompt("The server's URL (http://HOST:10080)")
     if not token and not registration_token and is_asking:
         token = typer.prompt("The runner's token (glrt-…) or a registration token", hide_input=True)
     if not executor:
         executor = typer.prompt("Executor (process, docker)", default="process") if is_asking else "process"
     if not url:
-        raise ConfigurationError("--url is missing")
+        raise ConfigurationError("--url is missing (or NAUTILUS_URL)")
     if token and not token.startswith(registration.AUTHENTICATION_PREFIX) and not registration_token:
         token, registration_token = "", token
     fields: dict[str, Any] = {
@@ -101,6 +132,7 @@ def register(
         "network": docker_network,
         "pull_policy": docker_pull_policy,
     }
+    machine: dict[str, Any] = {"gpus": gpus, "concurrent": concurrent}
     wish = registration.Registration(
         url=url,
         token=token,
@@ -114,11 +146,17 @@ def register(
         access_level=access_level,
         maximum_timeout=maximum_timeout,
         maintenance_note=maintenance_note,
+        machine={key: value for key, value in machine.items() if value},
         fields={key: value for key, value in fields.items() if value},
         process={} if process_user is None else {"user": process_user},
         docker={key: value for key, value in docker.items() if value},
     )
-    made = asyncio.run(registration.register(config, wish))
+    if if_needed and (known := registration.known(config, wish)) is not None:
+        print(f"Registered already as {known.label} (runner {known.id}); {config} serves {known.url}.")
+        return
+    if if_needed:
+        registration.forget(config, url)
+    made = asyncio.run(registration.register(config, wish, wait_s=wait))
     print(f"Registered as {made.label} (runner {made.id}); {config} serves {made.url}.")
 
 
@@ -191,10 +229,39 @@ def show_status(config: Config = _DEFAULT, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("gpus")
+def show_gpus(
+    docker_host: Annotated[str, typer.Option("--docker-host", help="The daemon to ask.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The GPUs of this machine, by the driver; in a container without it, by a probe container."""
+    from nautilus_runner.executors.gpu_probe import find_all
+
+    found = [gpu.as_json() for gpu in find_all(docker_host)]
+    if as_json:
+        print(json.dumps(found))
+        return
+    for gpu in found:
+        print(f"{gpu['uuid']}  {gpu['name']}  {gpu['memory_mib']} MiB")
+    if not found:
+        print("no GPUs were found")
+
+
 @app.command()
 def version() -> None:
     """The version."""
     print(f"nautilus-runner {__version__}")
+
+
+def _token_from(path: Path) -> str:
+    """Raises ConfigurationError."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--token-file {path} can't be read: {error}") from error
+    if not text.strip():
+        raise ConfigurationError(f"--token-file {path} is empty")
+    return text.strip()
 
 
 def _status_file(settings: Settings, config: Path) -> Path:

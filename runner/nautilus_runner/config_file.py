@@ -36,14 +36,28 @@ def runner_block(fields: Mapping[str, Any], tables: Mapping[str, Mapping[str, An
     return "\n".join(lines) + "\n"
 
 
-def add_runner(path: Path, block: str) -> Settings:
-    """Append an entry; the file is made where there is none. Raises ConfigurationError."""
+def add_runner(path: Path, block: str, machine: Mapping[str, Any] | None = None) -> Settings:
+    """Append an entry, and set keys of the file itself; it is made where there is none. Raises ConfigurationError."""
     with _locked(path):
         text = _read(path)
         if text is None:
             folder = path.absolute().parent
             text = _NEW_FILE.format(status=_value(str(folder / "status.json")), data=_value(str(folder)))
+        for key, value in (machine or {}).items():
+            text = with_key(text, key, value)
         return _replace(path, text.rstrip("\n") + "\n\n" + block)
+
+
+def with_key(text: str, key: str, value: Any) -> str:
+    """The text with a key of the file itself set: in its place, or before the first table. Pure."""
+    lines = text.splitlines(keepends=True)
+    head = next((n for n, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
+    new = f"{key} = {_value(value)}\n"
+    for number in range(head):
+        if re.match(rf"\s*{re.escape(key)}\s*=", lines[number]):
+            return "".join([*lines[:number], new, *lines[number + 1 :]])
+    last = max((n for n in range(head) if lines[n].strip()), default=-1)
+    return "".join([*lines[: last + 1], new, *lines[last + 1 :]])
 
 
 def remove_runner(path: Path, index: int) -> Settings:

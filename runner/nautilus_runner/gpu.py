@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def find_gpus(visible: str | None = None, nvml: Any = None) -> tuple[Gpu, ...]:
                 log.warning("GPU %d does not answer and is left out: %s", index, error)
     finally:
         nvml.nvmlShutdown()
-    return _limited(found, visible)
+    return limited(found, visible)
 
 
 def _library() -> Any:
@@ -88,7 +88,7 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _limited(found: list[Gpu], visible: str | None) -> tuple[Gpu, ...]:
+def limited(found: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:
     """As CUDA reads the variable: in the order named, up to the first name that means nothing."""
     if visible is None:
         return tuple(found)
@@ -101,6 +101,13 @@ def _limited(found: list[Gpu], visible: str | None) -> tuple[Gpu, ...]:
             break
         chosen += by_name or by_index
     return tuple(dict.fromkeys(chosen))
+
+
+def chosen(found: Sequence[Gpu], wanted: str) -> tuple[Gpu, ...]:
+    """What the setting `gpus` leaves of them: `all`, `none`, or some by index or UUID."""
+    if wanted in ("all", "none"):
+        return tuple(found) if wanted == "all" else ()
+    return limited(found, wanted)
 
 
 def asked_for(variables: Mapping[str, str]) -> int:
@@ -116,11 +123,23 @@ def asked_for(variables: Mapping[str, str]) -> int:
 class GpuPool:
     """Who has which GPU. Given in order of asking: a large wish is not starved by small ones."""
 
-    def __init__(self, gpus: tuple[Gpu, ...]) -> None:
+    def __init__(self, gpus: tuple[Gpu, ...], *, is_settled: bool = True) -> None:
+        """`is_settled` False: GPUs are still looked for; a job that wants some waits for `settle`."""
         self.gpus = gpus
         self._free = list(gpus)
+        self._taken: set[str] = set()
         self._turn = asyncio.Lock()
         self._returned = asyncio.Event()
+        self._settled = asyncio.Event()
+        if is_settled:
+            self._settled.set()
+
+    def settle(self, gpus: tuple[Gpu, ...]) -> None:
+        """These are all; what jobs have already stays theirs."""
+        self.gpus = gpus
+        self._free = [gpu for gpu in gpus if gpu.uuid not in self._taken]
+        self._settled.set()
+        self._returned.set()
 
     @property
     def free(self) -> int:
@@ -130,6 +149,7 @@ class GpuPool:
         """Wait for `count` GPUs. Raises JobMisconfigured where this machine will never have them."""
         if count == 0:
             return Allotment()
+        await self._settled.wait()
         if count > len(self.gpus):
             raise JobMisconfigured(f"the job asks for {count} GPUs, this runner has {len(self.gpus)}")
         async with self._turn:
@@ -137,14 +157,18 @@ class GpuPool:
                 self._returned.clear()
                 await self._returned.wait()
             given, self._free = self._free[:count], self._free[count:]
-        return Allotment(tuple(gpu.uuid for gpu in given))
+        uuids = tuple(gpu.uuid for gpu in given)
+        self._taken.update(uuids)
+        return Allotment(uuids)
 
     def claim(self, uuids: tuple[str, ...]) -> Allotment:
         """Mark GPUs as taken that a job already has (after a restart)."""
+        self._taken.update(uuids)
         self._free = [gpu for gpu in self._free if gpu.uuid not in uuids]
         return Allotment(uuids)
 
     def give_back(self, allotment: Allotment) -> None:
+        self._taken.difference_update(allotment.uuids)
         free = {gpu.uuid for gpu in self._free} | set(allotment.uuids)
         self._free = [gpu for gpu in self.gpus if gpu.uuid in free]
         self._returned.set()

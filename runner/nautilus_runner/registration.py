@@ -5,7 +5,10 @@ Source: gitlab-runner 19.x `commands/register.go`; GitLab `lib/api/ci/runner.rb`
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,12 @@ from pydantic import SecretStr
 from nautilus_runner import config_file
 from nautilus_runner.agent import ensure_system_id
 from nautilus_runner.client import Coordinator
-from nautilus_runner.errors import ConfigurationError, ForbiddenError
-from nautilus_runner.settings import RunnerSettings, Settings
+from nautilus_runner.errors import ConfigurationError, ForbiddenError, ServerError, UnavailableError
+from nautilus_runner.settings import RunnerSettings, Settings, load_settings
 
 AUTHENTICATION_PREFIX = "glrt-"
+_TRY_EVERY_S = 1.0
+_NOT_GITLAB = (301, 302, 303, 307, 308, 404, 405, 501)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +45,34 @@ class Registration:
     access_level: str = ""
     maximum_timeout: int = 0
     maintenance_note: str = ""
+    machine: dict[str, Any] = field(default_factory=dict)  # keys of the file itself: gpus, concurrent
     fields: dict[str, Any] = field(default_factory=dict)  # further keys of [[runners]]
     process: dict[str, Any] = field(default_factory=dict)
     docker: dict[str, Any] = field(default_factory=dict)
 
 
-async def register(config: Path, wish: Registration) -> RunnerSettings:
-    """Register at the server and add the entry to `config`. Raises ConfigurationError, ServerError."""
+def known(config: Path, wish: Registration) -> RunnerSettings | None:
+    """The entry that `config` has for this server already: with that token, where it is a runner's own."""
+    url = wish.url.rstrip("/")
+    for runner in load_settings(config).runners if config.exists() else ():
+        if runner.url == url and wish.token in ("", runner.token.get_secret_value()):
+            return runner
+    return None
+
+
+def forget(config: Path, url: str) -> None:
+    """Remove what `config` has for this server: its token has been replaced by another."""
+    wanted = url.rstrip("/")
+    while config.exists():
+        urls = [runner.url for runner in load_settings(config).runners]
+        if wanted not in urls:
+            return
+        config_file.remove_runner(config, urls.index(wanted))
+
+
+async def register(config: Path, wish: Registration, wait_s: float = 0.0) -> RunnerSettings:
+    """Register at the server and add the entry to `config`; for `wait_s` seconds a server that does not answer is
+    asked again. Raises ConfigurationError, ServerError."""
     if bool(wish.token) == bool(wish.registration_token):
         raise ConfigurationError("give either --token (a runner's, glrt-…) or --registration-token")
     name = wish.name or socket.gethostname()
@@ -54,7 +80,9 @@ async def register(config: Path, wish: Registration) -> RunnerSettings:
     settings = _settings(wish, name, wish.token or "unregistered")
     client = Coordinator(settings, system_id)
     try:
-        said = await (client.verify() if wish.token else client.register(_asked(wish, name)))
+        said = await _persistently(client, wish, name, wait_s)
+    except ServerError as error:
+        raise _explained(error, settings.url) from error
     finally:
         await client.close()
     token = str(said.get("token") or wish.token)
@@ -69,7 +97,7 @@ async def register(config: Path, wish: Registration) -> RunnerSettings:
         **wish.fields,
     }
     block = config_file.runner_block(fields, {"process": wish.process, "docker": wish.docker})
-    return config_file.add_runner(config, block).runners[-1]
+    return config_file.add_runner(config, block, wish.machine).runners[-1]
 
 
 async def verify(settings: RunnerSettings, config: Path) -> bool:
@@ -97,6 +125,30 @@ async def unregister(config: Path, settings: Settings, name: str, url: str, toke
         await client.close()
     config_file.remove_runner(config, index)
     return runner
+
+
+async def _persistently(
+    client: Coordinator, wish: Registration, name: str, wait_s: float
+) -> Mapping[str, Any]:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return await (client.verify() if wish.token else client.register(_asked(wish, name)))
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(min(_TRY_EVERY_S, wait_s))
+
+
+def _explained(error: ServerError, url: str) -> ServerError:
+    """The same error, with a hint where the address is wrong rather than the token."""
+    if error.status in _NOT_GITLAB:
+        return type(error)(
+            f"{url} does not speak GitLab's runner API (it answered {error.status}): give the server's address, "
+            "as http://HOST:10080",
+            error.status,
+        )
+    return error
 
 
 def _asked(wish: Registration, name: str) -> dict[str, Any]:
@@ -144,6 +196,4 @@ def _system_id(config: Path) -> str:
 
 
 def config_file_data_dir(config: Path) -> Path:
-    from nautilus_runner.settings import load_settings
-
     return load_settings(config).data_dir if config.exists() else config.absolute().parent

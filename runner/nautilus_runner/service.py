@@ -20,7 +20,7 @@ from typing import IO
 
 from nautilus_runner import __version__, status
 from nautilus_runner.errors import ConfigurationError
-from nautilus_runner.settings import Settings, load_settings
+from nautilus_runner.settings import Settings, default_config, load_settings
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,13 @@ _LOOK_EVERY_S = 1.0
 _FIRST_LOOK_EVERY_S = 0.1
 """How often a configuration that is not there yet is looked for: only then somebody waits for it."""
 _THREADS = 64
-DEFAULT_CONFIG = "/etc/nautilus-runner/config.toml"
 EXIT_CONFIGURATION = 2
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point of `run`; `arguments` default to the command line."""
     parser = argparse.ArgumentParser(prog="nautilus-runner run")
-    parser.add_argument("--config", "-c", type=Path, default=Path(DEFAULT_CONFIG))
+    parser.add_argument("--config", "-c", type=Path, default=default_config())
     words = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(words[1:] if words[:1] == ["run"] else words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)

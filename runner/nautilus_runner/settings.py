@@ -1,7 +1,8 @@
 """`config.toml`: what this machine's runner is and which servers it serves.
 
 The file is the whole configuration; nothing else is read from the environment but where it lies
-(`NAUTILUS_RUNNER_CONFIG`) and `DOCKER_HOST` (by the Docker client). Shape: docs/reference/internals.md, "Runner configuration".
+(`NAUTILUS_RUNNER_CONFIG`) and `DOCKER_HOST` (by the Docker client). Shape: docs/reference/internals.md,
+"Runner configuration".
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Transport:
     def __init__(self, base_url: str, ca_file: str = "") -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"not an http(s) URL: {base_url}")
+            raise ConfigurationError(f"not an address: {base_url!r}; write it as http://HOST:PORT")
         self._host = parts.netloc.rpartition("@")[2]
         self._origin = f"{parts.scheme}://{self._host}"
         self._prefix = parts.path.rstrip("/")

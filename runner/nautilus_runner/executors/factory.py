@@ -51,14 +51,7 @@ class Factory:
         Blocking on first use. Raises SystemFailure.
         """
         if host not in self._daemons:
-            import docker
-            from docker.utils import kwargs_from_env
-
-            where = {"base_url": host} if host else kwargs_from_env()
-            try:
-                api = docker.APIClient(version="auto", timeout=_DAEMON_TIMEOUT_S, num_pools=32, **where)
-            except docker.errors.DockerException as error:
-                raise SystemFailure(f"no Docker daemon answers: {error}") from error
+            api = open_daemon(host)
             self._daemons[host] = (api, _own_networks(api))
         return self._daemons[host]
 
@@ -98,6 +91,18 @@ class Factory:
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         folder.chmod(0o711)
         return folder
+
+
+def open_daemon(host: str) -> Any:
+    """A client of a Docker daemon ("" = DOCKER_HOST or the default socket). Raises SystemFailure."""
+    import docker
+    from docker.utils import kwargs_from_env
+
+    where = {"base_url": host} if host else kwargs_from_env()
+    try:
+        return docker.APIClient(version="auto", timeout=_DAEMON_TIMEOUT_S, num_pools=32, **where)
+    except docker.errors.DockerException as error:
+        raise SystemFailure(f"no Docker daemon answers: {error}") from error
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -275,4 +275,4 @@ async def test_one_registration_with_a_wrong_address_does_not_stop_the_others(
     job = server.add_job(job_payload())
     await server.finished(job)
     assert status_of(service)["state"] == "ready"
-    assert "broken: not an http(s) URL: gopher://x" in status_of(service)["reason"]
+    assert "broken: not an address: 'gopher://x'" in status_of(service)["reason"]

@@ -1,0 +1,136 @@
+"""GPUs of a machine whose driver we cannot see: a container of our own image is given all of them and asked.
+
+The appliance is started without `--gpus`, and so may be a runner in a container. Nothing is pulled: the image is the
+one that we run from. A daemon without NVIDIA's container toolkit refuses to start the container; then there are none.
+Source: Docker API 1.40 DeviceRequests; `nvidia-smi --help-query-gpu`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from nautilus_runner.errors import JobError
+from nautilus_runner.executors import containers
+from nautilus_runner.gpu import Gpu, GpuPool, chosen, find_gpus, limited
+from nautilus_runner.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_S = 60
+"""The first use of a GPU since the machine started wakes the driver up, which takes its time."""
+_QUERY = ["--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
+
+Daemon = Callable[[str], tuple[Any, tuple[str, ...]]]
+
+
+async def settle_pool(
+    pool: GpuPool, settings: Settings, daemon: Daemon, system_id: str, visible: str | None
+) -> None:
+    """Sees to it that the pool knows this machine's GPUs, as far as `settings.gpus` lets it."""
+    found = pool.gpus
+    try:
+        if not found and settings.gpus != "none":
+            found = limited(await asyncio.to_thread(_ask_daemons, settings, daemon, system_id), visible)
+    finally:
+        pool.settle(chosen(found, settings.gpus))
+    if pool.gpus:
+        log.info("GPUs: %s", ", ".join(f"{gpu.name} ({gpu.uuid})" for gpu in pool.gpus))
+
+
+def find_all(host: str) -> tuple[Gpu, ...]:
+    """What the driver shows, else what the daemon at `host` ("" = DOCKER_HOST or the default socket) has."""
+    found = find_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    own = containers.own_container_id(containers.read_mountinfo())
+    if found or own is None:
+        return found
+    from nautilus_runner.executors.factory import open_daemon
+
+    try:
+        return probe_gpus(open_daemon(host), own, "gpus")
+    except JobError as error:
+        log.debug("no GPUs: %s", error)
+        return ()
+
+
+def _ask_daemons(settings: Settings, daemon: Daemon, system_id: str) -> tuple[Gpu, ...]:
+    own = containers.own_container_id(containers.read_mountinfo())
+    hosts = dict.fromkeys(r.docker.host for r in settings.runners if r.executor == "docker")
+    for host in hosts if own else ():
+        with contextlib.suppress(JobError):
+            return probe_gpus(daemon(host)[0], own or "", system_id)
+    return ()
+
+
+def probe_gpus(api: Any, own_container: str, system_id: str) -> tuple[Gpu, ...]:
+    """The GPUs of the daemon's machine, in NVML's order. Blocking; trouble of any kind means none, with a word."""
+    import docker
+    import requests
+
+    made = None
+    try:
+        _remove_leftovers(api, system_id)
+        image = api.inspect_container(own_container)["Image"]
+        made = api.create_container_from_config(probe_config(image, system_id))["Id"]
+        api.start(made)
+        status = int(api.wait(made, timeout=_PATIENCE_S)["StatusCode"])
+        output = api.logs(made, stdout=True, stderr=False).decode(errors="replace")
+    except docker.errors.APIError as error:
+        log.debug("no GPUs: %s", error.explanation or error)
+        return ()
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        log.warning("GPUs are not looked for: %s", error)
+        return ()
+    finally:
+        if made is not None:
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                api.remove_container(made, force=True, v=True)
+    if status != 0:
+        log.warning("GPUs are not used: nvidia-smi ended with status %d in a container", status)
+        return ()
+    return parse_query(output)
+
+
+def probe_config(image: str, system_id: str) -> dict[str, Any]:
+    """The body of POST /containers/create. Pure."""
+    request = {"Driver": "", "Count": -1, "Capabilities": [["gpu", "utility"]]}
+    host = {
+        "DeviceRequests": [request],
+        "NetworkMode": "none",
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+    }
+    return containers.container_config(
+        image,
+        host=host,
+        environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"},
+        labels=_labels(system_id),
+        command=_QUERY,
+        entrypoint=["nvidia-smi"],
+    )
+
+
+def _labels(system_id: str) -> dict[str, str]:
+    """No job's: what looks for orphaned jobs leaves it alone."""
+    return {containers.LABEL_RUNNER: system_id, containers.LABEL_ROLE: "gpu-probe"}
+
+
+def _remove_leftovers(api: Any, system_id: str) -> None:
+    """Of a runner that was killed in the middle of this."""
+    wanted = [f"{key}={value}" for key, value in _labels(system_id).items()]
+    for left in api.containers(all=True, filters={"label": wanted}):
+        api.remove_container(left["Id"], force=True, v=True)
+
+
+def parse_query(output: str) -> tuple[Gpu, ...]:
+    """nvidia-smi's lines `GPU-uuid, name, MiB`; what is no such line is left out."""
+    found = []
+    for line in output.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) == 3 and parts[0].startswith("GPU-") and parts[2].isdigit():
+            found.append(Gpu(parts[0], parts[1], int(parts[2])))
+    return tuple(found)
