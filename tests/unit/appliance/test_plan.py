@@ -114,6 +114,7 @@ def test_with_tls_people_come_by_https_and_this_machine_s_programs_by_the_inner_
     choice = Choice("docker", "there", "img", "net", ("nautilus:172.18.0.2",), "nautilus", "")
     plan = make_plan(settings, None, choice)
     assert plan.ports["web_tls"] == 443
+    assert plan.ca_bundle == "/x/tls/ca-bundle.pem"
     assert plan.gitlab_external_url == "https://ml.example.org:10080"
     assert plan.registry_external_url == "https://ml.example.org:5050"
     assert (plan.gitlab_url, plan.web_url) == ("http://127.0.0.2:10080", "http://127.0.0.2:80")
@@ -200,6 +201,26 @@ def test_runner_configuration_is_toml_whatever_the_names() -> None:
     assert parsed["data_dir"] == str(layout.runner)
     assert (runner["token"], runner["id"], runner["executor"]) == ("glrt-x", 7, "process")
     assert runner["process"] == {"user": "job", "path": [str(layout.jobs / "bin")]}
+
+
+def test_jobs_are_given_the_cas_and_the_package_index_but_not_over_their_own() -> None:
+    settings = ApplianceSettings(
+        Path("/x"),
+        tls="own-ca",
+        package_index="http://pypi.example.org/simple",
+        debian_mirror="http://deb/debian",
+    )
+    plan = make_plan(settings, None, PROCESS)
+    runner = tomllib.loads(runner_configuration(Layout(Path("/x")), plan, Accounts("a", "b", ""), "t", 1))[
+        "runners"
+    ][0]
+    assert runner["tls_ca_file"] == "/x/tls/ca-bundle.pem"
+    assert set(runner["default_environment"]) >= {
+        "REQUESTS_CA_BUNDLE=$CI_SERVER_TLS_CA_FILE",
+        "PIP_INDEX_URL=http://pypi.example.org/simple",
+        "PIP_TRUSTED_HOST=pypi.example.org",
+        "NAUTILUS_DEBIAN_MIRROR=http://deb/debian",
+    }
 
 
 def test_jobs_in_containers_reach_the_gateway_by_its_own_name() -> None:
