@@ -11,13 +11,17 @@ from starlette.types import ASGIApp
 
 from nautilus_forge import API_PREFIX, VERSION, ci_join, startup
 from nautilus_forge.appsettings import routes as appsettings
+from nautilus_forge.basic_auth import BasicGate
 from nautilus_forge.db.engine import Database
 from nautilus_forge.forge import Forge
 from nautilus_forge.git.hooks import ensure_hooks
 from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.http import Edge, install_error_handlers
 from nautilus_forge.instance import routes as instance
+from nautilus_forge.internal import ssh_routes as internal_ssh
 from nautilus_forge.internal.git_routes import git_router
+from nautilus_forge.keys import deploy_routes as deploy_keys
+from nautilus_forge.keys import routes as keys
 from nautilus_forge.namespaces import routes as namespaces
 from nautilus_forge.oauth import applications
 from nautilus_forge.oauth import authorize_routes as oauth_authorize
@@ -27,6 +31,9 @@ from nautilus_forge.projects import member_routes as project_members
 from nautilus_forge.projects import protected_routes as protected_branches
 from nautilus_forge.projects import routes as projects
 from nautilus_forge.projects.removal import finish_removals
+from nautilus_forge.registry import auth_routes as registry_auth
+from nautilus_forge.registry import half as registry_half
+from nautilus_forge.registry import routes as container_registry
 from nautilus_forge.repository import commits_routes as repository_commits
 from nautilus_forge.repository import files_routes as repository_files
 from nautilus_forge.repository import reading_routes as repository_reading
@@ -49,6 +56,8 @@ def api_routers() -> list[APIRouter]:
         instance.router,
         appsettings.router,
         users.router,
+        keys.router,
+        deploy_keys.router,
         tokens.router,
         namespaces.router,
         projects.router,
@@ -59,6 +68,7 @@ def api_routers() -> list[APIRouter]:
         repository_commits.router,
         repository_refs.router,
         applications.router,
+        container_registry.router,
     ]
 
 
@@ -68,10 +78,13 @@ def root_routers() -> list[APIRouter]:
         *ci_join.root_routers(),
         instance.health,
         git_router(),
+        internal_ssh.router,
+        keys.pages,
         pages_router(),
         oauth_authorize.router,
         oauth_token.router,
         oauth_oidc.router,
+        registry_auth.router,
     ]
 
 
@@ -83,9 +96,11 @@ def build_forge(settings: Settings) -> Forge:
         repositories=RepositoryStore(settings),
         secret_key=startup.secret_key(settings),
     )
+    forge.basic = BasicGate()
     forge.on_ready += [ensure_hooks, ensure_accounts]
     ci_join.join(forge)
     forge.on_ready += [finish_removals, updates.start_sweeping]
+    registry_half.join(forge)
     return forge
 
 

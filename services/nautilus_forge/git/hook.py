@@ -2,7 +2,8 @@
 """Git's pre-receive and post-receive hook: tells the forge and does as it says.
 
 Installed under both names into `data_dir/hooks` and run by git as `python3 -I -S`: only what every Python has
-built in is used, because this runs at each push. Reads `FORGE_SOCKET`, `FORGE_PROJECT_ID`, `FORGE_USER_ID`.
+built in is used, because this runs at each push. Reads `FORGE_SOCKET`, `FORGE_PROJECT_ID`, `FORGE_USER_ID`,
+`FORGE_DEPLOY_KEY_ID`.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def request_body(lines: bytes, env: Mapping[str, str]) -> bytes:
     body = {
         "project_id": int(env.get("FORGE_PROJECT_ID") or 0),
         "user_id": int(env.get("FORGE_USER_ID") or 0),
+        "deploy_key_id": int(env.get("FORGE_DEPLOY_KEY_ID") or 0),
         "changes": changes,
         "push_options": [env.get(f"GIT_PUSH_OPTION_{n}", "") for n in range(count)],
         "env": {key: env[key] for key in quarantine if key in env},

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -14,6 +16,7 @@ from nautilus_forge.db.models import Project, User
 from nautilus_forge.errors import TooManyRequests
 from nautilus_forge.internal.git_access import Allowed, Denied, GitGate
 from nautilus_forge.internal.push_rules import in_quarantine, refusal
+from nautilus_forge.keys.deploy_keys import link_of
 from nautilus_forge.params import Id, ParamModel, Params
 from nautilus_forge.policy import Level
 from nautilus_forge.ports import RefChange
@@ -32,10 +35,13 @@ class ChangeParams(ParamModel):
 
 
 class HookParams(ParamModel):
-    """What a hook sends. `env`: git's quarantine variables. `user_id` 0: a job that may push."""
+    """What a hook sends. `env`: git's quarantine variables. `deploy_key_id` not 0: that key pushes, and
+    `user_id` (0: he is gone) is who made it.
+    """
 
     project_id: Id
     user_id: Id
+    deploy_key_id: Id = 0
     changes: list[ChangeParams]
     push_options: list[str] = []  # noqa: RUF012
     env: dict[str, str] = {}  # noqa: RUF012
@@ -88,23 +94,46 @@ def _identity(path: str, allowed: Allowed) -> dict[str, str]:
 async def pre_receive(db: Db, forge: TheForge, params: Annotated[HookParams, Params(HookParams)]) -> Response:
     """May the push change these refs? If so, the changes are remembered before git makes them."""
     project = await db.get(Project, params.project_id)
-    user = await db.get(User, params.user_id)
-    if project is None or user is None:
+    pusher = await _pusher(db, project, params) if project is not None else None
+    if project is None or pusher is None:
         return Json({"allowed": False, "message": "The project you were looking for could not be found."})
-    level = await level_of(db, user, project)
     git = in_quarantine(forge.repositories.git(project.id), params.env)
     reason = await refusal(
         git,
         project,
         await rules_of(db, project.id),
-        max(level, Level.DEVELOPER),
+        pusher.level,
         params.ref_changes(),
         is_empty=forge.repositories.is_empty(project.id),
     )
     if reason is not None:
         return Json({"allowed": False, "message": reason})
-    await updates.announce(db, project.id, user.id, params.ref_changes(), params.push_options)
+    await updates.announce(db, project.id, pusher.user_id, params.ref_changes(), params.push_options)
     return Json({"allowed": True})
+
+
+@dataclass(frozen=True)
+class Pusher:
+    """`level`: for protected branches. `user_id`: with whose rights pipelines work; None: there are to be none."""
+
+    level: Level
+    user_id: int | None
+
+
+async def _pusher(db: AsyncSession, project: Project, params: HookParams) -> Pusher | None:
+    """Whoever got as far as the hook may push; how far says his level. None: nobody known.
+
+    A deploy key pushes to no protected branch (Source: gitlabhq lib/gitlab/deploy_key_access.rb).
+    """
+    user = await db.get(User, params.user_id)
+    level = await level_of(db, user, project)
+    if not params.deploy_key_id:
+        return Pusher(max(level, Level.DEVELOPER), user.id) if user is not None else None
+    link = await link_of(db, project.id, params.deploy_key_id)
+    if link is None or not link.can_push:
+        return None
+    may_run = user is not None and user.state == "active" and level >= Level.DEVELOPER
+    return Pusher(Level.NONE, user.id if user is not None and may_run else None)
 
 
 async def post_receive(forge: TheForge, params: Annotated[HookParams, Params(HookParams)]) -> Response:

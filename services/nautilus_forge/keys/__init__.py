@@ -1,0 +1,1 @@
+"""SSH keys of people and of projects, and GitLab's API for them."""
