@@ -18,7 +18,7 @@ from nautilus.appliance.addresses import host_of, is_local, make_url, port_of, w
 from nautilus.appliance.errors import PortTaken
 from nautilus.appliance.executor import JOB_HOST, Choice, choose_executor
 from nautilus.appliance.ports import can_bind
-from nautilus.appliance.settings import ApplianceSettings, tls_mode
+from nautilus.appliance.settings import ApplianceSettings, tls_mode, trusted_ca_files
 
 _PREFERRED = {
     "web": 8080,
