@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import secrets
 import shutil
 from collections.abc import Callable
@@ -107,7 +108,7 @@ def write_private(path: Path, text: str, who: Accounts, owner: str | None = None
 def _ensure_folder(folder: Path, mode: int, who: Accounts, owner: str | None = None) -> None:
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
     status = folder.stat()
-    if os.geteuid() == 0 and folder.owner() != (owner or who.service):
+    if os.geteuid() == 0 and status.st_uid != pwd.getpwnam(owner or who.service).pw_uid:
         shutil.chown(folder, owner or who.service)
     if status.st_mode & 0o777 != mode:
         folder.chmod(mode)

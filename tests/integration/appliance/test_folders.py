@@ -30,6 +30,14 @@ def test_secrets_are_private_and_made_once(layout: Layout, service_account: Acco
     assert all(len(value.strip()) >= 20 for value in before.values())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_an_owner_without_a_name_becomes_ours(layout: Layout, service_account: Accounts) -> None:
+    layout.home.mkdir(mode=0o700)
+    os.chown(layout.home, 61234, 61235)
+    folders.ensure_home(layout, service_account)
+    assert layout.home.owner() == service_account.service
+
+
 def test_a_second_appliance_on_the_same_folder_is_refused(layout: Layout, service_account: Accounts) -> None:
     folders.ensure_home(layout, service_account)
     code = (
