@@ -7,14 +7,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from starlette.requests import Request
+
 from nautilus_forge.db.dependency import forge_of
 from nautilus_forge.errors import NotFound
 from nautilus_forge.registry.client import RegistryClient
 from nautilus_forge.registry.signing import Signer
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
     from nautilus_forge.forge import Forge
 
 

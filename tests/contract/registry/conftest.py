@@ -6,9 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import gitlab
@@ -18,38 +16,16 @@ import pytest
 
 from nautilus.appliance import registry
 from nautilus.appliance.layout import Layout
-from nautilus.appliance.settings import RegistrySettings
+from nautilus.testing.registry import HOST, running_registry
 from nautilus_forge.testing.images import DockerClient
 from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
 
-HOST = "registry.example:5050"
 _RESET = """
 delete from projects;
 delete from container_repositories;
 delete from users where id > 1;
 delete from personal_access_tokens where name <> 'nautilus';
 """
-
-
-@contextmanager
-def running_registry(program: str, home: Path, forge_url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The appliance's own program, on the unix socket of the data folder `home`."""
-    layout = Layout(home)
-    for folder in (layout.etc, layout.secrets, layout.run):
-        folder.mkdir(parents=True, exist_ok=True)
-    argv = registry.prepare(RegistrySettings(home, program, forge_url))
-    with (home / "log").open("ab") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log)
-    try:
-        end = time.monotonic() + 20
-        while not layout.registry_socket.exists():
-            assert process.poll() is None, (home / "log").read_text()
-            assert time.monotonic() < end, "the registry does not listen"
-            time.sleep(0.02)
-        yield process
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def registry_programs() -> list[object]:
@@ -142,7 +118,7 @@ def user_of(root: gitlab.Gitlab, forge: RunningForge) -> Callable[..., gitlab.Gi
 def docker_as(forge: RunningForge, registry_home: Path) -> Iterator[Callable[..., DockerClient]]:
     """A registry client that logs in with a name and a password (or token), or as nobody."""
     transport = httpx.HTTPTransport(uds=str(Layout(registry_home).registry_socket))
-    with httpx.Client(transport=transport, base_url="http://registry.example:5050", timeout=30) as http:
+    with httpx.Client(transport=transport, base_url=f"http://{HOST}", timeout=30) as http:
 
         def make(name: str | None = None, password: str = "") -> DockerClient:
             login = (name, password or f"{name} has a password") if name else None
