@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def variant(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def appliance(variant: str, prefix: str, address: str, lite_image: str, request: pytest.FixtureRequest) -> Container:
+def appliance(
+    variant: str, prefix: str, address: str, lite_image: str, request: pytest.FixtureRequest
+) -> Iterator[Container]:
     folder = Path("/nonexistent")
     if variant == "folders of the host":
         folder = request.getfixturevalue("host_folder")
@@ -83,8 +86,11 @@ def appliance(variant: str, prefix: str, address: str, lite_image: str, request:
     if variant == "network of its own":
         docker("network", "create", "-d", "bridge", words[words.index("--net") + 1])
     container = Container(words[words.index("--name") + 1], address, words)
-    container.start()
-    return container
+    try:
+        container.start()
+        yield container
+    finally:
+        docker("rm", "-f", "-v", container.name, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +100,13 @@ def work(appliance: Container, tmp_path_factory: pytest.TempPathFactory) -> dict
         project = api.post("/api/v1/projects", json={"name": "harbour", "template": "empty"}).json()
         commit = push(appliance, project, tmp_path_factory.mktemp("clone"))
         pipeline = finished_pipeline(api, project["id"], commit)
-        asked = {"project": project["path_with_namespace"], "command": "python train.py {depth}", "params": {"depth": 3}}
-        [experiment] = api.post("/api/v1/experiments", json=asked).json()["experiments"]
+        asked = {
+            "project": project["path_with_namespace"],
+            "command": "python train.py {depth}",
+            "params": {"depth": 3},
+        }
+        made = api.post("/api/v1/experiments", json=asked | {"params": {"depth": 3}})
+        [experiment] = made.json()["experiments"]
         ended = finished_experiment(api, experiment["id"])
     return {"project": project, "commit": commit, "pipeline": pipeline, "experiment": ended}
 
@@ -108,7 +119,17 @@ def push(appliance: Container, project: dict[str, Any], clone: Path) -> str:
     (clone / ".gitlab-ci.yml").write_text(CI_FILE)
     (clone / "train.py").write_text(TRAIN)
     git("-C", str(clone), "add", ".")
-    git("-C", str(clone), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "-qm", "The tide")
+    git(
+        "-C",
+        str(clone),
+        "-c",
+        "user.name=Ada",
+        "-c",
+        "user.email=ada@example.org",
+        "commit",
+        "-qm",
+        "The tide",
+    )
     git("-C", str(clone), "push", "-q", "origin", "HEAD:main")
     return git("-C", str(clone), "rev-parse", "HEAD").strip()
 
@@ -157,8 +178,9 @@ def everything(appliance: Container, work: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_person_signs_in_with_the_password_that_the_appliance_names(appliance: Container) -> None:
     password = appliance.nautilus("user", "password", "root").strip().splitlines()[-1]
-    with sign_in(appliance.web_url, "root", password) as browser:
-        assert browser.get("/api/v1/projects").status_code == 200
+    browser = sign_in(appliance.web_url, "root", password)
+    assert browser.get("/api/v1/projects").status_code == 200
+    assert "Projects" in browser.get("/").text
 
 
 def test_a_pushs_pipeline_ran_in_a_sibling_container_and_left_its_artifacts(

@@ -51,7 +51,10 @@ def ensure_accounts() -> Accounts:
 
 
 def ensure_docker_access(who: Accounts, docker_socket: Path) -> None:
-    """Lets the runner's user, and no other of ours, use the mounted Docker socket, by the socket's group."""
+    """Lets the runner's user, and no other of ours, use the mounted Docker socket, by the socket's group.
+
+    Raises HomeUnusable where the container's root folder is read-only and the group must be made.
+    """
     if os.geteuid() != 0 or who.runner in ("root", who.service) or not docker_socket.is_socket():
         return
     gid = docker_socket.stat().st_gid
@@ -59,10 +62,17 @@ def ensure_docker_access(who: Accounts, docker_socket: Path) -> None:
         group = grp.getgrgid(gid).gr_name
     except KeyError:
         group = f"docker-host-{gid}"
-        subprocess.run(["groupadd", "--system", "--gid", str(gid), group], check=True, capture_output=True)
+        _change_group_file(gid, "groupadd", "--system", "--gid", str(gid), group)
     if who.runner not in grp.getgrnam(group).gr_mem:
-        subprocess.run(
-            ["usermod", "--append", "--groups", group, who.runner], check=True, capture_output=True
+        _change_group_file(gid, "usermod", "--append", "--groups", group, who.runner)
+
+
+def _change_group_file(gid: int, *argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise HomeUnusable(
+            f"the Docker socket belongs to group {gid}, and the runner's user cannot be put into it "
+            f"({done.stderr.strip()}): start the container without --read-only, or without the socket"
         )
 
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from nautilus.appliance import container
 from nautilus.appliance.accounts import Accounts, ensure_accounts, ensure_docker_access
 from nautilus.appliance.edition import Edition, ensure_edition
 from nautilus.appliance.errors import MissingProgram, PostgresUnusable
@@ -21,6 +22,7 @@ from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.plan import Plan, ensure_plan
 from nautilus.appliance.postgres import binaries_for, installed_binaries
 from nautilus.appliance.processes import MARKER, end_processes, leftovers
+from nautilus.appliance.registry import choose_registry
 from nautilus.appliance.rendering import ensure_gateway_configuration
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.sign_in import sign_in_url
@@ -32,10 +34,15 @@ from nautilus.appliance.tls import ensure_tls, ensure_trust, trust_environment
 def boot(settings: ApplianceSettings) -> None:
     """Raises an ApplianceError (one line, what to do) before anything is started, or never returns."""
     layout = settings.layout
+    if settings.in_image:
+        container.refuse_mistakes(layout)
     who = ensure_accounts()
     if settings.in_image:
-        ensure_docker_access(who, Path("/var/run/docker.sock"))
+        ensure_docker_access(who, container.SOCKET)
     ensure_home(layout, who)
+    if settings.in_image:
+        for warning in container.warnings(layout):
+            print(f"nautilus: {warning}", flush=True)
     ensure_only_one(layout)
     end_processes(leftovers(layout.home), grace_s=10.0)
     ensure_postgres_usable(layout)
@@ -117,6 +124,7 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "NAUTILUS_RUNNER_COMMAND": runner_command(layout, plan),
         "NAUTILUS_BUNDLED_RUNNER": plan.bundled_runner,
         "NAUTILUS_RUNNER_STOPSIGNAL": "TERM" if settings.in_image else "QUIT",
+        **registry_environment(settings, plan),
         "NAUTILUS_SILENT": "false" if settings.in_image else "true",
         "NAUTILUS_EDITION": settings.edition,
         "NAUTILUS_FORGE": "true" if settings.edition is Edition.LITE else "false",
@@ -135,6 +143,16 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "NAUTILUS_SSH_USER": ssh.user,
         "NAUTILUS_SSH_HOST": plan.ssh_host,
         "NAUTILUS_SSH_PORT": str(plan.ssh_port),
+    }
+
+
+def registry_environment(settings: ApplianceSettings, plan: Plan) -> dict[str, str]:
+    """What the program `registry` is, and for whom it is there ('' where there is none). Raises SettingError."""
+    choice = choose_registry(settings)
+    return {
+        "NAUTILUS_REGISTRY": "true" if choice.is_on else "false",
+        "NAUTILUS_DOCKER_REGISTRY": choice.program,
+        "NAUTILUS_REGISTRY_EXTERNAL_URL": plan.registry_external_url if choice.is_on else "",
     }
 
 

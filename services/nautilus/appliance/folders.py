@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pwd
@@ -31,6 +32,15 @@ SECRETS: dict[str, Callable[[], str]] = {
 """Name of each generated secret → how it is made. Kept for good once made."""
 
 
+_ADVICE = {
+    0: "give this user write access to it",
+    errno.EROFS: "mount it writable (a volume without `:ro`)",
+    errno.ENOSPC: "free some space on its disk",
+    errno.EDQUOT: "free some space within its quota",
+}
+"""What to do about an error with the data folder, by errno."""
+
+
 def ensure_home(layout: Layout, who: Accounts) -> None:
     """Every folder with its owner and mode. Raises HomeUnusable, naming the folder and the way out."""
     private = (layout.secrets, layout.postgres_socket_dir, layout.forge, layout.management, layout.spool)
@@ -47,7 +57,7 @@ def ensure_home(layout: Layout, who: Accounts) -> None:
     except OSError as error:
         raise HomeUnusable(
             f"the data folder {layout.home} cannot be used ({error.strerror}: {error.filename}): "
-            "give this user write access to it, or set NAUTILUS_HOME to another folder"
+            f"{_ADVICE.get(error.errno or 0, _ADVICE[0])}, or set NAUTILUS_HOME to another folder"
         ) from error
     _refuse_full_disk(layout.home)
 

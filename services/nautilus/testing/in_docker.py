@@ -106,8 +106,6 @@ def sign_in(web_url: str, username: str, password: str) -> httpx.Client:
     page = browser.get("/sign-in")
     assert page.url.path == "/users/sign_in", f"{page.status_code} at {page.url}"
     fields = {unescape(name): unescape(value) for name, value in _HIDDEN.findall(page.text)}
-    back = browser.post(
-        str(page.url), data=fields | {"user[login]": username, "user[password]": password}
-    )
+    back = browser.post(str(page.url), data=fields | {"user[login]": username, "user[password]": password})
     assert back.status_code == 200 and str(back.url).startswith(web_url), f"{back.status_code} at {back.url}"
     return browser
