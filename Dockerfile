@@ -115,3 +115,43 @@ LABEL org.opencontainers.image.title="Nautilus" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.source="$SOURCE" \
       org.opencontainers.image.base.name="debian:trixie-slim"
+
+# ---- the runner alone, for further machines: `docker run` of docs/how-to/add-a-runner.md
+FROM base AS runner-python
+ARG SOURCE_DATE_EPOCH
+ARG PIP_INDEX_URL=
+COPY requirements/uv.lock requirements/runner.lock /tmp/locks/
+COPY runner /out/opt/nautilus/runner
+COPY image/bin/nautilus-runner image/runner/entrypoint /out/usr/local/bin/
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+    set -eu; \
+    if [ -e /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca; fi; \
+    if [ -n "$PIP_INDEX_URL" ]; then export PIP_INDEX_URL UV_DEFAULT_INDEX="$PIP_INDEX_URL"; else unset PIP_INDEX_URL; fi; \
+    export UV_LINK_MODE=copy PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
+    python3 -m venv /tmp/uv; \
+    /tmp/uv/bin/pip install -q --require-hashes -r /tmp/locks/uv.lock; \
+    python3 -m venv --without-pip /opt/nautilus/venv; \
+    /tmp/uv/bin/uv pip install -q --require-hashes --python /opt/nautilus/venv/bin/python -r /tmp/locks/runner.lock; \
+    mkdir -p /out/opt/nautilus/venv; cp -a /opt/nautilus/venv/. /out/opt/nautilus/venv/; \
+    python3 -m compileall -q --invalidation-mode unchecked-hash -s /out /out/opt/nautilus; \
+    find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+
+FROM base AS runner
+RUN useradd --system --uid 992 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-job
+COPY --from=runner-python /out /
+# As root: the Docker socket that it needs is as good as root, and its group differs from machine to machine.
+ENV NAUTILUS_RUNNER_CONFIG=/var/lib/nautilus-runner/config.toml \
+    NAUTILUS_RUNNER_EXECUTOR=docker \
+    NAUTILUS_RUNNER_IMAGE=python:3.13-slim \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+VOLUME /var/lib/nautilus-runner
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=10s --start-period=300s --retries=3 CMD ["/usr/local/bin/nautilus-runner", "status"]
+ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/entrypoint"]
+CMD ["run"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Nautilus runner" \
+      org.opencontainers.image.description="Takes jobs from a Nautilus or GitLab server and runs them on this machine" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"

@@ -78,6 +78,18 @@ def stock_runner_configuration(plan: Plan, token: str, runner_id: int, gpus: Seq
     return "\n".join(lines) + "\n"
 
 
+def shared_gitlab_url(plan: Plan) -> str:
+    """GitLab's address, good here and in a job's container: its helper container uploads artifacts to the same `url`.
+
+    Containers know us by a name that only they resolve: so its address, unless a certificate is made out to the name.
+    """
+    addresses = dict(host.split(":", 1) for host in plan.extra_hosts)
+    address = addresses.get(plan.job_host, "")
+    if plan.speaks_tls or plan.job_gitlab_url_set or not address:
+        return plan.job_gitlab_url
+    return f"http://{f'[{address}]' if ':' in address else address}:{plan.ports['gitlab']}"
+
+
 def _entry(plan: Plan, name: str, runner_id: int, token: str, limit: int) -> list[str]:
     web, gitlab = plan.job_web_url, plan.job_gitlab_url
     environment = [
@@ -91,7 +103,7 @@ def _entry(plan: Plan, name: str, runner_id: int, token: str, limit: int) -> lis
         "[[runners]]",
         f"  name = {_toml(name)}",
         f"  id = {runner_id}",
-        f"  url = {_toml(plan.gitlab_url)}",
+        f"  url = {_toml(shared_gitlab_url(plan))}",
         f"  token = {_toml(token)}",
         '  executor = "docker"',
         f"  limit = {limit}",

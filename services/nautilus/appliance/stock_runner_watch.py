@@ -93,19 +93,19 @@ class Watch:
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._wait_for_configuration()
-        if self._runner.is_stopping:
+        if self._is_told_to_end():
             return 0
         self._runner.version = stock_version(self._program)
         argv = [self._program, "run", "--config", str(self._config), "--working-directory", str(self._folder)]
         self._child = subprocess.Popen(argv, stderr=subprocess.STDOUT, stdout=subprocess.PIPE)
-        if self._runner.is_stopping:
+        if self._is_told_to_end():
             self._child.terminate()
         self._follow(self._child)
         return self._child.wait()
 
     def _wait_for_configuration(self) -> None:
         """Until provision has written it, which it does before it asks anything of us."""
-        while not self._read_configuration() and not self._runner.is_stopping:
+        while not self._read_configuration() and not self._is_told_to_end():
             self._runner.reason = f"waiting for {self._config.name}"
             self._tell()
             time.sleep(0.1)
@@ -160,6 +160,9 @@ class Watch:
             part.write_text(json.dumps(self._runner.as_json()) + "\n")
             part.chmod(0o644)
             part.replace(self._folder / "status.json")
+
+    def _is_told_to_end(self) -> bool:
+        return self._runner.is_stopping
 
     def _on_signal(self, number: int, _: object) -> None:
         self._runner.is_stopping = True
