@@ -19,6 +19,7 @@ from nautilus_gateway.model import (
     Proxy,
     Refuse,
     Route,
+    Stream,
     Tls,
     Upload,
     Upstream,
@@ -40,6 +41,8 @@ class Ports:
     management: int = 8081
     gitlab: int = 10080
     web_tls: int | None = None
+    registry: int | None = None
+    """None where there is no container registry."""
 
 
 def appliance_config(
@@ -84,6 +87,7 @@ def appliance_config(
         Listener("web", ports.web, web, web_tls, plain=(health,)),
         Listener("management", ports.management, _management(management)),
         Listener("gitlab", ports.gitlab, gitlab),
+        *_registry(run / "registry.sock", ports.registry),
     )
     return GatewayConfig(
         listeners=listeners,
@@ -140,6 +144,15 @@ def _gitlab(forge: Upstream, management: Upstream, responder: Path) -> tuple[Rou
         Proxy(Match("/-/health", Matching.EXACT), management),
         Proxy(EVERYTHING, forge),
     )
+
+
+def _registry(socket: Path, port: int | None) -> tuple[Listener, ...]:
+    """Docker's registry protocol, and nothing else; it asks for tokens at `/jwt/auth` of the `gitlab` listener."""
+    if port is None:
+        return ()
+    registry = Upstream("registry", "The container registry", "container images", socket)
+    routes = (Stream(Match("/v2/"), registry), Refuse(EVERYTHING))
+    return (Listener("registry", port, routes),)
 
 
 def _sign_ins(forge: Upstream) -> tuple[Route, ...]:

@@ -18,6 +18,7 @@ from nautilus_gateway.model import (
     Proxy,
     Refuse,
     Route,
+    Stream,
     Upload,
     Upstream,
     upstreams_of,
@@ -42,6 +43,8 @@ def server_body(routes: Sequence[Route], config: GatewayConfig) -> list[Directiv
                 found.append(_proxy(route, config.limits))
             case Upload():
                 found.append(_upload(route, config.limits))
+            case Stream():
+                found.append(_location(route.match, _streaming(route.upstream, config.limits)))
             case Git():
                 found += git_locations(route, str(config.git_http_backend), config.limits)
             case Passthrough():
@@ -77,6 +80,18 @@ def _proxy(route: Proxy, limits: Limits) -> Directive:
     limit = ("zone=sign_in", f"burst={limits.sign_ins_per_minute}", "nodelay")
     body = [directive("limit_req", *limit), directive("limit_req_status", 429)] if route.is_sign_in else []
     return _location(route.match, [*body, *_passing(route.upstream)])
+
+
+def _streaming(upstream: Upstream, limits: Limits) -> list[Directive]:
+    return [
+        directive("client_max_body_size", 0),
+        directive("proxy_request_buffering", "off"),
+        directive("proxy_buffering", "off"),
+        directive("gzip", "off"),
+        directive("proxy_read_timeout", f"{limits.stream_silence_s}s"),
+        directive("proxy_send_timeout", f"{limits.stream_silence_s}s"),
+        *_passing(upstream),
+    ]
 
 
 def _upload(route: Upload, limits: Limits) -> Directive:

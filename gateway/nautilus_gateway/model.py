@@ -69,6 +69,14 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """As Proxy, but bodies of any length and both ways as they come: nothing is put aside on the disk."""
+
+    match: Match
+    upstream: Upstream
+
+
+@dataclass(frozen=True)
 class Git:
     """Git's smart HTTP protocol: authorised by `forge`, served by git itself at the `responder` socket."""
 
@@ -92,7 +100,7 @@ class Passthrough:
     upstream: Upstream
 
 
-Route = Proxy | Upload | Git | Refuse | Passthrough
+Route = Proxy | Upload | Stream | Git | Refuse | Passthrough
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,8 @@ class Limits:
     """Longest silence of a service before the gateway gives up: above the 60 s of a held jobs/request."""
     git_silence_s: int = 3600
     """Longest silence of git, which says nothing while it checks a large push."""
+    stream_silence_s: int = 900
+    """Longest silence of what is streamed (the registry says nothing while it checks a large layer)."""
     drain_s: int = 600
     """After a reload, how long old connections may go on."""
 
@@ -242,6 +252,7 @@ def upstreams_of(routes: Iterable[Route]) -> tuple[Upstream, ...]:
             case (
                 Proxy(upstream=upstream)
                 | Upload(upstream=upstream)
+                | Stream(upstream=upstream)
                 | Git(forge=upstream)
                 | Passthrough(upstream=upstream)
             ):

@@ -55,6 +55,8 @@ def boot(settings: ApplianceSettings) -> None:
     ensure_trust(settings, plan)
     ensure_gateway_configuration(settings, plan, who, tls, workhorse)
     layout.provision_status.unlink(missing_ok=True)
+    # A stock runner begins with what provision writes for this start, not with the addresses of the last one.
+    layout.stock_runner_config.unlink(missing_ok=True)
     layout.gitlab_status.unlink(missing_ok=True)
     environment = supervisor_environment(settings, plan, who)
     argv = [

@@ -70,7 +70,7 @@ def configuration(layout: Layout, realm: str, http_secret: str, *, read_only: bo
 # Made at each start by nautilus.appliance.registry: change nothing here.
 version: 0.1
 log:
-  level: warn
+  level: error
   accesslog:
     disabled: true
 storage:

@@ -12,6 +12,7 @@ from nautilus.appliance.addresses import host_of, port_of
 from nautilus.appliance.errors import MissingProgram
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan
+from nautilus.appliance.registry import choose_registry
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.tls import TRUST_VARIABLES
 from nautilus_gateway import Tls
@@ -31,7 +32,13 @@ def ensure_gateway_configuration(
     config = appliance_config(
         layout.home,
         layout.run,
-        ports=Ports(ports["web"], ports["management"], ports["gitlab"], ports.get("web_tls")),
+        ports=Ports(
+            ports["web"],
+            ports["management"],
+            ports["gitlab"],
+            ports.get("web_tls"),
+            ports["registry"] if choose_registry(settings).is_on else None,
+        ),
         addresses=tuple(f"[{address}]" if ":" in address else address for address in plan.listen),
         user=who.service if os.geteuid() == 0 else "",
         git_http_backend=git_http_backend(),
