@@ -20,13 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from nautilus.appliance import registry
 from nautilus.appliance.accounts import ensure_accounts
 from nautilus.appliance.errors import ApplianceError, StepFailed
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus import database, kept
 from nautilus.appliance.omnibus.files import ensure_configuration
 from nautilus.appliance.omnibus.package import Omnibus
-from nautilus.appliance.omnibus.settings import FirstBoot, Joints
+from nautilus.appliance.omnibus.settings import FirstBoot, Joints, Registry
 from nautilus.appliance.plan import Plan, read_plan
 from nautilus.appliance.postgres import ROLE
 from nautilus.appliance.processes import Process, descendants, read_process
@@ -58,8 +59,10 @@ class Program:
     """One run of GitLab. `stop_s`: seconds that its services get to end by themselves."""
 
     layout: Layout
+    plan: Plan
     package: Omnibus
-    joints: Joints
+    gateway_user: str
+    has_registry: bool
     stop_s: float
     ending: threading.Event = field(default_factory=threading.Event)
 
@@ -91,7 +94,10 @@ class Program:
 
     def _wait_for_database(self) -> None:
         self.status.write("waiting", "for its database")
-        while not self.ending.is_set() and not database.is_prepared(self.server):
+        key = self.layout.secret(registry.CERTIFICATE_NAME)
+        while not self.ending.is_set():
+            if database.is_prepared(self.server) and (not self.has_registry or key.exists()):
+                return
             self.ending.wait(0.3)
 
     def _configure_files(self, is_first: bool) -> None:
@@ -99,7 +105,8 @@ class Program:
         first = None
         if is_first:
             first = FirstBoot(self._secret("root_password"), self._secret("registration_token"))
-        ensure_configuration(self.package, self.joints, first)
+        joints = joints_of(self.plan, self.layout, self.gateway_user, self.has_registry)
+        ensure_configuration(self.package, joints, first)
 
     def _secret(self, name: str) -> str:
         return self.layout.secret(name).read_text().strip()
@@ -185,16 +192,24 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {"PATH": _PATH, "HOME": "/root", "TERM": "dumb", **found, **(more or {})}
 
 
-def joints_of(plan: Plan, layout: Layout, gateway_user: str) -> Joints:
-    """What the plan means for GitLab. Pure."""
+def joints_of(plan: Plan, layout: Layout, gateway_user: str, has_registry: bool) -> Joints:
+    """What the plan means for GitLab; reads the registry's key."""
+    ours = None
+    if has_registry:
+        ours = Registry(
+            external_url=plan.registry_external_url,
+            api_url=f"http://{plan.inner_address}:{plan.ports['registry']}",
+            issuer=registry.ISSUER,
+            key=layout.secret(registry.KEY_NAME).read_text(),
+        )
     return Joints(
         external_url=plan.gitlab_external_url,
         ssh_host=plan.ssh_host,
         ssh_port=plan.ssh_port,
-        ssh_listen_port=plan.ports["ssh"],
         database_socket_dir=layout.gitlab_database_socket_dir,
         gateway_user=gateway_user,
         trusted_proxies=tuple(plan.trusted_proxies),
+        registry=ours,
     )
 
 
@@ -230,7 +245,8 @@ def main() -> None:
         raise SystemExit(9)
     package = Omnibus(settings.omnibus_root)
     who = ensure_accounts()
-    program = Program(layout, package, joints_of(plan, layout, who.service), settings.gitlab_stop_s)
+    has_registry = registry.choose_registry(settings).is_on
+    program = Program(layout, plan, package, who.service, has_registry, settings.gitlab_stop_s)
     signal.signal(signal.SIGTERM, program.ask_to_end)
     signal.signal(signal.SIGINT, program.ask_to_end)
     try:

@@ -18,7 +18,6 @@ from nautilus.appliance.omnibus.ruby import Setting, Value
 DOCUMENTED_ELSEWHERE = {"registry.internal_key": "files/gitlab-cookbooks/gitlab/recipes/gitlab-rails.rb"}
 """Keys that Omnibus takes but its template does not name, and where in omnibus-gitlab they are read."""
 
-REGISTRY_ISSUER = "nautilus"
 _MALLOC = "dirty_decay_ms:1000,muzzy_decay_ms:1000"
 _OUTSIDE_PORTS = {"http": 80, "https": 443}
 
@@ -30,6 +29,8 @@ class Registry:
     external_url: str
     api_url: str
     """As this machine reaches it."""
+    issuer: str
+    """The name in the tokens that the registry believes."""
     key: str = field(repr=False)
     """PEM of the private key that GitLab signs the registry's tokens with."""
 
@@ -42,7 +43,6 @@ class Joints:
     ssh_host: str
     ssh_port: int
     """As clone addresses have it."""
-    ssh_listen_port: int
     database_socket_dir: Path
     gateway_user: str
     """Account of the gateway's workers, which must reach Workhorse's socket."""
@@ -87,7 +87,8 @@ def joints(wanted: Joints, package: Omnibus) -> list[Setting]:
             "gitlab_workhorse", {"listen_network": "unix", "listen_addr": str(package.workhorse_socket)}
         ),
         *_section("postgresql", {"enable": False}),
-        *_section("gitlab_sshd", {"enable": True, "listen_address": f"0.0.0.0:{wanted.ssh_listen_port}"}),
+        # The appliance's sshd asks GitLab's own program for the keys.
+        *_section("gitlab_sshd", {"enable": False}),
         *_section("package", {"modify_kernel_parameters": False, "detect_init": False}),
         # The image has made the accounts, with fixed ids: a volume outlives the image.
         *_section("manage_accounts", {"enable": False}),
@@ -133,8 +134,8 @@ def first_boot(secrets: FirstBoot) -> list[Setting]:
 def every_setting() -> list[Setting]:
     """Each key that we may write, with values of no meaning: for the check against the known keys."""
     url = "http://gitlab.invalid"
-    registry = Registry(url, url, "key")
-    wanted = Joints(url, "gitlab.invalid", 22, 22, Path("/run"), "nautilus", (), registry)
+    registry = Registry(url, url, "issuer", "key")
+    wanted = Joints(url, "gitlab.invalid", 22, Path("/run"), "nautilus", (), registry)
     return [*defaults(), *joints(wanted, Omnibus()), *first_boot(FirstBoot("password", "token"))]
 
 
@@ -158,7 +159,7 @@ def _registry(registry: Registry | None) -> list[Setting]:
                 "registry_host": address.hostname,
                 "registry_port": None if port in (80, 443) else str(port),
                 "registry_api_url": registry.api_url,
-                "registry_issuer": REGISTRY_ISSUER,
+                "registry_issuer": registry.issuer,
             },
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import pwd
@@ -79,8 +80,9 @@ def upgrade_check(before: str) -> None:
 
 
 def account() -> str | None:
-    """GitLab's system user, where the image has made it and we may become it."""
+    """GitLab's system user, where the image has made it (with its web group) and we may become it."""
     with suppress(KeyError):
+        grp.getgrnam("gitlab-www")
         return pwd.getpwnam("git").pw_name if os.geteuid() == 0 else None
     return None
 
@@ -109,7 +111,7 @@ def _ensure_folders(package: Omnibus) -> None:
     for folder in (package.var / "git-data", package.workhorse_socket.parent, package.var / "gitlab-rails"):
         folder.mkdir(parents=True, exist_ok=True)
         give(folder)
-    package.workhorse_socket.parent.chmod(0o750 if account() else 0o700)
+    package.workhorse_socket.parent.chmod(0o750 if account() else 0o755)
     if account():
         shutil.chown(package.workhorse_socket.parent, "git", "gitlab-www")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import shutil
 import sys
@@ -30,7 +31,7 @@ def write(package: Omnibus, config: dict[str, Any], account: str | None) -> None
         if account:
             shutil.chown(folder, account, account)
     _secrets(home, config["gitlab_rails"], account)
-    (home / "nginx.conf").write_text(_nginx(home, package, config))
+    (home / "nginx.conf").write_text(_nginx(home, config, account))
     commands = {"puma": _forge(home, config), "gitaly": _git(home), "gitlab-workhorse": _workhorse(home, package)}
     package.services.mkdir(parents=True, exist_ok=True)
     for name, command in commands.items():
@@ -104,10 +105,15 @@ def _workhorse(home: Path, package: Omnibus) -> str:
     )
 
 
-def _nginx(home: Path, package: Omnibus, config: dict[str, Any]) -> str:
+def _nginx(home: Path, config: dict[str, Any], account: str | None) -> str:
     """The lite gateway's GitLab port, on Workhorse's socket."""
     whole = appliance_config(
-        home, home / "run", ports=Ports(gitlab=_PORT), git_http_backend=git_http_backend(), access_log=""
+        home,
+        home / "run",
+        ports=Ports(gitlab=_PORT),
+        user="root" if os.geteuid() == 0 and account is None else "",
+        git_http_backend=git_http_backend(),
+        access_log="",
     )
     listener = next(one for one in whole.listeners if one.name == "gitlab")
     routes = tuple(
