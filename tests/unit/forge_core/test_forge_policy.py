@@ -31,7 +31,13 @@ MINIMUM_IN_PRIVATE = {
     Ability.ADMIN_PROJECT: Level.MAINTAINER,
     Ability.CHANGE_VISIBILITY: Level.OWNER,
     Ability.REMOVE_PROJECT: Level.OWNER,
+    Ability.READ_IMAGE: Level.REPORTER,
+    Ability.CREATE_IMAGE: Level.DEVELOPER,
+    Ability.DESTROY_IMAGE: Level.DEVELOPER,
+    Ability.ADMIN_IMAGE: Level.MAINTAINER,
 }
+
+IMAGES = {Ability.READ_IMAGE, Ability.CREATE_IMAGE, Ability.DESTROY_IMAGE, Ability.ADMIN_IMAGE}
 
 
 def test_the_matrix_names_every_ability() -> None:
@@ -59,6 +65,7 @@ def test_strangers_read_what_is_open_and_change_nothing(
         Ability.READ_CODE,
         Ability.READ_PIPELINE,
         Ability.READ_BUILD,
+        Ability.READ_IMAGE,
     }
     assert Standing(visibility, is_signed_in=is_signed_in).can(ability) is (ability in reads)
 
@@ -75,8 +82,11 @@ def test_internal_is_not_for_nobody_and_not_for_external_users() -> None:
 
 
 @given(level=st.sampled_from(Level), ability=st.sampled_from(Ability))
-def test_a_job_never_changes_anything(level: Level, ability: Ability) -> None:
+def test_a_job_never_changes_anything_but_images(level: Level, ability: Ability) -> None:
     own = Standing(PRIVATE, level, is_signed_in=True, job="own")
+    if ability in IMAGES:
+        assert own.can(ability) is (ability is not Ability.ADMIN_IMAGE)
+        return
     changes = MINIMUM_IN_PRIVATE[ability] >= Level.DEVELOPER
     assert not (changes and own.can(ability))
 
@@ -85,7 +95,27 @@ def test_a_job_never_changes_anything(level: Level, ability: Ability) -> None:
 def test_a_job_sees_of_other_projects_what_everybody_sees(level: Level, ability: Ability) -> None:
     assert not Standing(PRIVATE, level, is_signed_in=True, job="other").can(ability)
     public = Standing(Visibility.PUBLIC, level, is_signed_in=True, job="other")
-    assert public.can(ability) is (ability in {Ability.READ_PROJECT, Ability.READ_MEMBER, Ability.READ_CODE})
+    open_to_all = {Ability.READ_PROJECT, Ability.READ_MEMBER, Ability.READ_CODE, Ability.READ_IMAGE}
+    assert public.can(ability) is (ability in open_to_all)
+
+
+@given(
+    level=st.sampled_from(Level),
+    ability=st.sampled_from(sorted(IMAGES, key=str)),
+    job=st.sampled_from([None, "own", "other"]),
+)
+def test_images_can_be_kept_from_strangers_and_from_all(
+    level: Level, ability: Ability, job: str | None
+) -> None:
+    def public(registry: str) -> Standing:
+        return Standing(Visibility.PUBLIC, level, is_signed_in=True, job=job, registry=registry)
+
+    assert not public("disabled").can(ability)
+    members_only = public("private")
+    if job == "other":
+        assert not members_only.can(ability)
+    elif job is None:
+        assert members_only.can(ability) is (level >= MINIMUM_IN_PRIVATE[ability])
 
 
 @given(level=st.sampled_from(Level))
@@ -93,6 +123,7 @@ def test_an_archived_project_takes_no_work(level: Level) -> None:
     archived = Standing(PRIVATE, level, is_signed_in=True, is_archived=True)
     work = (Ability.PUSH_CODE, Ability.CREATE_PIPELINE, Ability.UPDATE_BUILD, Ability.ADMIN_VARIABLE)
     assert not any(archived.can(ability) for ability in work)
+    assert not any(archived.can(ability) for ability in IMAGES - {Ability.READ_IMAGE})
 
 
 def test_what_one_may_not_see_does_not_exist_and_what_one_may_not_do_is_forbidden() -> None:
