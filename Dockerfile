@@ -116,6 +116,26 @@ LABEL org.opencontainers.image.title="Nautilus" \
       org.opencontainers.image.source="$SOURCE" \
       org.opencontainers.image.base.name="debian:trixie-slim"
 
+# ---- the appliance with the tools of its tests: `tests/` is mounted, arguments are pytest's
+FROM base AS test-python
+ARG PIP_INDEX_URL=
+COPY requirements/uv.lock requirements/dev.lock /tmp/locks/
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
+    set -eu; \
+    if [ -e /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca; fi; \
+    if [ -n "$PIP_INDEX_URL" ]; then export PIP_INDEX_URL UV_DEFAULT_INDEX="$PIP_INDEX_URL"; else unset PIP_INDEX_URL; fi; \
+    python3 -m venv /tmp/uv; \
+    /tmp/uv/bin/pip install -q --require-hashes -r /tmp/locks/uv.lock; \
+    python3 -m venv --without-pip /opt/nautilus/dev; \
+    UV_LINK_MODE=copy /tmp/uv/bin/uv pip install -q --require-hashes --python /opt/nautilus/dev/bin/python -r /tmp/locks/dev.lock
+
+FROM lite AS test
+COPY --from=test-python /opt/nautilus/dev /opt/nautilus/dev
+WORKDIR /opt/nautilus
+ENV PYTHONPATH=/opt/nautilus/services:/opt/nautilus/gateway:/opt/nautilus/runner PYTHONDONTWRITEBYTECODE=1
+ENTRYPOINT ["/opt/nautilus/dev/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+CMD ["tests/unit"]
+
 # ---- the runner alone, for further machines: `docker run` of docs/how-to/add-a-runner.md
 FROM base AS runner-python
 ARG SOURCE_DATE_EPOCH

@@ -1,0 +1,142 @@
+"""A wrong `docker run` ends with one line that says what to do; one that can be lived with is told in the log."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nautilus.testing.containers import docker
+from nautilus.testing.in_docker import Container, wait_for
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(120)]
+
+HOME = "/var/opt/nautilus"
+
+
+def refusal(image: str, *options: str) -> str:
+    """What a start with these options says before it ends; it must end, not with code 0, in one line."""
+    done = subprocess.run(
+        ["docker", "run", "--rm", *options, image], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode not in (0, 125, 126, 127), done.stdout + done.stderr
+    said = (done.stdout + done.stderr).strip()
+    assert "Traceback" not in said and "Error:" not in said
+    return said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("-v", "{p}-a:/var/opt/nautilus", "-v", "{p}-b:/var/opt/mlreef"), "one would hide the other"),
+        (("-v", "{p}-c:/var/opt/nautilus:ro"), "mount it writable"),
+        (("--tmpfs", "/var/opt/nautilus:size=100m"), "at least 512 are needed"),
+        (("--user", "1000:1000"), "start without --user"),
+        (("--env", "NAUTILUS_EXTERNAL_URL=ml.example.org"), "NAUTILUS_EXTERNAL_URL"),
+        (("--env", "NAUTILUS_SLOTS=many"), "NAUTILUS_SLOTS"),
+    ],
+    ids=["two volumes", "a read-only volume", "a full volume", "a nameless user", "an address", "a number"],
+)
+def test_it_is_refused_with_one_line(
+    lite_image: str, prefix: str, options: tuple[str, ...], says: str
+) -> None:
+    assert says in refusal(lite_image, *(option.format(p=prefix) for option in options))
+
+
+def test_a_second_container_on_the_same_volume_is_refused(lite_image: str, prefix: str) -> None:
+    volume = ("-v", f"{prefix}-one:{HOME}")
+    docker("run", "-d", "--name", f"{prefix}-first", *volume, lite_image)
+    log = Path(docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{prefix}-one").strip()) / "lock"
+    wait_for("the first one holds it", log.exists)
+    assert "already runs" in refusal(lite_image, *volume)
+    docker("rm", "-f", f"{prefix}-first")
+
+
+def test_without_volume_and_socket_it_starts_and_tells(lite_image: str, prefix: str, address: str) -> None:
+    argv = ["run", "-d", "--name", f"{prefix}-bare", "--publish", f"{address}:80:80", lite_image]
+    bare = Container(f"{prefix}-bare", address, argv)
+    bare.start()
+    log = bare.logs(400)
+    assert f"no volume is mounted at {HOME}" in log
+    assert "no Docker socket at /var/run/docker.sock" in log
+    assert "no Docker daemon was found" in bare.nautilus("doctor", check=False)
+    docker("rm", "-f", bare.name)
+
+
+def test_a_read_only_container_serves_from_its_volume(lite_image: str, prefix: str, address: str) -> None:
+    options = ("--read-only", "--tmpfs", "/tmp", "--volume", f"{prefix}-ro:{HOME}")
+    argv = ["run", "-d", "--name", f"{prefix}-ro", *options, "--publish", f"{address}:80:80", lite_image]
+    container = Container(f"{prefix}-ro", address, argv)
+    container.start()
+    docker("rm", "-f", container.name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a socket to a group")
+def test_a_socket_of_a_group_that_the_image_does_not_know_is_used(
+    lite_image: str, prefix: str, address: str, tmp_path: Path
+) -> None:
+    """The real socket, behind one of another group: jobs' executor is found ready."""
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        os.chown(path, 0, 61999)
+        path.chmod(0o660)
+        listening.listen()
+        threading.Thread(target=_forward, args=(listening,), daemon=True).start()
+        mounts = ("--volume", f"{path}:/var/run/docker.sock", "--volume", f"{prefix}-group:{HOME}")
+        argv = [
+            "run",
+            "-d",
+            "--name",
+            f"{prefix}-group",
+            *mounts,
+            "--publish",
+            f"{address}:80:80",
+            lite_image,
+        ]
+        container = Container(f"{prefix}-group", address, argv)
+        container.start()
+        assert "docker-host-61999" in docker("exec", container.name, "id", "-Gn", "nautilus-runner")
+        assert "61999" not in docker("exec", container.name, "id", "-G", "nautilus")
+        docker("rm", "-f", container.name)
+    options = ("--read-only", "--tmpfs", "/tmp", "--volume", f"{path}:/var/run/docker.sock")
+    assert "--read-only" in refusal(lite_image, *options)
+
+
+def _forward(listening: socket.socket) -> None:
+    """Passes each connection on to the real daemon."""
+    while True:
+        try:
+            client, _ = listening.accept()
+        except OSError:
+            return
+        server = socket.socket(socket.AF_UNIX)
+        server.connect("/var/run/docker.sock")
+        for source, target in ((client, server), (server, client)):
+            threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def test_a_clock_behind_the_last_run_is_told(lite_image: str, prefix: str) -> None:
+    """The host's clock cannot be set in a test: the appliance's last sign of life is put ahead instead."""
+    docker("volume", "create", f"{prefix}-clock")
+    folder = Path(docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{prefix}-clock").strip())
+    (folder / "etc").mkdir()
+    (folder / "etc" / "appliance.json").write_text("{}")
+    os.utime(folder / "etc" / "appliance.json", (time.time() + 7200,) * 2)
+    docker("run", "-d", "--name", f"{prefix}-clock", "-v", f"{prefix}-clock:{HOME}", lite_image)
+    wait_for("it is told", lambda: "set the host's clock" in docker("logs", f"{prefix}-clock"))
+    docker("rm", "-f", f"{prefix}-clock")
