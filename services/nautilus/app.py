@@ -112,6 +112,7 @@ class Parts:
             settings.provision_status_file,
             settings.gitlab_status_file if settings.edition == "full" else None,
             settings.sshd_port,
+            settings.registry_socket,
         )
         self.pages = Pages(settings, self.database, provider)
         self.auth.use_sessions(self.pages.site.resolve)

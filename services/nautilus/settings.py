@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     gitlab_status_file: Path = Path()
     bundled_runner: Literal["nautilus", "gitlab", "off"] = "nautilus"
     sshd_port: int | None = Field(default=None, ge=1, le=65535)
+    registry_socket: Path | None = None
     """Where sshd listens; None: it is off."""
     log_level: LogLevel = "info"
     database_pool_size: int = Field(default=8, ge=1, le=100)

@@ -154,6 +154,7 @@ def registry_environment(settings: ApplianceSettings, plan: Plan) -> dict[str, s
     return {
         "NAUTILUS_REGISTRY": "true" if choice.is_on else "false",
         "NAUTILUS_DOCKER_REGISTRY": choice.program,
+        "NAUTILUS_REGISTRY_SOCKET": str(settings.layout.registry_socket) if choice.is_on else "",
         "NAUTILUS_REGISTRY_EXTERNAL_URL": plan.registry_external_url if choice.is_on else "",
     }
 

@@ -128,6 +128,18 @@ def check_docker(settings: ApplianceSettings) -> Finding:
     return Finding("docker", "warning", choice.reason, mend)
 
 
+def check_registry(settings: ApplianceSettings) -> Finding:
+    from nautilus.appliance.registry import choose_registry
+
+    try:
+        choice = choose_registry(settings)
+    except ApplianceError as error:
+        return Finding("registry", "error", str(error), "name a program, or leave the setting out")
+    if choice.is_on or settings.container_registry == "off":
+        return Finding("registry", "ok", choice.reason)
+    return Finding("registry", "warning", "there is no container registry", choice.reason)
+
+
 def check_isolation(settings: ApplianceSettings) -> Finding:
     plan = read_plan(settings.layout.appliance_file)
     if plan and plan.executor == "docker":
@@ -168,7 +180,7 @@ def check_services(settings: ApplianceSettings) -> Finding:
     bad = [
         f"{s.name} is {s.state}{': ' + s.detail if s.detail else ''}"
         for s in now.services
-        if s.state not in ("ready", "running", "done")
+        if s.state not in ("ready", "running", "done", "off")
     ]
     if bad or not now.ready:
         return Finding("services", "error", "; ".join(bad) or "not ready", "nautilus logs SERVICE")
@@ -183,6 +195,7 @@ CHECKS: tuple[Callable[[ApplianceSettings], Finding], ...] = (
     check_programs,
     check_postgres,
     check_docker,
+    check_registry,
     check_isolation,
     check_clock,
     check_services,

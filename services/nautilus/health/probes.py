@@ -55,7 +55,8 @@ class Health:
 class Probes:
     """One per process; a result is kept for half a second (a tenth while we are not ready), so that asking
     often costs nothing. `runner_file` None: the appliance has no runner of its own. `gitlab_file`: what the
-    program `gitlab` says of itself, in the full edition. `sshd_port` None: there is no SSH here."""
+    program `gitlab` says of itself, in the full edition. `sshd_port` None: there is no SSH here; `registry_socket`
+    None: no container registry."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Probes:
         provision_file: Path,
         gitlab_file: Path | None = None,
         sshd_port: int | None = None,
+        registry_socket: Path | None = None,
     ) -> None:
         self._readiness = readiness
         self._gitlab = gitlab
@@ -72,6 +74,7 @@ class Probes:
         self._provision_file = provision_file
         self._gitlab_file = gitlab_file
         self._sshd_port = sshd_port
+        self._registry_socket = registry_socket
         self._lock = asyncio.Lock()
         self._kept: Health | None = None
         self._kept_at = 0.0
@@ -98,7 +101,25 @@ class Probes:
         runners = [] if self._runner_file is None else [runner_component(self._runner_file)]
         provision = provision_component(self._provision_file)
         sshd = [] if self._sshd_port is None else [sshd_component(self._sshd_port)]
-        return Health([postgres, forge, management, gateway, *sshd, *runners, provision])
+        registry = [] if self._registry_socket is None else [await registry_component(self._registry_socket)]
+        return Health([postgres, forge, management, gateway, *registry, *sshd, *runners, provision])
+
+
+async def registry_component(socket: Path) -> Component:
+    """Whether the registry answers. Source: distribution's API, `GET /v2/` (401 without a token)."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            try:
+                writer.write(b"GET /v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\r\n")
+                status = await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return Component("registry", ComponentState.STARTING, "it does not answer yet")
+    does_answer = status.split(b" ")[1:2] in ([b"401"], [b"200"])
+    told = status.decode("latin-1").strip()
+    return _component("registry", does_answer, "answers", f"it answers {told}", ComponentState.FAILED)
 
 
 def sshd_component(port: int) -> Component:
