@@ -79,7 +79,7 @@ async def projects_of(
         .where(DeployKeyProject.deploy_key_id.in_(key_ids), Project.deleted_at.is_(None))
         .order_by(DeployKeyProject.id)
     )
-    for link, project in (await db.execute(statement)).unique().tuples():
+    for link, project in (await db.execute(statement)).unique():
         found[link.deploy_key_id].append((link, project))
     return found
 

@@ -63,7 +63,7 @@ async def add_public(who: Admin, db: Db, forge: TheForge, params: Adding) -> Res
 @router.get("/projects/{id}/deploy_keys")
 async def list_of_project(at: Administer, db: Db, forge: TheForge, page: Paged) -> Response:
     statement = deploy_keys.keys_of_project(at.project.id)
-    rows = (await db.execute(statement.limit(page.per_page).offset(page.offset))).tuples().all()
+    rows = (await db.execute(statement.limit(page.per_page).offset(page.offset))).all()
     shown = [entities.deploy_key_of_project(forge.settings, *row) for row in rows]
     return page.respond(shown, await page.count(db, statement.with_only_columns(DeployKeyProject.id)))
 

@@ -18,6 +18,7 @@ from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_for
 _RESET = """
 delete from projects;
 delete from users where id > 1;
+delete from keys;
 delete from sessions;
 delete from oauth_applications;
 delete from application_settings;

@@ -24,7 +24,12 @@ ROUTES = sorted(
     }
 )
 
-OPEN = {("GET", "/projects"), ("GET", "/users"), ("GET", "/users/{user_id}/projects")}
+OPEN = {
+    ("GET", "/projects"),
+    ("GET", "/users"),
+    ("GET", "/users/{user_id}/projects"),
+    ("GET", "/users/{user_id}/keys"),
+}
 """Lists that show anybody what is public (`/users` only for one `username`)."""
 
 BY_OWN_TOKEN = re.compile(r"^/(runners|jobs|user/runners|ci/lint|job$)")
