@@ -23,6 +23,8 @@ class Services:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        for left in folder.glob("*/down"):  # what `sv stop` asks for does not outlive its runsv
+            left.unlink()
 
     def look(self) -> None:
         for service in sorted(self._folder.iterdir()):
