@@ -25,6 +25,7 @@ from nautilus.appliance.processes import MARKER, end_processes, leftovers
 from nautilus.appliance.registry import choose_registry
 from nautilus.appliance.rendering import ensure_gateway_configuration
 from nautilus.appliance.settings import ApplianceSettings
+from nautilus.appliance.settings_check import unknown_names
 from nautilus.appliance.sign_in import sign_in_url
 from nautilus.appliance.sshd import choose_ssh
 from nautilus.appliance.stock_runner import find_stock_runner, refuse_without_docker
@@ -69,6 +70,13 @@ def boot(settings: ApplianceSettings) -> None:
     os.chdir(layout.home)
     sys.stdout.flush()
     os.execve(sys.executable, argv, environment)
+
+
+def boot_with_warnings() -> None:
+    """As `boot`, with the settings of the environment; names that nothing reads are said on stderr."""
+    for warning in unknown_names(os.environ):
+        print(f"nautilus: warning: {warning}", file=sys.stderr, flush=True)
+    boot(ApplianceSettings.from_environment())
 
 
 def ensure_postgres_usable(layout: Layout) -> None:
@@ -181,7 +189,7 @@ def main() -> None:
     from nautilus.appliance.errors import ApplianceError
 
     try:
-        boot(ApplianceSettings.from_environment())
+        boot_with_warnings()
     except ApplianceError as error:
         for line in str(error).splitlines():
             print(f"nautilus: {line}", file=sys.stderr)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from nautilus.appliance.errors import SettingError
 
 _HEAD = "# Settings of this appliance; the environment wins. `nautilus config set NAME VALUE` writes it.\n"
 
@@ -31,6 +34,24 @@ def read_settings_file(path: Path) -> tuple[dict[str, str], list[str]]:
         else:
             problems.append(f"{name} in {path}: use text, a whole number, true or false, or a list of texts")
     return found, problems
+
+
+def change_settings_file(path: Path, name: str, text: str) -> None:
+    """Sets or, with '', removes one value; the file is replaced as a whole. Two writers at once do not lose one.
+
+    Raises OSError, and SettingError where the file that is there cannot be read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stored, problems = read_settings_file(path)
+        if problems:
+            raise SettingError("\n".join(problems))
+        stored.pop(name, None)
+        new = path.with_name(path.name + ".new")
+        new.write_text(settings_file_text(stored | ({name: text} if text else {})))
+        new.chmod(0o644)
+        new.replace(path)
 
 
 def settings_file_text(settings: Mapping[str, str]) -> str:

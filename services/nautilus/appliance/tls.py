@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,9 +41,11 @@ def ensure_tls(settings: ApplianceSettings, plan: Plan, who: Accounts) -> Tls | 
     if plan.tls == "own-ca":
         return _ensure_own_ca(layout, certificate_names(settings, plan), who)
     if plan.tls == "files":
-        problems = file_problems(settings, plan).problems
-        if problems:
-            raise SettingError("\n".join(problems))
+        checked = file_problems(settings, plan)
+        for warning in checked.warnings:
+            print(f"nautilus: warning: {warning}", file=sys.stderr, flush=True)
+        if checked.problems:
+            raise SettingError("\n".join(checked.problems))
         return _given_files(settings)
     return None
 

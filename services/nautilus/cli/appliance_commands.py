@@ -141,9 +141,9 @@ def logs(
 
 def boot_command() -> None:
     """Prepare the data folder and become the supervisor (what the image and `up` start)."""
-    from nautilus.appliance.boot import boot
+    from nautilus.appliance.boot import boot_with_warnings
 
-    boot(ApplianceSettings.from_environment())
+    boot_with_warnings()
 
 
 def healthcheck() -> None:
@@ -214,6 +214,7 @@ def _wait_for_jobs_environment(layout: Layout, say: Callable[[str], None]) -> No
 def _boot_error(layout: Layout, code: int) -> ApplianceError:
     lines = (layout.log / "boot.log").read_text(errors="replace").strip().splitlines()
     ours = [line.removeprefix("nautilus: ") for line in lines if line.startswith("nautilus: ")]
+    ours = [line for line in ours if not line.startswith("warning: ")]
     error = ApplianceError("\n".join(ours or lines[-1:] or [f"boot ended with code {code}"]))
     error.exit_code = code if code > 0 else 1
     return error

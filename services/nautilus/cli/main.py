@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nautilus.appliance.errors import ApplianceError
-from nautilus.cli import appliance_commands, demo, doctor, experiments, runner, testing, tokens, users
+from nautilus.cli import appliance_commands, config, demo, doctor, experiments, registry, runner, testing, tokens, users
 from nautilus.cli.output import CommandError, fail
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
@@ -40,8 +40,10 @@ app.command(
 )(testing.run_bench)
 app.command("boot", hidden=True)(appliance_commands.boot_command)
 app.command("healthcheck", hidden=True)(appliance_commands.healthcheck)
+app.add_typer(config.app, name="config", help="Settings: show, check, set; the own CA's certificate.")
 app.add_typer(experiments.app, name="experiments", help="List, show and cancel experiments.")
 app.add_typer(runner.app, name="runner", help="The registration token; the runners that joined.")
+app.add_typer(registry.app, name="registry", help="The container registry's storage.")
 app.add_typer(users.app, name="user", help="Users and their passwords.")
 app.add_typer(tokens.app, name="token", help="Personal access tokens.")
 
