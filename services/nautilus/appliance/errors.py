@@ -9,6 +9,7 @@ ApplianceError
 ├── PostgresUnusable    no usable PostgreSQL, or the cluster is of another major version
 ├── WrongEdition        the data is of the other edition, or of another PostgreSQL
 ├── MissingProgram      a program that we need is not installed
+├── RegistryFailed      something of the container registry could not be done
 ├── StepFailed          a provision step did not succeed
 └── NotReady            the appliance did not become ready in time
 """
@@ -52,6 +53,10 @@ class WrongEdition(ApplianceError):
 
 class MissingProgram(ApplianceError):
     exit_code = 8
+
+
+class RegistryFailed(ApplianceError):
+    exit_code = 1
 
 
 class StepFailed(ApplianceError):
