@@ -23,6 +23,7 @@ from nautilus.guard import check_routes
 from nautilus.health.probes import Probes
 from nautilus.health.routes import health_routes
 from nautilus.hooks.routes import hook_routes
+from nautilus.keys.service import SshKeyService
 from nautilus.problems import add_error_answers
 from nautilus.projects.access import ProjectAccess
 from nautilus.projects.routes import project_routes
@@ -78,7 +79,7 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     app.include_router(runner_routes(parts.runners, auth), prefix=api)
     app.include_router(hook_routes(parts.experiments.reconciler.wake, parts.settings.session_key), prefix=api)
     app.router.routes.extend(
-        parts.pages.routes(parts.experiments, parts.projects, parts.runners, parts.probes)
+        parts.pages.routes(parts.experiments, parts.projects, parts.runners, parts.probes, parts.keys)
     )
 
 
@@ -101,6 +102,7 @@ class Parts:
             url, settings.data_dir, settings.spool_dir, self.auth, self.gitlab, self.events.publish
         )
         self.projects = ProjectService(self.gitlab, self.access)
+        self.keys = SshKeyService(self.gitlab)
         self.runners = RunnerService(self.gitlab, settings.runner_status_file)
         self.experiments = Experiments(
             settings, self.database, self.gitlab, self.tracking, self.access, self.events

@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     sshd_port: int | None = Field(default=None, ge=1, le=65535)
     registry_socket: Path | None = None
     """Where sshd listens; None: it is off."""
+    ssh_user: str = "git"
+    ssh_host: str = "localhost"
+    ssh_port: int = 22
+    """Whom and where SSH clone addresses name."""
     log_level: LogLevel = "info"
     database_pool_size: int = Field(default=8, ge=1, le=100)
 

@@ -10,6 +10,7 @@ import typer
 
 from nautilus.appliance.accounts import ensure_accounts
 from nautilus.appliance.folders import write_private
+from nautilus.cli import ssh_keys
 from nautilus.cli.administration import administration
 from nautilus.cli.output import CommandError, emit
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from nautilus.gitlab.provisioning import Administration
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(ssh_keys.app, name="key", help="The SSH keys of a user.")
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Username = Annotated[str, typer.Argument(metavar="NAME", help="The user's name, as he signs in.")]
 _KEPT = ("id", "username", "name", "email", "state", "is_admin", "created_at", "last_activity_on")

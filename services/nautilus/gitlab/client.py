@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from nautilus.gitlab.entities import (
     pipeline_of,
     project_of,
     runner_of,
+    ssh_key_of,
     user_of,
 )
 from nautilus.gitlab.port import (
@@ -41,6 +43,7 @@ from nautilus.gitlab.port import (
     Project,
     Runner,
     ServerCheck,
+    SshKey,
     TracePart,
     User,
     Visibility,
@@ -239,6 +242,18 @@ class _Account:
                 raise
             data = await self._json("GET", "/runners", query={"per_page": 100})
         return [runner_of(item) for item in data]
+
+    async def ssh_keys(self) -> list[SshKey]:
+        return [ssh_key_of(item) for item in await self._json("GET", "/user/keys", query={"per_page": 100})]
+
+    async def add_ssh_key(self, title: str, key: str, expires_on: date | None = None) -> SshKey:
+        body = {"title": title, "key": key}
+        if expires_on is not None:
+            body["expires_at"] = f"{expires_on.isoformat()}T00:00:00Z"
+        return ssh_key_of(await self._json("POST", "/user/keys", body=body))
+
+    async def remove_ssh_key(self, key_id: int) -> None:
+        await self._response("DELETE", "/user/keys/{key_id}", key_id=key_id)
 
     async def _json(self, method: str, template: str, **options: Any) -> Any:
         return await self._client.run(

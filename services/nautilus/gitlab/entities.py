@@ -6,6 +6,8 @@ gitlabhq/gitlabhq.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
@@ -14,7 +16,7 @@ from typing import Any, TypeVar
 from nautilus.core.identity import JobIdentity
 from nautilus.core.states import JobState
 from nautilus.errors import GitLabError
-from nautilus.gitlab.port import Commit, Job, JobOwner, Pipeline, Project, Runner, User
+from nautilus.gitlab.port import Commit, Job, JobOwner, Pipeline, Project, Runner, SshKey, User
 
 Json = Mapping[str, Any]
 V = TypeVar("V")
@@ -117,6 +119,22 @@ def runner_of(data: Json) -> Runner:
         is_paused=bool(data.get("paused")),
         is_shared=bool(data.get("is_shared")),
         contacted_at=_time(data.get("contacted_at")),
+    )
+
+
+@_entity
+def ssh_key_of(data: Json) -> SshKey:
+    kind, encoded, *_ = str(data["key"]).split()
+    digest = hashlib.sha256(base64.b64decode(encoded, validate=True)).digest()
+    return SshKey(
+        id=int(data["id"]),
+        title=str(data["title"]),
+        kind=kind,
+        fingerprint="SHA256:" + base64.b64encode(digest).decode().rstrip("="),
+        usage_type=str(data.get("usage_type") or "auth_and_signing"),
+        created_at=_time(data.get("created_at")),
+        expires_at=_time(data.get("expires_at")),
+        last_used_at=_time(data.get("last_used_at")),
     )
 
 

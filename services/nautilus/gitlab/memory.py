@@ -6,16 +6,18 @@ pipeline, a job's token lives as long as the job, a project that a caller may no
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 
 from nautilus.core.identity import Credential, CredentialKind, JobIdentity
 from nautilus.core.states import JobState
 from nautilus.errors import (
     GitLabConflict,
+    GitLabError,
     GitLabForbidden,
     GitLabNotFound,
     GitLabRefused,
@@ -23,6 +25,7 @@ from nautilus.errors import (
     GitLabUnavailable,
     TooLarge,
 )
+from nautilus.gitlab.entities import ssh_key_of
 from nautilus.gitlab.memory_server import ENDED, MemoryServer, StoredJob, StoredProject, Tree
 from nautilus.gitlab.port import (
     TRACE_PART_BYTES,
@@ -37,6 +40,7 @@ from nautilus.gitlab.port import (
     Project,
     Runner,
     ServerCheck,
+    SshKey,
     TracePart,
     User,
     Visibility,
@@ -220,6 +224,37 @@ class _MemoryAccount:
         self._enter("runners")
         return list(self._server.runner_list)
 
+    async def ssh_keys(self) -> list[SshKey]:
+        user = self._enter("ssh_keys")
+        return [key for owner, key in self._server.ssh_keys.values() if owner.id == user.id]
+
+    async def add_ssh_key(self, title: str, key: str, expires_on: date | None = None) -> SshKey:
+        user = self._enter("add_ssh_key")
+        number, now = next(self._server.ids), datetime.now(UTC)
+        until = datetime.combine(expires_on, time(), UTC) if expires_on is not None else None
+        try:
+            made = ssh_key_of({"id": number, "title": title, "key": key})
+            if not base64.b64decode(key.split()[1]).startswith(_wire(made.kind)):
+                raise GitLabError("the type is not the one inside")
+        except GitLabError:
+            raise GitLabRefused("GitLab refuses: key is invalid") from None
+        if until is not None and until <= now:
+            raise GitLabRefused("GitLab refuses: key has expired")
+        if any(other.fingerprint == made.fingerprint for _, other in self._server.ssh_keys.values()):
+            raise GitLabConflict("GitLab: fingerprint_sha256 has already been taken")
+        kept = replace(made, created_at=now, expires_at=until)
+        self._server.ssh_keys[number] = (user, kept)
+        self._leave("add_ssh_key")
+        return kept
+
+    async def remove_ssh_key(self, key_id: int) -> None:
+        user = self._enter("remove_ssh_key")
+        owner, _ = self._server.ssh_keys.get(key_id, (None, None))
+        if owner is None or owner.id != user.id:
+            raise GitLabNotFound("GitLab: 404 Key Not Found")
+        del self._server.ssh_keys[key_id]
+        self._leave("remove_ssh_key")
+
     def _enter(self, method: str) -> User:
         """Who acts. Raises the fault that a test asked for."""
         self._check_up(method)
@@ -281,6 +316,11 @@ def _changed(tree: Tree, changes: Sequence[FileChange]) -> Tree:
             raise GitLabConflict("GitLab: A file with this name already exists")
         tree[change.path] = change.content
     return tree
+
+
+def _wire(text: str) -> bytes:
+    """As the first field of a public key is written."""
+    return len(text).to_bytes(4, "big") + text.encode()
 
 
 def _commit(parent: str | None, message: str, tree: Tree) -> Commit:

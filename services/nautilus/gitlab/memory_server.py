@@ -19,6 +19,7 @@ from nautilus.gitlab.port import (
     Pipeline,
     Project,
     Runner,
+    SshKey,
     User,
 )
 
@@ -56,6 +57,7 @@ class MemoryServer:
         self.pipelines: dict[int, Pipeline] = {}
         self.jobs: dict[int, StoredJob] = {}
         self.runner_list: list[Runner] = []
+        self.ssh_keys: dict[int, tuple[User, SshKey]] = {}
         self.is_down = False
         self.calls: list[str] = []
         """Names of the port's methods, in the order of their calls."""

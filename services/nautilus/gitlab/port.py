@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -169,6 +169,21 @@ class Runner:
 
 
 @dataclass(frozen=True)
+class SshKey:
+    """Somebody's public key. `fingerprint` as `ssh-keygen -l` prints it (`SHA256:…`); `kind`: `ssh-ed25519`, …"""
+
+    id: int
+    title: str
+    kind: str
+    fingerprint: str
+    usage_type: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    """None: never, or this GitLab does not say."""
+
+
+@dataclass(frozen=True)
 class ServerCheck:
     """`is_reached`: something answered at its address, if only a proxy; `detail` is for people."""
 
@@ -253,6 +268,18 @@ class GitLabAccount(Protocol):
 
     async def job_artifact_file(self, project: int, job_id: int, path: str, limit_bytes: int) -> bytes:
         """One file out of the job's archive. Raises GitLabNotFound; TooLarge beyond the limit."""
+        ...
+
+    async def ssh_keys(self) -> list[SshKey]:
+        """The caller's own, oldest first (the first 100)."""
+        ...
+
+    async def add_ssh_key(self, title: str, key: str, expires_on: date | None = None) -> SshKey:
+        """To the caller's own. Raises GitLabConflict where anybody has that key, GitLabRefused for what is none."""
+        ...
+
+    async def remove_ssh_key(self, key_id: int) -> None:
+        """Raises GitLabNotFound for what is not the caller's."""
         ...
 
     async def runners(self) -> list[Runner]:

@@ -211,6 +211,18 @@ class Administration:
     def set_password(self, user_id: int, password: str) -> None:
         self._gitlab.http_put(f"/users/{user_id}", post_data={"password": password})
 
+    def keys_of(self, user_id: int) -> list[dict[str, Any]]:
+        """The user's SSH keys, GitLab's entities."""
+        return [_body(key) for key in self._gitlab.http_list(f"/users/{user_id}/keys", iterator=True)]
+
+    def add_key(self, user_id: int, title: str, key: str, expires_on: str | None) -> dict[str, Any]:
+        """`expires_on`: YYYY-MM-DD, the first day on which it lets nobody in."""
+        fields = {"title": title, "key": key} | ({"expires_at": expires_on} if expires_on else {})
+        return _body(self._gitlab.http_post(f"/users/{user_id}/keys", post_data=fields))
+
+    def remove_key(self, user_id: int, key_id: int) -> None:
+        self._gitlab.http_delete(f"/users/{user_id}/keys/{key_id}")
+
     def make_token(
         self, user_id: int, name: str, scopes: list[str], expires_at: str | None
     ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from starlette.routing import BaseRoute, Route
 from nautilus.db.engine import Database
 from nautilus.experiments.wiring import Experiments
 from nautilus.health.probes import Probes
+from nautilus.keys.service import SshKeyService
 from nautilus.projects.service import ProjectService
 from nautilus.runners.service import RunnerService
 from nautilus.settings import Settings
@@ -19,6 +20,7 @@ from nautilus.web.home import HomePages
 from nautilus.web.projects import ProjectPages
 from nautilus.web.signin import SignIn
 from nautilus.web.site import Site
+from nautilus.web.ssh_keys import SshKeyPages
 
 PUBLIC_PATHS = signin.PUBLIC_PATHS | {"/static/{digest}/{path:path}", "/favicon.ico"}
 """Pages that ask nobody who they are."""
@@ -35,7 +37,12 @@ class Pages:
         self.site = Site(settings, sessions)
 
     def routes(
-        self, experiments: Experiments, projects: ProjectService, runners: RunnerService, probes: Probes
+        self,
+        experiments: Experiments,
+        projects: ProjectService,
+        runners: RunnerService,
+        probes: Probes,
+        keys: SshKeyService,
     ) -> list[BaseRoute]:
         """In the order in which they are tried: fixed paths before those with an id."""
         return [
@@ -44,6 +51,7 @@ class Pages:
             *SignIn(self.site, self._provider).routes(),
             *HomePages(self.site, experiments.service, runners, probes).routes(),
             *ProjectPages(self.site, self._provider, projects).routes(),
+            *SshKeyPages(self.site, keys).routes(),
             *ExperimentsPages(self.site, experiments.service, projects).routes(),
             *ExperimentPages(self.site, self._provider, experiments.service, experiments.reader).routes(),
         ]
