@@ -112,6 +112,22 @@ def check_programs(settings: ApplianceSettings) -> Finding:
     return Finding("programs", "ok", "nginx, fcgiwrap, git")
 
 
+def check_ssh(settings: ApplianceSettings) -> Finding:
+    from nautilus.appliance.accounts import ensure_accounts
+    from nautilus.appliance.sshd import choose_ssh
+
+    plan = read_plan(settings.layout.appliance_file)
+    ssh = choose_ssh(settings, ensure_accounts())
+    if ssh.is_on:
+        where = f", port {plan.ports['ssh']}" if plan is not None else ""
+        return Finding("ssh", "ok", f"{ssh.program} lets in {ssh.user}{where}")
+    if not settings.ssh:
+        return Finding("ssh", "ok", ssh.reason)
+    return Finding(
+        "ssh", "warning", f"off: {ssh.reason}", "Git over HTTP works without; NAUTILUS_SSH=off says so"
+    )
+
+
 def check_postgres(settings: ApplianceSettings) -> Finding:
     try:
         binaries = postgres.binaries_for(settings.layout.postgres, postgres.installed_binaries())
@@ -193,6 +209,7 @@ CHECKS: tuple[Callable[[ApplianceSettings], Finding], ...] = (
     check_disk,
     check_ports,
     check_programs,
+    check_ssh,
     check_postgres,
     check_docker,
     check_registry,
