@@ -18,6 +18,7 @@ from pathlib import Path
 
 from nautilus.appliance.errors import PostgresUnusable
 from nautilus.appliance.omnibus import database as gitlab_database
+from nautilus.appliance.tcp_access import TcpAccess
 
 ROLE = "nautilus"
 DATABASES = {"forge": "forge", "nautilus": "management"}
@@ -96,12 +97,19 @@ def ensure_cluster(cluster: Path, binaries: Binaries) -> None:
 
 
 def ensure_access_rules(
-    cluster: Path, operating_system_users: Iterable[str], has_gitlab: bool = False
+    cluster: Path,
+    operating_system_users: Iterable[str],
+    has_gitlab: bool = False,
+    tcp: TcpAccess | None = None,
 ) -> None:
-    """Only these users of the machine may connect, by the socket, as the one role; and GitLab as its own."""
+    """Only these users of the machine may connect, by the socket, as the one role; GitLab as its own; and by TCP,
+    where that is on, the role that reads.
+    """
     users = list(operating_system_users)
     rules = gitlab_database.ACCESS_RULE if has_gitlab else ""
-    (cluster / "pg_hba.conf").write_text(f"{rules}local all all peer map=nautilus\n")
+    (cluster / "pg_hba.conf").write_text(
+        f"{rules}local all all peer map=nautilus\n{tcp.access_rules() if tcp else ''}"
+    )
     names = "".join(f"nautilus {user} {ROLE}\n" for user in dict.fromkeys(users))
     names += gitlab_database.identities(*users) if has_gitlab else ""
     (cluster / "pg_ident.conf").write_text(names)
@@ -121,9 +129,13 @@ def initdb_argv(binaries: Binaries, cluster: Path) -> list[str]:
 
 
 def server_argv(
-    binaries: Binaries, cluster: Path, socket_dir: Path, gitlab_socket_dir: Path | None = None
+    binaries: Binaries,
+    cluster: Path,
+    socket_dir: Path,
+    gitlab_socket_dir: Path | None = None,
+    tcp: TcpAccess | None = None,
 ) -> list[str]:
-    """The server's command line: on a socket that only the service user's folder holds, no TCP."""
+    """The server's command line: on a socket that only the service user's folder holds, and TCP only if asked."""
     sockets = [str(folder) for folder in (socket_dir, gitlab_socket_dir) if folder is not None]
     options = {
         "listen_addresses": "",
@@ -146,6 +158,7 @@ def server_argv(
         "update_process_title": "off",
     }
     options |= gitlab_database.SERVER_OPTIONS if gitlab_socket_dir is not None else {}
+    options |= tcp.server_options() if tcp is not None else {}
     argv = [binaries.program("postgres"), "-D", str(cluster)]
     for key, value in options.items():
         argv += ["-c", f"{key}={value}"]
@@ -191,11 +204,16 @@ def main() -> None:
         binaries = binaries_for(settings.cluster, installed_binaries())
         ensure_cluster(settings.cluster, binaries)
         users = [pwd.getpwuid(os.geteuid()).pw_name, "root"]
-        ensure_access_rules(settings.cluster, users, settings.gitlab_socket_dir is not None)
+        ensure_access_rules(settings.cluster, users, settings.gitlab_socket_dir is not None, settings.tcp)
+        for folder in filter(None, (settings.socket_dir, settings.gitlab_socket_dir)):
+            if settings.tcp is not None:
+                settings.tcp.link_socket(folder)
     except PostgresUnusable as error:
         print(f"postgres: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
-    argv = server_argv(binaries, settings.cluster, settings.socket_dir, settings.gitlab_socket_dir)
+    argv = server_argv(
+        binaries, settings.cluster, settings.socket_dir, settings.gitlab_socket_dir, settings.tcp
+    )
     os.execv(argv[0], argv)
 
 

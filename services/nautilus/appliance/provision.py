@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nautilus.appliance import postgres
+from nautilus.appliance import postgres, reading
 from nautilus.appliance.accounts import Accounts, ensure_accounts
 from nautilus.appliance.bundled_runner import ensure_bundled_runner
+from nautilus.appliance.database_access import ensure_database_access
 from nautilus.appliance.edition import Edition, read_made
 from nautilus.appliance.errors import ApplianceError, StepFailed
 from nautilus.appliance.folders import write_private
@@ -77,6 +78,7 @@ def provision(
     sockets = layout.postgres_socket_dir
     progress.run("database server", lambda: ensure_server(sockets))
     progress.run("databases", lambda: ensure_databases(sockets, edition))
+    progress.run("database access", lambda: ensure_database_access(layout, plan))
     token = layout.secret("admin_token").read_text().strip()
     gitlab = Administration(plan.gitlab_url, token)
     if edition is Edition.FULL:
@@ -96,7 +98,9 @@ def full_edition_steps(
     progress.run(step, lambda: wait_configured(layout, lambda word: progress.write("running", step, word)))
     progress.run(
         "GitLab's readiness",
-        lambda: _wait_until(gitlab.is_server_ready, "/-/readiness?all=1 does not answer 200", 0.5, PATIENCE_S),
+        lambda: _wait_until(
+            gitlab.is_server_ready, "/-/readiness?all=1 does not answer 200", 0.5, PATIENCE_S
+        ),
     )
     progress.run("service token", lambda: ensure_service_token(gitlab, package, token))
 
@@ -132,6 +136,9 @@ def ensure_database(sockets: Path, name: str, service: str) -> None:
     with psycopg.connect(_conninfo(sockets, "postgres"), autocommit=True) as connection:
         if not connection.execute("select from pg_database where datname = %s", (name,)).fetchall():
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    if name == reading.DATABASE:
+        with psycopg.connect(_conninfo(sockets, name), autocommit=True) as connection:
+            reading.drop_reading(connection)
     ensure_schema(_conninfo(sockets, name), service)
 
 

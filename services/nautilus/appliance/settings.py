@@ -18,6 +18,7 @@ from nautilus.appliance.edition import Edition
 from nautilus.appliance.errors import SettingError
 from nautilus.appliance.layout import PROJECT_ROOT, Layout
 from nautilus.appliance.settings_file import read_settings_file
+from nautilus.appliance.tcp_access import TcpAccess
 
 EXECUTORS = ("auto", "process", "docker")
 BUNDLED_RUNNERS = ("nautilus", "gitlab", "off")
@@ -78,7 +79,9 @@ class ApplianceSettings:
         "2222, else a free one (image: 22)",
         "Git over SSH; in the image the published port, as it stands in clone addresses",
     )
-    ssh: bool = _setting("NAUTILUS_SSH", values.switch, "on where sshd is installed", "Git over SSH: on or off", True)
+    ssh: bool = _setting(
+        "NAUTILUS_SSH", values.switch, "on where sshd is installed", "Git over SSH: on or off", True
+    )
     listen: str | None = _setting(
         "NAUTILUS_LISTEN", values.address, "127.0.0.1 (image: 0.0.0.0)", "the address to listen on"
     )
@@ -365,10 +368,14 @@ class RegistrySettings:
         env = os.environ if environ is None else environ
         try:
             return cls(
-                Path(env["NAUTILUS_HOME"]), env["NAUTILUS_DOCKER_REGISTRY"], env["NAUTILUS_GITLAB_EXTERNAL_URL"]
+                Path(env["NAUTILUS_HOME"]),
+                env["NAUTILUS_DOCKER_REGISTRY"],
+                env["NAUTILUS_GITLAB_EXTERNAL_URL"],
             )
         except KeyError as missing:
-            raise SettingError(f"{missing.args[0]} is not set: start the registry through supervisord") from None
+            raise SettingError(
+                f"{missing.args[0]} is not set: start the registry through supervisord"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -379,6 +386,7 @@ class PostgresSettings:
     socket_dir: Path
     gitlab_socket_dir: Path | None = None
     """A second socket, for GitLab in the full edition."""
+    tcp: TcpAccess | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> PostgresSettings:
@@ -388,4 +396,5 @@ class PostgresSettings:
         except KeyError as missing:
             raise SettingError(f"{missing.args[0]} is not set: start postgres through supervisord") from None
         is_full = env.get("NAUTILUS_EDITION") == Edition.FULL
-        return cls(cluster, sockets, sockets.with_name("gitlab-postgres") if is_full else None)
+        gitlab_sockets = sockets.with_name("gitlab-postgres") if is_full else None
+        return cls(cluster, sockets, gitlab_sockets, TcpAccess.from_environment(env))

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from nautilus.appliance.errors import ApplianceError
-from nautilus.cli import appliance_commands, config, demo, doctor, experiments, registry, runner, testing, tokens, users
+from nautilus.cli import (
+    appliance_commands,
+    config,
+    database,
+    demo,
+    doctor,
+    experiments,
+    registry,
+    runner,
+    testing,
+    tokens,
+    users,
+)
 from nautilus.cli.output import CommandError, fail
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
@@ -41,6 +53,7 @@ app.command(
 app.command("boot", hidden=True)(appliance_commands.boot_command)
 app.command("healthcheck", hidden=True)(appliance_commands.healthcheck)
 app.add_typer(config.app, name="config", help="Settings: show, check, set; the own CA's certificate.")
+app.add_typer(database.app, name="database", help="Reading the database by TCP, where that is switched on.")
 app.add_typer(experiments.app, name="experiments", help="List, show and cancel experiments.")
 app.add_typer(runner.app, name="runner", help="The registration token; the runners that joined.")
 app.add_typer(registry.app, name="registry", help="The container registry's storage.")
