@@ -23,7 +23,18 @@ from nautilus.appliance.supervisor import Supervisor
 from nautilus.cli.output import CommandError, emit, progress_console
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-PROGRAMS = ("postgres", "git", "forge", "gitlab", "management", "gateway", "runner", "provision")
+PROGRAMS = (
+    "postgres",
+    "git",
+    "forge",
+    "gitlab",
+    "registry",
+    "management",
+    "gateway",
+    "sshd",
+    "runner",
+    "provision",
+)
 _READY_WITHIN_S = 180.0
 _DOWN_WITHIN_S = 90.0
 

@@ -56,6 +56,7 @@ PAGES = (
     "/projects",
     "/projects/new",
     "/runners",
+    "/ssh-keys",
     "/signed-out",
     "/nowhere",
 )
