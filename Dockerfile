@@ -175,3 +175,21 @@ LABEL org.opencontainers.image.title="Nautilus runner" \
       org.opencontainers.image.description="Takes jobs from a Nautilus or GitLab server and runs them on this machine" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+
+# ---- the appliance with GitLab CE by its own package, in place of the embedded forge (docs/how-to/full-edition.md).
+# The package: the one .deb in image/packages, else GITLAB_DEB_URL, else GitLab's repository.
+FROM lite AS full
+ARG SOURCE_DATE_EPOCH
+ARG GITLAB_VERSION=19.3.0-ce.0
+ARG GITLAB_DEB_URL=
+ARG GITLAB_DEB_SHA256=
+RUN --mount=type=secret,id=ca --mount=type=bind,source=image,target=/mnt \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    set -eu; start=$(date +%s); \
+    /mnt/parts/gitlab "$GITLAB_VERSION" "$GITLAB_DEB_URL" "$GITLAB_DEB_SHA256"; \
+    /mnt/parts/layer settle "$start"
+ENV NAUTILUS_EDITION=full
+# GitLab's first start makes its database and takes minutes.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=1200s --retries=3 CMD ["/usr/local/bin/nautilus", "healthcheck"]
+LABEL org.opencontainers.image.description="The on-prem ML platform in one container, full edition (GitLab CE)" \
+      org.nautilus.gitlab.version="$GITLAB_VERSION"
