@@ -21,7 +21,7 @@ from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus.database import ensure_socket_folder
 from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.plan import Plan, ensure_plan
-from nautilus.appliance.postgres import binaries_for, installed_binaries
+from nautilus.appliance.postgres import binaries_for, installed_binaries, remove_stale_locks
 from nautilus.appliance.processes import MARKER, end_processes, leftovers
 from nautilus.appliance.registry import choose_registry
 from nautilus.appliance.rendering import ensure_gateway_configuration
@@ -47,6 +47,7 @@ def boot(settings: ApplianceSettings) -> None:
             print(f"nautilus: {warning}", flush=True)
     ensure_only_one(layout)
     end_processes(leftovers(layout.home), grace_s=10.0)
+    remove_stale_locks(layout.postgres, layout.postgres_socket_dir)
     ensure_postgres_usable(layout)
     ensure_own_edition(settings, who)
     ensure_secrets(layout, who)

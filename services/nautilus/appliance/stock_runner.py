@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from nautilus.appliance.errors import MissingProgram, SettingError
 from nautilus.appliance.plan import Plan
+from nautilus.appliance.rendering import job_defaults, job_environment
 
 MOUNTED = Path("/opt/gitlab-runner/gitlab-runner")
 """Where a binary may be mounted into the container."""
@@ -91,13 +93,9 @@ def shared_gitlab_url(plan: Plan) -> str:
 
 
 def _entry(plan: Plan, name: str, runner_id: int, token: str, limit: int) -> list[str]:
-    web, gitlab = plan.job_web_url, plan.job_gitlab_url
-    environment = [
-        f"NAUTILUS_URL={web}",
-        f"MLFLOW_TRACKING_URI={web}",
-        f"CI_SERVER_URL={gitlab}",
-        f"CI_API_V4_URL={gitlab}/api/v4",
-    ]
+    own = job_environment(plan)
+    # Its `environment` yields to the job's own variables; what must win is exported before the script.
+    exports = "export " + " ".join(shlex.quote(one) for one in own)
     lines = [
         "",
         "[[runners]]",
@@ -108,8 +106,10 @@ def _entry(plan: Plan, name: str, runner_id: int, token: str, limit: int) -> lis
         '  executor = "docker"',
         f"  limit = {limit}",
         f"  output_limit = {OUTPUT_LIMIT_KIB}",
-        f"  clone_url = {_toml(gitlab)}",
-        f"  environment = {_toml(environment)}",
+        f"  clone_url = {_toml(plan.job_gitlab_url)}",
+        f"  environment = {_toml([*job_defaults(plan), *own])}",
+        f"  pre_build_script = {_toml(exports)}",
+        *([f"  tls-ca-file = {_toml(plan.ca_bundle)}"] if plan.ca_bundle else []),
         "  [runners.docker]",
         f"    image = {_toml(plan.job_image)}",
         '    pull_policy = ["if-not-present"]',
