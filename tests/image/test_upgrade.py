@@ -21,9 +21,10 @@ ARCHIVE = Path(__file__).parent / "data" / "schema-0002-0003.tar.xz"
 
 RESTORE = """
 set -eu
-tar -x --same-owner --numeric-owner -f - -C /tmp
+mkdir /tmp/dump
+tar -x --same-owner --numeric-owner -f - -C /tmp/dump
 cd /var/opt/nautilus
-cp -a /tmp/home/. .
+cp -a /tmp/dump/home/. .
 mkdir postgres run && chown nautilus:nautilus . postgres run
 setpriv --reuid=nautilus --regid=nautilus --clear-groups sh -euc '
     bin=/usr/lib/postgresql/17/bin; data=/var/opt/nautilus/postgres
@@ -31,7 +32,7 @@ setpriv --reuid=nautilus --regid=nautilus --clear-groups sh -euc '
     $bin/pg_ctl -D $data -o "-c listen_addresses= -c unix_socket_directories=/tmp" -w -l /dev/null start >/dev/null
     for database in forge nautilus; do
         $bin/createdb -h /tmp -U nautilus $database
-        $bin/psql -q -v ON_ERROR_STOP=1 -h /tmp -U nautilus -d $database -f /tmp/$database.sql >/dev/null
+        $bin/psql -q -v ON_ERROR_STOP=1 -h /tmp -U nautilus -d $database -f /tmp/dump/$database.sql >/dev/null
     done
     $bin/pg_ctl -D $data -w stop >/dev/null'
 """
