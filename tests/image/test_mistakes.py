@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,28 +58,60 @@ def test_a_second_container_on_the_same_volume_is_refused(lite_image: str, prefi
     docker("rm", "-f", f"{prefix}-first")
 
 
-def test_without_volume_and_socket_it_starts_and_tells(lite_image: str, prefix: str, address: str) -> None:
-    argv = ["run", "-d", "--name", f"{prefix}-bare", "--publish", f"{address}:80:80", lite_image]
-    bare = Container(f"{prefix}-bare", address, argv)
-    bare.start()
-    log = bare.logs(400)
+@pytest.fixture
+def started(lite_image: str, prefix: str, address: str) -> Iterator[Callable[..., Container]]:
+    """Starts an appliance with these options and waits until it is ready; it goes at the test's end."""
+    name = f"{prefix}-one"
+
+    def start(*options: str) -> Container:
+        argv = ["run", "-d", "--name", name, "--publish", f"{address}:80:80", *options, lite_image]
+        container = Container(name, address, argv)
+        container.start()
+        return container
+
+    yield start
+    docker("rm", "-f", "-v", name, check=False)
+
+
+def test_without_a_socket_health_names_the_runner_and_the_log_says_what_to_add(
+    lite_image: str, prefix: str
+) -> None:
+    name = f"{prefix}-alone"
+    docker("run", "-d", "--name", name, lite_image)
+    wait_for(
+        "only the runner is not ready",
+        lambda: docker("exec", name, "sh", "-c", "nautilus healthcheck 2>&1; true").startswith(
+            "nautilus: runner: "
+        ),
+    )
+    assert "no Docker daemon" in docker("exec", name, "sh", "-c", "nautilus doctor; true")
+    log = docker("logs", name)
+    assert "no Docker socket at /var/run/docker.sock: add `--volume" in log
+    docker("rm", "-f", name)
+
+
+def test_without_a_bundled_runner_it_is_ready_without_a_socket(started: Callable[..., Container]) -> None:
+    log = started("--env", "NAUTILUS_BUNDLED_RUNNER=off").logs(400)
     assert f"no volume is mounted at {HOME}" in log
-    assert "no Docker socket at /var/run/docker.sock" in log
-    assert "no Docker daemon was found" in bare.nautilus("doctor", check=False)
-    docker("rm", "-f", bare.name)
+    assert "docker.sock" not in log
 
 
-def test_a_read_only_container_serves_from_its_volume(lite_image: str, prefix: str, address: str) -> None:
+def test_a_read_only_container_serves_from_its_volume(started: Callable[..., Container], prefix: str) -> None:
     options = ("--read-only", "--tmpfs", "/tmp", "--volume", f"{prefix}-ro:{HOME}")
-    argv = ["run", "-d", "--name", f"{prefix}-ro", *options, "--publish", f"{address}:80:80", lite_image]
-    container = Container(f"{prefix}-ro", address, argv)
-    container.start()
-    docker("rm", "-f", container.name)
+    started(*options, "--env", "NAUTILUS_BUNDLED_RUNNER=off")
+
+
+def test_as_the_service_user_it_serves_from_a_volume_of_that_owner(
+    started: Callable[..., Container], prefix: str, lite_image: str
+) -> None:
+    volume = ("--volume", f"{prefix}-user:{HOME}")
+    docker("run", "--rm", *volume, lite_image, "chown", "990:990", HOME)
+    started("--user", "990:990", *volume, "--env", "NAUTILUS_BUNDLED_RUNNER=off")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a socket to a group")
 def test_a_socket_of_a_group_that_the_image_does_not_know_is_used(
-    lite_image: str, prefix: str, address: str, tmp_path: Path
+    started: Callable[..., Container], lite_image: str, prefix: str, tmp_path: Path
 ) -> None:
     """The real socket, behind one of another group: jobs' executor is found ready."""
     path = tmp_path / "docker.sock"
@@ -88,22 +121,9 @@ def test_a_socket_of_a_group_that_the_image_does_not_know_is_used(
         path.chmod(0o660)
         listening.listen()
         threading.Thread(target=_forward, args=(listening,), daemon=True).start()
-        mounts = ("--volume", f"{path}:/var/run/docker.sock", "--volume", f"{prefix}-group:{HOME}")
-        argv = [
-            "run",
-            "-d",
-            "--name",
-            f"{prefix}-group",
-            *mounts,
-            "--publish",
-            f"{address}:80:80",
-            lite_image,
-        ]
-        container = Container(f"{prefix}-group", address, argv)
-        container.start()
+        container = started("--volume", f"{path}:/var/run/docker.sock", "--volume", f"{prefix}-group:{HOME}")
         assert "docker-host-61999" in docker("exec", container.name, "id", "-Gn", "nautilus-runner")
         assert "61999" not in docker("exec", container.name, "id", "-G", "nautilus")
-        docker("rm", "-f", container.name)
     options = ("--read-only", "--tmpfs", "/tmp", "--volume", f"{path}:/var/run/docker.sock")
     assert "--read-only" in refusal(lite_image, *options)
 

@@ -43,7 +43,7 @@ def boot(settings: ApplianceSettings) -> None:
         ensure_docker_access(who, container.SOCKET)
     ensure_home(layout, who)
     if settings.in_image:
-        for warning in container.warnings(layout):
+        for warning in container.warnings(layout, settings.bundled_runner != "off"):
             print(f"nautilus: {warning}", flush=True)
     ensure_only_one(layout)
     end_processes(leftovers(layout.home), grace_s=10.0)

@@ -51,14 +51,14 @@ def refuse_two_volumes(home: Path, mountinfo: str) -> None:
         )
 
 
-def warnings(layout: Layout) -> Iterator[str]:
+def warnings(layout: Layout, bundled_runner: bool) -> Iterator[str]:
     """What does not keep the appliance from starting, but from being what was wanted; one line each."""
     if layout.home.stat().st_dev == Path("/").stat().st_dev:
         yield (
             f"no volume is mounted at {layout.home}: the data goes with this container. "
             f"Add `--volume nautilus-data:{layout.home}`"
         )
-    if "DOCKER_HOST" not in os.environ and not SOCKET.is_socket():
+    if bundled_runner and "DOCKER_HOST" not in os.environ and not SOCKET.is_socket():
         yield _about_socket()
     last = last_seen(layout)
     if last - time.time() > _MOST_SKEW_S:
@@ -70,11 +70,10 @@ def warnings(layout: Layout) -> Iterator[str]:
 
 def _about_socket() -> str:
     if SOCKET.exists():
-        return f"{SOCKET} is not a socket: Docker does not run on the host, or its socket lies elsewhere; jobs wait"
-    return (
-        f"no Docker socket at {SOCKET}: jobs of the bundled runner wait. "
-        f"Add `--volume {SOCKET}:{SOCKET}`, or join a machine (`nautilus runner add`)"
-    )
+        found = f"{SOCKET} is not a socket: Docker does not run on the host, or its socket lies elsewhere"
+    else:
+        found = f"no Docker socket at {SOCKET}: add `--volume {SOCKET}:{SOCKET}`"
+    return f"{found}. The bundled runner waits for it; NAUTILUS_BUNDLED_RUNNER=off where other machines run the jobs"
 
 
 def last_seen(layout: Layout) -> float:

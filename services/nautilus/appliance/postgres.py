@@ -97,7 +97,7 @@ def ensure_cluster(cluster: Path, binaries: Binaries) -> None:
 
 
 def remove_stale_locks(cluster: Path, socket_dir: Path) -> None:
-    """Removes what a server that was killed left, for a caller who knows that none runs (it holds the appliance's lock).
+    """Removes what a killed server left, for a caller who knows that none runs (it holds the appliance's lock).
 
     PostgreSQL itself takes a lock file for valid when a process of the same user has the number in it; and
     in a container that starts anew the numbers repeat. Source: CreateLockFile, src/backend/utils/init/miscinit.c.

@@ -1,4 +1,4 @@
-"""A server killed with its container leaves a lock that names a number which another process has after the next start."""
+"""A server killed with its container leaves a lock; its number is another process's after the next start."""
 
 import os
 import shutil
@@ -40,14 +40,16 @@ def test_a_cluster_whose_lock_names_a_living_process_starts_again(
     start = [binaries.program("pg_ctl"), "-D", str(cluster), "-l", str(folder / "log"), "-w", "-s"]
     start += ["-o", f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"]
     with subprocess.Popen(["sleep", "60"], **run_as) as other:
-        (cluster / "postmaster.pid").write_text(f"{other.pid}\n{cluster}\n0\n5432\n{folder}\n\n")
-        (folder / ".s.PGSQL.5432.lock").write_text(f"{other.pid}\n{cluster}\n0\n5432\n{folder}\n")
-        refused = subprocess.run([*start, "start"], capture_output=True, text=True, **run_as)
-        assert refused.returncode != 0 and "is another postmaster" in (folder / "log").read_text()
-        postgres.remove_stale_locks(cluster, folder)
-        subprocess.run([*start, "start"], check=True, capture_output=True, **run_as)
-        subprocess.run([*start, "-m", "immediate", "stop"], check=True, capture_output=True, **run_as)
-        other.kill()
+        try:
+            (cluster / "postmaster.pid").write_text(f"{other.pid}\n{cluster}\n0\n5432\n{folder}\n\n")
+            (folder / ".s.PGSQL.5432.lock").write_text(f"{other.pid}\n{cluster}\n0\n5432\n{folder}\n")
+            refused = subprocess.run([*start, "start"], capture_output=True, text=True, **run_as)
+            assert refused.returncode != 0 and "s another postmaster" in (folder / "log").read_text()
+            postgres.remove_stale_locks(cluster, folder)
+            subprocess.run([*start, "start"], check=True, capture_output=True, **run_as)
+            subprocess.run([*start, "-m", "immediate", "stop"], check=True, capture_output=True, **run_as)
+        finally:
+            other.kill()
 
 
 def test_where_there_is_no_lock_nothing_is_done(tmp_path: Path) -> None:

@@ -42,16 +42,19 @@ def test_a_clock_behind_the_last_run_is_told(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.etc.mkdir()
     layout.appliance_file.write_text("{}")
-    assert not [line for line in container.warnings(layout) if "the clock says" in line]
+    assert not [line for line in container.warnings(layout, True) if "the clock says" in line]
     ahead = time.time() + 3600
     os.utime(layout.appliance_file, (ahead, ahead))
-    [line] = [line for line in container.warnings(layout) if "the clock says" in line]
+    [line] = [line for line in container.warnings(layout, True) if "the clock says" in line]
     assert "set the host's clock" in line
 
 
 def test_a_missing_socket_is_told_with_what_to_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(container, "SOCKET", tmp_path / "docker.sock")
-    assert any("--volume" in line and "docker.sock" in line for line in container.warnings(Layout(tmp_path)))
+    assert any(
+        "--volume" in line and "docker.sock" in line for line in container.warnings(Layout(tmp_path), True)
+    )
     (tmp_path / "docker.sock").mkdir()  # what Docker makes of a path that is not there
-    assert any("docker.sock is not a socket" in line for line in container.warnings(Layout(tmp_path)))
+    assert any("docker.sock is not a socket" in line for line in container.warnings(Layout(tmp_path), True))
+    assert not any("docker.sock" in line for line in container.warnings(Layout(tmp_path), False))
