@@ -13,7 +13,7 @@ from pathlib import Path
 from nautilus.appliance import container
 from nautilus.appliance.accounts import Accounts, ensure_accounts, ensure_docker_access
 from nautilus.appliance.database_access import tcp_environment
-from nautilus.appliance.edition import Edition, ensure_edition
+from nautilus.appliance.edition import Edition, ensure_edition, refuse_unfinished_import
 from nautilus.appliance.errors import MissingProgram, PostgresUnusable
 from nautilus.appliance.folders import ensure_home, ensure_only_one, ensure_secrets
 from nautilus.appliance.gateway import nginx_path
@@ -94,6 +94,7 @@ def ensure_postgres_usable(layout: Layout) -> None:
 def ensure_own_edition(settings: ApplianceSettings, who: Accounts) -> None:
     """Refuses another edition's data; the full edition's package and its way to the database."""
     layout, package = settings.layout, Omnibus(settings.omnibus_root)
+    refuse_unfinished_import(layout)
     if settings.edition is Edition.FULL:
         package.ensure_installed()
         ensure_socket_folder(layout.gitlab_database_socket_dir, who.service_uid)

@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from nautilus.appliance.errors import WrongEdition
+from nautilus.appliance.errors import HomeUnusable, WrongEdition
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.postgres import Binaries, cluster_major
@@ -58,6 +58,16 @@ def ensure_edition(layout: Layout, edition: Edition, binaries: Binaries, package
     if now != made or not layout.edition_file.exists():
         write_made(layout, now)
     return now
+
+
+def refuse_unfinished_import(layout: Layout) -> None:
+    """Raises HomeUnusable while the data folder is half of an import."""
+    unfinished = layout.home / ".import"
+    if unfinished.exists():
+        raise HomeUnusable(
+            f"an import into {layout.home} was interrupted: run `nautilus import` again, "
+            f"or remove {unfinished} to start empty"
+        )
 
 
 def has_data(layout: Layout) -> bool:

@@ -10,6 +10,7 @@ ApplianceError
 ├── WrongEdition        the data is of the other edition, or of another PostgreSQL
 ├── MissingProgram      a program that we need is not installed
 ├── RegistryFailed      something of the container registry could not be done
+├── TransferFailed      an export or import did not succeed; nothing is left half done
 ├── StepFailed          a provision step did not succeed
 └── NotReady            the appliance did not become ready in time
 """
@@ -56,6 +57,10 @@ class MissingProgram(ApplianceError):
 
 
 class RegistryFailed(ApplianceError):
+    exit_code = 1
+
+
+class TransferFailed(ApplianceError):
     exit_code = 1
 
 

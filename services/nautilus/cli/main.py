@@ -19,6 +19,7 @@ from nautilus.cli import (
     runner,
     testing,
     tokens,
+    transfer,
     users,
 )
 from nautilus.cli.output import CommandError, fail
@@ -41,6 +42,8 @@ app.command("status")(appliance_commands.status)
 app.command("logs")(appliance_commands.logs)
 app.command("restart")(appliance_commands.restart)
 app.command("doctor")(doctor.doctor)
+app.command("export")(transfer.export)
+app.command("import")(transfer.import_)
 app.command("run")(experiments.run)
 app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     testing.run_tests
