@@ -108,14 +108,20 @@ class Plan:
     @property
     def job_gitlab_url(self) -> str:
         if self.job_gitlab_url_set or not self.job_host:
-            return self.job_gitlab_url_set or self.gitlab_url
+            derived = self.gitlab_external_url if self._jobs_are_afar else self.gitlab_url
+            return self.job_gitlab_url_set or derived
         return f"{self._job_scheme}://{self.job_host}:{self.ports['gitlab']}"
 
     @property
     def job_web_url(self) -> str:
         if self.job_url or not self.job_host:
-            return self.job_url or self.web_url
+            return self.job_url or (self.external_url if self._jobs_are_afar else self.web_url)
         return f"{self._job_scheme}://{self.job_host}:{self.ports['web_tls' if self.speaks_tls else 'web']}"
+
+    @property
+    def _jobs_are_afar(self) -> bool:
+        """Containers that share no network of ours: another machine's daemon runs them, or none was found yet."""
+        return self.executor == "docker" and self.docker_network != "host"
 
     @property
     def _job_scheme(self) -> str:

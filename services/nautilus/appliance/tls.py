@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.addresses import host_of
 from nautilus.appliance.errors import SettingError
-from nautilus.appliance.executor import JOB_HOST, interface_addresses
+from nautilus.appliance.executor import JOB_HOST
 from nautilus.appliance.folders import write_private
+from nautilus.appliance.job_network import interface_addresses
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan
 from nautilus.appliance.settings import ApplianceSettings, trusted_ca_files
