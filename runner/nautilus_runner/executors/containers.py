@@ -137,14 +137,24 @@ def read_mountinfo() -> str:
 
 
 def _auths(text: str) -> dict[str, dict[str, str]]:
+    """The logins of a Docker `config.json`, by host; an entry that says none is left out."""
     try:
-        auths = json.loads(text)["auths"] if text else {}
-        pairs = {
-            host: base64.b64decode(entry["auth"]).decode().partition(":") for host, entry in auths.items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
+        entries = dict(json.loads(text)["auths"]).items() if text else ()
+    except (ValueError, KeyError, TypeError):
         return {}
-    return {host: {"username": user, "password": secret} for host, (user, _, secret) in pairs.items()}
+    found = {str(host): _login(entry) for host, entry in entries}
+    return {host: login for host, login in found.items() if login is not None}
+
+
+def _login(entry: Any) -> dict[str, str] | None:
+    """From `auth` (name and password in base 64) or `username` and `password`."""
+    try:
+        if "auth" in entry:
+            name, colon, password = base64.b64decode(entry["auth"]).decode().partition(":")
+            return {"username": name, "password": password} if colon else None
+        return {"username": str(entry["username"]), "password": str(entry["password"])}
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _same_registry(url: str, registry: str) -> bool:

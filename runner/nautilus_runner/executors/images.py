@@ -35,9 +35,13 @@ class Images:
                     return await self._inspect(image)
                 problem = f"{image} is not on this machine (pull policy {policy})"
             if policy in ("always", "if-not-present"):
+                auth = containers.pull_credentials(image, self.credentials, self.auth_config)
+                if auth is not None:
+                    registry = containers.registry_of(image)
+                    self.say(f"Authenticating as {auth['username']} at {registry} ...")
                 self.say(f"Pulling docker image {image} ...")
                 try:
-                    await asyncio.to_thread(self._pull, image)
+                    await asyncio.to_thread(self._pull, image, auth)
                     return await self._inspect(image)
                 except DockerException as error:
                     problem = explain(error)
@@ -50,8 +54,7 @@ class Images:
         found: dict[str, Any] = await asyncio.to_thread(self.api.inspect_image, image)
         return found
 
-    def _pull(self, image: str) -> None:
-        auth = containers.pull_credentials(image, self.credentials, self.auth_config)
+    def _pull(self, image: str, auth: dict[str, str] | None) -> None:
         has_tag = "@" in image or ":" in image.rpartition("/")[2]
         tag = None if has_tag else "latest"
         for line in self.api.pull(image, tag=tag, stream=True, decode=True, auth_config=auth):

@@ -23,12 +23,12 @@ def running_registry(program: str, home: Path, forge_url: str) -> Iterator[subpr
     for folder in (layout.etc, layout.secrets, layout.run):
         folder.mkdir(parents=True, exist_ok=True)
     argv = registry.prepare(RegistrySettings(home, program, forge_url))
-    with (home / "log").open("ab") as log:
+    with (home / "registry.log").open("ab") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     try:
         end = time.monotonic() + 20
         while not layout.registry_socket.exists():
-            assert process.poll() is None, (home / "log").read_text()
+            assert process.poll() is None, (home / "registry.log").read_text()
             assert time.monotonic() < end, "the registry does not listen"
             time.sleep(0.02)
         yield process
