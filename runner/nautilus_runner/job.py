@@ -75,6 +75,8 @@ class JobRun:
         self._on_change = on_change
         self._phase: str = entry.state.get("phase", "prepare")
         self._executor: Executor | None = None
+        self._is_answered = asyncio.Event()
+        """The server has said whether our claim is good."""
         self._spool = Spool(entry.trace_path, keep=entry.state.get("trace"))
         self._trace = TraceWriter(
             self._spool,
@@ -110,21 +112,31 @@ class JobRun:
         limit_s = float(self.job.runner_info.timeout)
         self.control.start_timer(limit_s - (time.time() - self.started_at), limit_s)
         try:
+            failure = await self._executed()
+            await self._is_answered.wait()  # before that the server takes no result
+            return failure
+        finally:
+            self.control.stop_timer()
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def _executed(self) -> JobError | None:
+        """All phases; the error that the job ends with."""
+        try:
             await self._execute(*await self._set_up())
         except JobError as error:
             return error
         except Exception as error:
             log.exception("job %s: failed by an error of ours", self.job.id)
             return SystemFailure(f"{type(error).__name__}: {error}")
-        finally:
-            self.control.stop_timer()
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
         return None
 
     async def _accept_and_send(self) -> None:
         """Make the claim durable while the server is told of it, then carry the log over."""
-        _, is_ours = await asyncio.gather(self._entry.record(), self._courier.accept())
+        try:
+            _, is_ours = await asyncio.gather(self._entry.record(), self._courier.accept())
+        finally:
+            self._is_answered.set()
         if is_ours:
             self._context.accepted.set()
             await self._courier.run()

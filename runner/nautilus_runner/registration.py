@@ -23,7 +23,7 @@ from nautilus_runner.settings import RunnerSettings, Settings, load_settings
 
 AUTHENTICATION_PREFIX = "glrt-"
 _TRY_EVERY_S = 1.0
-_NOT_GITLAB = (301, 302, 303, 307, 308, 404, 405, 501)
+_NOT_GITLAB = (301, 302, 303, 307, 308, 401, 404, 405, 501)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ class DockerExecutor:
             self._context.job.credentials,
             self._context.variables.get("DOCKER_AUTH_CONFIG"),
             self._context.say,
+            self._context.accepted,
         )
         return await store.ensure(image, policies)
 

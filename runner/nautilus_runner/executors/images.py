@@ -19,12 +19,16 @@ _PASSWD_LIMIT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """`credentials` come from the server, `auth_config` from the user (DOCKER_AUTH_CONFIG); `say` writes to the log."""
+    """`credentials` come from the server, `auth_config` from the user (DOCKER_AUTH_CONFIG); `say` writes to the log.
+
+    Nothing is pulled before `accepted`: until the server has accepted our claim, its credentials open nothing.
+    """
 
     api: Any
     credentials: Sequence[Credentials]
     auth_config: str
     say: Callable[[str], None]
+    accepted: asyncio.Event
 
     async def ensure(self, image: str, policies: Sequence[str]) -> dict[str, Any]:
         """The image's description; pulled where the policies, tried in order, want it. Raises ImagePullFailed."""
@@ -35,6 +39,7 @@ class Images:
                     return await self._inspect(image)
                 problem = f"{image} is not on this machine (pull policy {policy})"
             if policy in ("always", "if-not-present"):
+                await self.accepted.wait()
                 auth = containers.pull_credentials(image, self.credentials, self.auth_config)
                 if auth is not None:
                     registry = containers.registry_of(image)

@@ -72,7 +72,8 @@ class ProtocolServer:
 
     `hold_s`: how long a request for a job is held. `interval`: X-GitLab-Trace-Update-Interval. `knows_prefer`:
     whether a touch may be held. `accepts_first` answers that many final PUTs with 202 before 200. `down` makes
-    every call but git a 503.
+    every call but git a 503. While `may_confirm` is not set, no claim is confirmed; until then a job takes
+    neither log nor result (GitLab's two-phase commit of jobs).
     """
 
     def __init__(self, repositories: Path | None = None, **options: Any) -> None:
@@ -82,6 +83,8 @@ class ProtocolServer:
         self.knows_prefer: bool = options.pop("knows_prefer", True)
         self.accepts_first: int = options.pop("accepts_first", 0)
         self.is_down = False
+        self.may_confirm = asyncio.Event()
+        self.may_confirm.set()
         self.upload_statuses: list[int] = []
         self.jobs: dict[int, ServedJob] = {}
         self.requests: list[tuple[str, str]] = []
@@ -223,9 +226,12 @@ class ProtocolServer:
         if isinstance(job, Response):
             return job
         if body["state"] == "running":
+            await self.may_confirm.wait()
             job.is_unconfirmed = False
             job.touches += 1
             return await self._touched(request, job)
+        if job.is_unconfirmed:
+            return JSONResponse({"message": "400 Bad Request"}, 400)
         job.finals.append(body)
         if self.accepts_first > 0:
             self.accepts_first -= 1
@@ -258,6 +264,8 @@ class ProtocolServer:
         job = self._authorized(request, None)
         if isinstance(job, Response):
             return job
+        if job.is_unconfirmed:
+            return JSONResponse({"message": "403 Forbidden - Job is not processing on runner"}, 403)
         data = await request.body()
         start = int(request.headers["Content-Range"].split("-")[0])
         if start > len(job.trace):
