@@ -99,7 +99,7 @@ class Ours:
 
 def figures(runs: int, home: Path) -> list[dict[str, Any]]:
     """Seconds of `git clone` and `git push` by a git of this machine, ours and bare in turns."""
-    work = _worktree(home / "work")
+    work = worktree(home / "work")
     with bare(home / "bare") as yardstick, appliance() as ours:
         times = _measure(runs, {"bare": yardstick, "ours": ours}, work, home)
     return [_row(name, times[f"ours {name}"], times[f"bare {name}"]) for name in ("clone", "push")]
@@ -174,7 +174,7 @@ def bare(home: Path) -> Iterator[Bare]:
         yield Bare(home, port)
 
 
-def _worktree(path: Path) -> Path:
+def worktree(path: Path) -> Path:
     """40 MB that cannot be compressed in a few files, 10 MB of text in many: always the same bytes."""
     noise = random.Random(20)
     words = [noise.randbytes(4).hex() for _ in range(500)]
