@@ -87,7 +87,11 @@ RUN --mount=type=bind,source=image/parts,target=/mnt \
     useradd --system --uid 990 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus; \
     useradd --system --uid 991 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-runner; \
     useradd --system --uid 992 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-job; \
-    mkdir -p /var/opt/nautilus /var/opt/gitlab /etc/gitlab /etc/nautilus /usr/share/nautilus; \
+    # Whom clone addresses name; no password fits "*" (services/nautilus/appliance/sshd.py makes it elsewhere).
+    useradd --non-unique --uid 990 --gid 990 --no-create-home --home-dir / --no-log-init --shell /bin/sh --password '*' git; \
+    mkdir -p /var/opt/nautilus /var/opt/gitlab /etc/gitlab /etc/nautilus /usr/share/nautilus /run/sshd; \
+    # A new volume takes its owner from here: so `--user 990:990` can write to it.
+    chown nautilus:nautilus /var/opt/nautilus; \
     ln -s nautilus /var/opt/mlreef; \
     /mnt/layer settle "$start"
 COPY --from=python /opt/nautilus /opt/nautilus
