@@ -30,6 +30,8 @@ from nautilus.appliance.transfer.manifest import Entry, Manifest, entry_of, sync
 from nautilus.appliance.transfer.server import Server, temporary_server
 
 _KEEP_RUNNING = {"postgres", "runner", "provision"}
+_DOORS = ("gateway", "sshd")
+"""Closed first, so that nobody is cut off in the middle of a write; opened last."""
 _UNFINISHED = ".unfinished"
 
 Tell = Callable[[str], None]
@@ -70,9 +72,10 @@ def quiet_server(layout: Layout, tell: Tell) -> Iterator[Server]:
         return
     supervisor = Supervisor(layout)
     running = [p.name for p in supervisor.programs() if p.pids and p.name not in _KEEP_RUNNING]
+    running.sort(key=lambda name: name not in _DOORS)
     stopped: list[str] = []
     try:
-        for name in reversed(running):
+        for name in running:
             tell(f"stopping {name}")
             stopped.append(name)
             supervisor.stop(name)
