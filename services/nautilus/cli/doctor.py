@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -18,32 +18,28 @@ from nautilus.appliance.errors import ApplianceError
 from nautilus.appliance.executor import choose_executor
 from nautilus.appliance.folders import LEAST_FREE_MIB
 from nautilus.appliance.gateway import nginx_path
-from nautilus.appliance.plan import Plan, read_plan
+from nautilus.appliance.plan import Plan, read_plan, setting_of
 from nautilus.appliance.ports import can_bind
 from nautilus.appliance.settings import ApplianceSettings
+from nautilus.cli.findings import Finding
 
 _ENOUGH_FREE_MIB = 5 * 1024
 _MOST_CLOCK_SKEW_S = 5.0
 
 
-@dataclass(frozen=True)
-class Finding:
-    """`state`: ok, warning or error; `mend` says what to do, '' where nothing is."""
-
-    check: str
-    state: str
-    detail: str
-    mend: str = ""
-
-
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Check ports, disk, permissions, programs, versions, Docker, the clock. Exit code 1: something is wrong."""
+    """Check ports, disk, permissions, programs, Docker, the clock, and each address from where it is used.
+
+    Exit code 1: something is wrong.
+    """
+    from nautilus.cli.doctor_addresses import check_addresses
     from nautilus.cli.output import emit
 
     settings = ApplianceSettings.from_environment()
     findings = [check(settings) for check in CHECKS]
+    findings += check_addresses(settings)
     emit([asdict(f) for f in findings], as_json, lambda: _show(findings))
     if any(f.state == "error" for f in findings):
         raise SystemExit(1)
@@ -89,13 +85,15 @@ def check_ports(settings: ApplianceSettings) -> Finding:
     text = ", ".join(f"{name} {port}" for name, port in plan.ports.items())
     if folders.is_locked(settings.layout):
         return Finding("ports", "ok", f"{text}, in use by this appliance")
-    taken = [f"{name} {port}" for name, port in plan.ports.items() if not can_bind("127.0.0.1", port)]
+    taken = {
+        name: f"{name} {port} on {address}"
+        for name, port in plan.ports.items()
+        for address in plan.listen
+        if not can_bind(address, port)
+    }
     if taken:
-        mend = (
-            "end the program that holds them (`ss -ltnp`), or set NAUTILUS_PORT, NAUTILUS_GITLAB_PORT, "
-            "NAUTILUS_MANAGEMENT_PORT"
-        )
-        return Finding("ports", "error", f"taken by another program: {', '.join(taken)}", mend)
+        mend = f"end the program that holds them (`ss -ltnp`), or set {', '.join(map(setting_of, taken))}"
+        return Finding("ports", "error", f"taken by another program: {', '.join(taken.values())}", mend)
     return Finding("ports", "ok", f"{text}, free")
 
 
@@ -242,6 +240,6 @@ def _show(findings: list[Finding]) -> None:
     console = Console(highlight=False)
     marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
     for f in findings:
-        console.print(f"{marks[f.state]} {f.check:<12} {f.detail}", soft_wrap=True)
+        console.print(f"{marks[f.state]} {f.check:<13} {f.detail}", soft_wrap=True)
         if f.mend:
-            console.print(f"  {'':<12} → {f.mend}", soft_wrap=True)
+            console.print(f"  {'':<13} → {f.mend}", soft_wrap=True)
