@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
 
 from nautilus.testing.git_over_ssh import SshForge
+from nautilus_gateway.testing.programs import answers, free_ports, wait_until
 
 CI_FILE = b"job:\n  script: [date]\n"
 NOT_FOUND = (
@@ -329,7 +332,7 @@ class TestWhatIsRefused:
         try:
             assert _answer_through(local) == b""
         finally:
-            tunnel.terminate()
+            tunnel.kill()
             _, words = tunnel.communicate(timeout=20)
         assert "open failed" in words
 
@@ -409,3 +412,43 @@ def test_it_takes_at_most_five_mib_while_idle(forge: SshForge) -> None:
     size = pss_mib(forge.sshd_pid)
     assert size is not None
     assert size <= 5
+
+
+def test_it_ends_with_whoever_started_it(forge: SshForge) -> None:
+    """sshd writes over its environment, so boot could not find one that a killed supervisord left on the port."""
+    from nautilus.appliance.sshd import sshd_path
+
+    (port,) = free_ports(1)
+    config = forge.client / "orphan_config"
+    text = (forge.layout.etc / "sshd_config").read_text()
+    config.write_text(text.replace(f"Port {forge.port}\n", f"Port {port}\n"))
+    argv = [sshd_path(), "-D", "-e", "-f", str(config)]
+    script = f"import os; from nautilus.appliance import sshd; sshd.end_with_parent(); os.execv({argv[0]!r}, {argv!r})"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stderr=subprocess.DEVNULL) as started:
+        wait_until(lambda: answers(port), "sshd listens")
+        started.kill()
+    wait_until(lambda: not answers(port), "sshd is gone")
+
+
+def test_while_the_forge_is_away_nobody_gets_in_and_then_everybody_again(
+    forge: SshForge, project: dict[str, Any]
+) -> None:
+    socket_path, aside = forge.layout.forge_socket, forge.layout.run / "aside.sock"
+    socket_path.rename(aside)
+    try:
+        done = forge.git("root", "ls-remote", project["ssh_url_to_repo"])
+    finally:
+        aside.rename(socket_path)
+    assert "Permission denied (publickey)" in done.stderr
+    assert "keys: the forge does not answer" in forge.log
+    assert forge.git("root", "ls-remote", project["ssh_url_to_repo"]).returncode == 0
+
+
+def test_silent_clients_do_not_keep_others_out(forge: SshForge) -> None:
+    """Twenty connections that never say a word; the next one is still served."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(19):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", forge.port), timeout=20))
+            assert silent.recv(8).startswith(b"SSH-2.0")
+        assert forge.ssh("root").returncode == 0
