@@ -226,6 +226,7 @@ class ProtocolServer:
         if isinstance(job, Response):
             return job
         if body["state"] == "running":
+            self._notify()
             await self.may_confirm.wait()
             job.is_unconfirmed = False
             job.touches += 1
@@ -265,6 +266,7 @@ class ProtocolServer:
         if isinstance(job, Response):
             return job
         if job.is_unconfirmed:
+            self._notify()
             return JSONResponse({"message": "403 Forbidden - Job is not processing on runner"}, 403)
         data = await request.body()
         start = int(request.headers["Content-Range"].split("-")[0])

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from nautilus_runner.gpu import COUNT_VARIABLE
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.proxy import FaultyProxy
@@ -80,6 +81,29 @@ async def test_a_result_that_the_server_takes_its_time_to_store_is_repeated(
     await runner.start(server.url)
     await server.finished(job)
     assert len(job.finals) == 3
+
+
+async def test_a_job_that_fails_before_its_claim_is_confirmed_fails_all_the_same(
+    server: ProtocolServer, runner: RunningAgent
+) -> None:
+    server.may_confirm.clear()
+    wrong = {
+        "key": COUNT_VARIABLE,
+        "value": "many",
+        "public": True,
+        "masked": False,
+        "file": False,
+        "raw": False,
+    }
+    job = server.add_job(job_payload(variables=[wrong]))
+    await runner.start(server.url)
+    await server.until(lambda: ("PUT", f"/api/v4/jobs/{job.id}") in server.requests)
+    with pytest.raises(TimeoutError):  # nothing is sent that the server would refuse
+        await server.until(lambda: ("PATCH", f"/api/v4/jobs/{job.id}/trace") in server.requests, 2.0)
+    server.may_confirm.set()
+    await server.finished(job)
+    assert (job.status, job.claims) == ("failed", 1)
+    assert "must be a count of GPUs" in job.log
 
 
 async def test_a_log_that_does_not_match_is_sent_again_from_the_start(
