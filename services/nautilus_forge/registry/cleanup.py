@@ -68,12 +68,14 @@ def checked(
 
 
 def _is_pattern(text: str) -> bool:
+    if len(text) > _LONGEST_PATTERN:
+        return False
     try:
         regex.compile_pattern(text)
         _whole(text)
     except regex.InvalidRegex:
         return False
-    return len(text) <= _LONGEST_PATTERN
+    return True
 
 
 def _whole(pattern: str) -> regex.Automaton:
