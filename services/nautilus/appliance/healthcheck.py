@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from nautilus.appliance.plan import read_plan
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.status import probe_health
@@ -17,3 +19,16 @@ def unready_components(settings: ApplianceSettings) -> list[str]:
     return [
         f"{c['name']}: {c['state']} ({c.get('detail') or '-'})" for c in components if c["state"] != "ready"
     ]
+
+
+def main() -> None:
+    """As `nautilus healthcheck`, without the command line's library: it runs every ten seconds."""
+    unready = unready_components(ApplianceSettings.from_environment())
+    if unready:
+        print(f"nautilus: {'; '.join(unready)}", file=sys.stderr)
+        raise SystemExit(1)
+    print("ready")
+
+
+if __name__ == "__main__":
+    main()
