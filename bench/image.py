@@ -53,8 +53,10 @@ def figures(runs: int, home: Path) -> list[dict[str, Any]]:
 
 def _built(target: str) -> str:
     """Builds the target from this checkout (seconds where nothing changed); the image's name."""
-    subprocess.run([PROJECT_ROOT / "image/build", target, "--quiet"], check=True, stdout=subprocess.DEVNULL)
-    return f"nautilus:{target}"
+    name = f"nautilus-bench:{target}"
+    argv = [PROJECT_ROOT / "image/build", target, "--quiet", "--tag", name]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    return name
 
 
 def _container(name: str, image: str) -> Container:

@@ -232,7 +232,7 @@ def test_an_image_is_pushed_to_the_registry_and_pulled_again(
 
 
 def test_stop_is_clean_and_the_next_start_is_the_same_appliance(
-    appliance: Container, work: dict[str, Any], variant: str, host_folder: Path
+    appliance: Container, work: dict[str, Any], variant: str, request: pytest.FixtureRequest
 ) -> None:
     before = everything(appliance, work)
     assert appliance.stop() <= 10
@@ -242,6 +242,7 @@ def test_stop_is_clean_and_the_next_start_is_the_same_appliance(
     log = docker("exec", appliance.name, "cat", "/var/opt/nautilus/log/postgres.log")
     assert "database system was not properly shut down" not in log
     if variant == "folders of the host":
+        host_folder = request.getfixturevalue("host_folder")
         assert (host_folder / "mlreefdb-opt" / "postgres" / "PG_VERSION").exists()
         assert not list((host_folder / "mlreef-gitlab-opt").iterdir())
 
