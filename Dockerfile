@@ -161,8 +161,15 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache \
     find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
 FROM base AS runner
-RUN useradd --system --uid 992 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-job
+ARG SOURCE_DATE_EPOCH
 COPY --from=runner-python /out /
+ARG VERSION=0.1.0
+RUN --mount=type=bind,source=image/parts,target=/mnt \
+    set -eu; start=$(date +%s); \
+    useradd --system --uid 992 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-job; \
+    mkdir -p /etc/nautilus/ca /usr/share/nautilus; \
+    PYTHONDONTWRITEBYTECODE=1 python3 /mnt/sbom.py nautilus-runner "$VERSION" /opt/nautilus/venv > /usr/share/nautilus/sbom.json; \
+    /mnt/layer settle "$start"
 # As root: the Docker socket that it needs is as good as root, and its group differs from machine to machine.
 ENV NAUTILUS_RUNNER_CONFIG=/var/lib/nautilus-runner/config.toml \
     NAUTILUS_RUNNER_EXECUTOR=docker \
@@ -173,7 +180,6 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=300s --retries=3 CMD ["/usr/local/bin/nautilus-runner", "status"]
 ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/entrypoint"]
 CMD ["run"]
-ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Nautilus runner" \
       org.opencontainers.image.description="Takes jobs from a Nautilus or GitLab server and runs them on this machine" \
