@@ -36,7 +36,9 @@ from nautilus.appliance.settings import ApplianceSettings
 _RETRY_AFTER_S = 15.0
 """After a failed reconfigure: long enough for its reason to be read, and not to burn the machine."""
 
-_PATH = "/opt/gitlab/bin:/opt/gitlab/embedded/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PATH = (
+    "/opt/gitlab/bin:/opt/gitlab/embedded/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ class Program:
 
     def _start(self) -> Process:
         kept.remove_stale(self.package)
-        child = subprocess.Popen([str(self.package.runsvdir_start)], env=environment(), start_new_session=True)
+        child = subprocess.Popen(
+            [str(self.package.runsvdir_start)], env=environment(), start_new_session=True
+        )
         found = read_process(child.pid)
         if found is None:
             raise StepFailed(f"{self.package.runsvdir_start} ended at once: see `nautilus logs gitlab`")

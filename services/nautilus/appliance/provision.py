@@ -70,7 +70,7 @@ def provision(
     who: Accounts,
     progress: Progress,
     edition: Edition = Edition.LITE,
-    package: Omnibus = Omnibus(),
+    package: Omnibus | None = None,
 ) -> None:
     """The same for both editions, but for GitLab's own set-up. Raises StepFailed when a step cannot be made true."""
     from nautilus.gitlab.provisioning import Administration  # while PostgreSQL starts
@@ -82,7 +82,7 @@ def provision(
     token = layout.secret("admin_token").read_text().strip()
     gitlab = Administration(plan.gitlab_url, token)
     if edition is Edition.FULL:
-        full_edition_steps(layout, gitlab, progress, package, token)
+        full_edition_steps(layout, gitlab, progress, package or Omnibus(), token)
     progress.run("GitLab", lambda: _wait_until(gitlab.is_ready, "GitLab's API does not answer"))
     progress.run("registration by token", lambda: ensure_registration_allowed(gitlab, layout))
     progress.run("bundled runner", lambda: ensure_bundled_runner(gitlab, layout, plan, who))

@@ -16,7 +16,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(help="A new or empty folder; holds secrets, so only you may read it.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A new or empty folder; holds secrets, so only you may read it.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Write everything that this appliance holds into a folder: databases, repositories, artifacts, secrets.
@@ -72,4 +74,6 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 def _words(manifest: Manifest) -> str:
     mib = sum(entry.size_bytes for entry in manifest.entries) / 2**20
-    return f"{len(manifest.entries)} files, {mib:.1f} MiB, {manifest.edition} edition of {manifest.created_at}"
+    return (
+        f"{len(manifest.entries)} files, {mib:.1f} MiB, {manifest.edition} edition of {manifest.created_at}"
+    )

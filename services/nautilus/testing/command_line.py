@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class CommandLine:
 
     home: Path
     executor: str = "process"
+    more: dict[str, str] = field(default_factory=dict)
+    """Further settings."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -30,6 +32,7 @@ class CommandLine:
             "NAUTILUS_HOME": str(self.home),
             "NAUTILUS_EXECUTOR": self.executor,
             "PYTHONPATH": folders,
+            **self.more,
         }
 
     @property

@@ -120,7 +120,9 @@ def test_a_section_that_is_no_word_is_refused() -> None:
         line(Setting(("gitlab_rails['x'] = 1; system", "y"), 1))
 
 
-@given(st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f", blacklist_categories=["Cs", "Cc"])))
+@given(
+    st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f", blacklist_categories=["Cs", "Cc"]))
+)
 def test_any_text_comes_back_as_it_was(text: str) -> None:
     import tempfile
 

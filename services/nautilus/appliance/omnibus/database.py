@@ -54,9 +54,7 @@ def ensure_gitlab_database(server: str) -> None:
             connection.execute(sql.SQL("create database {} owner {}").format(*names))
     with psycopg.connect(f"{server} dbname={DATABASE}", autocommit=True) as connection:
         for extension in EXTENSIONS:
-            connection.execute(
-                sql.SQL("create extension if not exists {}").format(sql.Identifier(extension))
-            )
+            connection.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
 
 
 def is_prepared(server: str) -> bool:

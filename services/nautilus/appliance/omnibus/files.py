@@ -28,9 +28,7 @@ _NEW = """\
 """
 
 
-def ensure_configuration(
-    package: Omnibus, wanted: settings.Joints, first: settings.FirstBoot | None
-) -> bool:
+def ensure_configuration(package: Omnibus, wanted: settings.Joints, first: settings.FirstBoot | None) -> bool:
     """Writes our two files and the two lines; True when anything is different from before.
 
     Raises StepFailed where /etc/gitlab cannot be written or a key is one that Omnibus does not know.

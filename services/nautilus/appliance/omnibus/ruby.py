@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-Value: TypeAlias = "str | bool | int | None | Sequence[Value] | Mapping[str, Value]"
+Value: TypeAlias = "str | bool | int | Sequence[Value] | Mapping[str, Value] | None"
 
 _SECTION = re.compile(r"[a-z][a-z0-9_]*")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")

@@ -1,4 +1,4 @@
-"""Folders as tar files and back. What comes out may have been tampered with: nothing is written outside of its place."""
+"""Folders as tar files and back. What comes out may be forged: nothing is written outside of its place."""
 
 from __future__ import annotations
 

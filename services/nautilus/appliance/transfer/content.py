@@ -32,7 +32,7 @@ class Tree:
         """Whether that path (relative to the folder) is of the moment."""
         first = path.parts[0]
         if self.kind == "gitlab":
-            return (self.name == "var" and first in _GITLAB_LEFT_OUT) or path.suffix == ".pid"
+            return self.name == "var" and first in _GITLAB_LEFT_OUT
         if self.name == "runner":
             return first in _RUNNERS_OWN
         return first == "tmp" or (self.name == "etc" and path.name == "edition.json")

@@ -40,7 +40,9 @@ Tell = Callable[[str], None]
 def export(layout: Layout, package: Omnibus, folder: Path, tell: Tell) -> Manifest:
     """Raises TransferFailed (and what the parts raise); `folder` is then as it was."""
     if not has_data(layout):
-        raise TransferFailed(f"{layout.home} holds no appliance's data: set NAUTILUS_HOME to the folder that does")
+        raise TransferFailed(
+            f"{layout.home} holds no appliance's data: set NAUTILUS_HOME to the folder that does"
+        )
     was_there = folder.exists()
     if was_there and (not folder.is_dir() or any(folder.iterdir())):
         raise TransferFailed(f"{folder} is not empty: name a new folder, or an empty one")
@@ -53,7 +55,9 @@ def export(layout: Layout, package: Omnibus, folder: Path, tell: Tell) -> Manife
     except BaseException as error:
         shutil.rmtree(folder if not was_there else work, ignore_errors=True)
         if isinstance(error, OSError):
-            raise TransferFailed(f"{error.filename or folder}: {error.strerror}; nothing was exported") from error
+            raise TransferFailed(
+                f"{error.filename or folder}: {error.strerror}; nothing was exported"
+            ) from error
         raise
     for entry in sorted(work.iterdir()):
         entry.rename(folder / entry.name)

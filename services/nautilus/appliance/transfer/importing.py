@@ -37,9 +37,7 @@ from nautilus.appliance.transfer.server import temporary_server
 Tell = Callable[[str], None]
 
 
-def import_export(
-    layout: Layout, edition: Edition, package: Omnibus, folder: Path, tell: Tell
-) -> Manifest:
+def import_export(layout: Layout, edition: Edition, package: Omnibus, folder: Path, tell: Tell) -> Manifest:
     """Raises TransferFailed (and what the parts raise); HOME then holds no data, and another try may follow."""
     manifest = read_manifest(folder)
     _refuse(layout, edition, package, manifest)
@@ -53,9 +51,13 @@ def import_export(
             stage = _new_stage(layout, who)
             _unpack(manifest, folder, stage, package, who, tell)
             _restore(layout, manifest, folder, stage, binaries, who, tell)
-            _settle(layout, stage, Made(edition, binaries.major, package.version() if manifest.gitlab else ""))
+            _settle(
+                layout, stage, Made(edition, binaries.major, package.version() if manifest.gitlab else "")
+            )
         except OSError as error:
-            raise TransferFailed(f"{error.filename or layout.home}: {error.strerror}; nothing was imported") from error
+            raise TransferFailed(
+                f"{error.filename or layout.home}: {error.strerror}; nothing was imported"
+            ) from error
     return manifest
 
 
@@ -72,9 +74,13 @@ def _refuse(layout: Layout, edition: Edition, package: Omnibus, manifest: Manife
         )
     for database, revision in manifest.schemas.items():
         if revision > head(DATABASES[database]):
-            raise TransferFailed(f"the export is of a newer Nautilus (schema {revision} of {database}): use its image")
+            raise TransferFailed(
+                f"the export is of a newer Nautilus (schema {revision} of {database}): use its image"
+            )
     if has_data(layout):
-        raise TransferFailed(f"{layout.home} holds an appliance's data already: name an empty folder as NAUTILUS_HOME")
+        raise TransferFailed(
+            f"{layout.home} holds an appliance's data already: name an empty folder as NAUTILUS_HOME"
+        )
     for entry in manifest.of("gitlab"):
         place = content.gitlab_folder(entry.name, package)
         if place.is_dir() and any(place.iterdir()) and not (layout.home / content.UNFINISHED).exists():

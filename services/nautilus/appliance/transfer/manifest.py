@@ -67,7 +67,9 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} holds no {NAME}: it is no export, or one that was interrupted; export again"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TransferFailed(f"{folder / NAME} cannot be read ({type(error).__name__}): export again") from error
+        raise TransferFailed(
+            f"{folder / NAME} cannot be read ({type(error).__name__}): export again"
+        ) from error
     for entry in manifest.entries:
         if Path(entry.path).is_absolute() or ".." in Path(entry.path).parts:
             raise TransferFailed(f"{folder / NAME} names a file outside of the folder: {entry.path}")
@@ -81,9 +83,13 @@ def verify(folder: Path, manifest: Manifest) -> None:
         try:
             size, digest = path.stat().st_size, sha256(path)
         except OSError as error:
-            raise TransferFailed(f"{path} cannot be read ({error.strerror}): copy the export again") from error
+            raise TransferFailed(
+                f"{path} cannot be read ({error.strerror}): copy the export again"
+            ) from error
         if size != entry.size_bytes or digest != entry.sha256:
-            raise TransferFailed(f"{path} is damaged (its SHA-256 is not the manifest's): copy the export again")
+            raise TransferFailed(
+                f"{path} is damaged (its SHA-256 is not the manifest's): copy the export again"
+            )
 
 
 def entry_of(folder: Path, kind: str, name: str, path: Path) -> Entry:

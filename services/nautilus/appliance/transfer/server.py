@@ -36,7 +36,9 @@ class Server:
     def dump(self, database: str, out: Path) -> None:
         """In pg_dump's own format, readable by this and later major versions. Raises TransferFailed."""
         out.touch(mode=0o600)
-        self._run("pg_dump", "--format=custom", "--compress=1", *_KEPT, f"--file={out}", f"--dbname={database}")
+        self._run(
+            "pg_dump", "--format=custom", "--compress=1", *_KEPT, f"--file={out}", f"--dbname={database}"
+        )
 
     def restore(self, database: str, dump: Path) -> None:
         """Into an existing, empty database, whole or not at all. Raises TransferFailed."""
@@ -70,7 +72,10 @@ _KEPT = ("--no-owner", "--no-privileges", "--no-comments")
 @contextmanager
 def temporary_server(layout: Layout, cluster: Path, binaries: Binaries, who: Accounts) -> Iterator[Server]:
     """A server on a cluster that no other serves, as the service user, on a socket that nobody else finds."""
-    with tempfile.TemporaryDirectory(prefix="nautilus-pg-", dir="/tmp") as folder, tempfile.TemporaryFile() as log:
+    with (
+        tempfile.TemporaryDirectory(prefix="nautilus-pg-", dir="/tmp") as folder,
+        tempfile.TemporaryFile() as log,
+    ):
         is_root = os.geteuid() == 0
         if is_root:
             os.chown(folder, who.service_uid, who.service_gid)

@@ -76,7 +76,9 @@ def status(package: Omnibus) -> None:
 def upgrade_check(before: str) -> None:
     parts = tuple(int(part) for part in before.split(".")[:2])
     if parts < OLDEST_BEFORE:
-        raise Refused(f"It is required to upgrade to the latest {OLDEST_BEFORE[0]}.{OLDEST_BEFORE[1]}.x version first")
+        raise Refused(
+            f"It is required to upgrade to the latest {OLDEST_BEFORE[0]}.{OLDEST_BEFORE[1]}.x version first"
+        )
 
 
 def account() -> str | None:
@@ -120,7 +122,8 @@ def _migrate(rails: dict[str, Any]) -> None:
     """In a process of GitLab's user, since that is who the database knows."""
     from nautilus.appliance.schema import ensure_schema
 
-    wanted = f"host={rails['db_host']} port={rails['db_port']} user={rails['db_username']} dbname={rails['db_database']}"
+    names = {"host": "db_host", "port": "db_port", "user": "db_username", "dbname": "db_database"}
+    wanted = " ".join(f"{word}={rails[key]}" for word, key in names.items())
     child = os.fork()
     if child == 0:
         code = 1
@@ -176,7 +179,13 @@ def _replace(path: Path, text: str) -> None:
 def main() -> None:
     package = Omnibus(Path(sys.argv[1]))
     command, arguments = sys.argv[2], sys.argv[3:]
-    commands = {"reconfigure": reconfigure, "stop": stop, "start": start, "restart": restart, "status": status}
+    commands = {
+        "reconfigure": reconfigure,
+        "stop": stop,
+        "start": start,
+        "restart": restart,
+        "status": status,
+    }
     try:
         if command == "upgrade-check":
             upgrade_check(arguments[0])

@@ -46,7 +46,9 @@ def write(root: Path, python: Path, code: Path, at: Path | None = None, version:
     _program(package.ctl, f'{start}.ctl {place} "$@"')
     _program(package.rails, f'{start}.rails {place} "$@"')
     _program(package.runsvdir_start, f"{start}.runsvdir {Omnibus(place).services}")
-    (package.opt / "version-manifest.txt").write_text(f"gitlab-ce {version}\n\nComponent  Installed Version\n")
+    (package.opt / "version-manifest.txt").write_text(
+        f"gitlab-ce {version}\n\nComponent  Installed Version\n"
+    )
     package.template.write_text(_template())
     return package
 

@@ -32,7 +32,11 @@ def write(package: Omnibus, config: dict[str, Any], account: str | None) -> None
             shutil.chown(folder, account, account)
     _secrets(home, config["gitlab_rails"], account)
     (home / "nginx.conf").write_text(_nginx(home, config, account))
-    commands = {"puma": _forge(home, config), "gitaly": _git(home), "gitlab-workhorse": _workhorse(home, package)}
+    commands = {
+        "puma": _forge(home, config),
+        "gitaly": _git(home),
+        "gitlab-workhorse": _workhorse(home, package),
+    }
     package.services.mkdir(parents=True, exist_ok=True)
     for name, command in commands.items():
         _service(package.services / name, command, account)
