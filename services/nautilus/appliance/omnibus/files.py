@@ -45,9 +45,10 @@ def ensure_configuration(package: Omnibus, wanted: settings.Joints, first: setti
     }
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return any([_replace(path, text) for path, text in texts.items()])
+        changed = [_replace(path, text) for path, text in texts.items()]
     except OSError as error:
         raise StepFailed(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+    return any(changed)
 
 
 def with_our_lines(text: str | None, folder: Path) -> str:
