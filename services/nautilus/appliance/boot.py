@@ -25,7 +25,7 @@ from nautilus.appliance.postgres import binaries_for, installed_binaries, remove
 from nautilus.appliance.processes import MARKER, end_processes, leftovers
 from nautilus.appliance.registry import choose_registry
 from nautilus.appliance.rendering import ensure_gateway_configuration
-from nautilus.appliance.settings import ApplianceSettings
+from nautilus.appliance.settings import ApplianceSettings, given_values
 from nautilus.appliance.settings_check import unknown_names
 from nautilus.appliance.sign_in import sign_in_url
 from nautilus.appliance.sshd import choose_ssh
@@ -116,7 +116,8 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "REQUESTS_CA_BUNDLE",
     )
     environment = {name: os.environ[name] for name in kept if name in os.environ}
-    environment |= trust_environment(plan)
+    given, _ = given_values(os.environ, layout.home)  # no program shall find them at odds with one another
+    environment |= {name: value.text for name, value in given.items()} | trust_environment(plan)
     ssh = choose_ssh(settings, who)
     environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
     return environment | {
