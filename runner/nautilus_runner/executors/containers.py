@@ -77,6 +77,8 @@ def container_config(
         "Env": [f"{name}={value}" for name, value in environment.items() if "\0" not in value],
         "Labels": dict(labels),
         "HostConfig": dict(host),
+        # An image's own check is about what it serves, not about a job: it would only cost.
+        "Healthcheck": {"Test": ["NONE"]},
         "AttachStdin": has_input,
         "OpenStdin": has_input,
         "StdinOnce": has_input,

@@ -458,3 +458,27 @@ async def test_a_runner_in_a_container_puts_its_jobs_beside_itself_on_its_own_ne
         finally:
             daemon.remove_container(made["Id"], force=True, v=True)
             daemon.remove_network(network["Id"])
+
+
+async def test_a_probe_for_gpus_leaves_no_container_at_a_real_daemon(daemon: docker.APIClient) -> None:
+    from nautilus_runner.executors.gpu_probe import probe_gpus
+
+    made = daemon.create_container("nautilus-job", ["true"])
+    try:
+        found = await asyncio.to_thread(probe_gpus, daemon, made["Id"], "s_probe_test")
+    finally:
+        daemon.remove_container(made["Id"])
+    assert all(gpu.uuid.startswith("GPU-") for gpu in found)
+    left = daemon.containers(all=True, filters={"label": "org.nautilus.runner.system-id=s_probe_test"})
+    assert left == []
+
+
+async def test_an_images_health_check_is_not_run_in_jobs(
+    server: ProtocolServer, runner: RunningAgent, daemon: docker.APIClient
+) -> None:
+    job = server.add_job(job_payload(["echo begun", "sleep 3"]))
+    await runner.start(server.url, **OPTIONS)
+    await server.until(lambda: b"\nbegun\n" in job.trace)
+    [container] = [thing for thing in of_job(daemon, job) if "Image" in thing]
+    assert daemon.inspect_container(container["Id"])["Config"]["Healthcheck"] == {"Test": ["NONE"]}
+    await server.finished(job)
