@@ -108,7 +108,7 @@ ENV NAUTILUS_HOME=/var/opt/nautilus \
 # /var/opt/mlreef, and which of the two is seen would be chance.
 EXPOSE 22 80 443 5050 6000 8081 10080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/nautilus", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=8s --start-period=60s --retries=3 CMD ["/usr/local/bin/nautilus", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/entrypoint"]
 CMD ["boot"]
 ARG REVISION=unknown
