@@ -27,6 +27,6 @@ class RunnerService:
             return views
         own = {"executors": bundled.executors, "slots": bundled.slots, "gpus": bundled.gpus}
         return [
-            view.model_copy(update=own) if view.is_shared and view.description.startswith(BUNDLED) else view
+            view.model_copy(update=own) if view.is_shared and view.description == BUNDLED else view
             for view in views
         ]
