@@ -67,6 +67,7 @@ def project_of(data: Json) -> Project:
         is_empty=data.get("empty_repo") is True,
         created_at=_time(data.get("created_at")),
         last_activity_at=_time(data.get("last_activity_at")),
+        ssh_url_to_repo=str(data.get("ssh_url_to_repo") or ""),
     )
 
 

@@ -100,6 +100,7 @@ class _MemoryAccount:
             True,
             now,
             now,
+            f"git@gitlab.test:{path}.git",
         )
         self._server.projects[number] = StoredProject(project, user, {user.id: AccessLevel.OWNER})
         self._leave("create_project")

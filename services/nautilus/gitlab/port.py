@@ -86,6 +86,7 @@ class Project:
     """Without any commit; GitLab names a default branch nevertheless."""
     created_at: datetime | None
     last_activity_at: datetime | None
+    ssh_url_to_repo: str = ""
 
 
 @dataclass(frozen=True)

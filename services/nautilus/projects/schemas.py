@@ -29,6 +29,7 @@ class ProjectView(BaseModel):
     name: str
     path_with_namespace: str
     http_url_to_repo: str
+    ssh_url_to_repo: str
     web_url: str
     default_branch: str | None
     visibility: str

@@ -61,6 +61,7 @@ class ProjectPages:
             section="/projects",
             listing=listing,
             has_gitlab_pages=await self._provider.has_pages(),
+            has_ssh=self._site.settings.sshd_port is not None,
             address=lambda page: f"/projects?{urlencode({'page': page})}",
         )
 

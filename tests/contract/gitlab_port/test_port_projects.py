@@ -63,6 +63,7 @@ async def test_a_new_project_is_its_makers(world: GitLabWorld) -> None:
     assert (made.name, made.description, made.visibility) == (name, "why it is there", "private")
     assert made.path_with_namespace.startswith(f"{me.username}/")
     assert made.http_url_to_repo.endswith(f"{made.path_with_namespace}.git")
+    assert made.ssh_url_to_repo.endswith(f"{made.path_with_namespace}.git")
     by_path = await ada.project(made.path_with_namespace)
     assert (by_path.id, by_path.access_level) == (made.id, AccessLevel.OWNER)
     assert by_path.is_empty and by_path.ci_config_path == ""

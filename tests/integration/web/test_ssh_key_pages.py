@@ -89,3 +89,15 @@ async def test_titles_are_escaped(browser: Browser) -> None:
 async def test_without_sshd_it_says_so(browser: Browser) -> None:
     await browser.sign_in()
     assert "SSH is off on this server" in (await browser.get("/ssh-keys")).text
+
+
+async def test_with_sshd_the_addresses_are_shown(world: World, browser: Browser) -> None:
+    given = {"sshd_port": 22, "ssh_host": "git.example.org", "ssh_port": 2222}
+    site = world.app.state.parts.pages.site
+    site.settings = site.settings.model_copy(update=given)
+    await browser.sign_in()
+    keys = (await browser.get("/ssh-keys")).text
+    assert "ssh -T -p 2222 git@git.example.org" in keys and "SSH is off" not in keys
+    await browser.post("/projects", data={"name": "digits", "template": "empty", "visibility": "private",
+                                          "csrf_token": await browser.csrf_token()})  # fmt: skip
+    assert "git clone git@gitlab.test:ada/digits.git" in (await browser.get("/projects")).text
