@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from nautilus_gateway.model import Limits
 from nautilus_gateway.testing.programs import short_home
 from nautilus_gateway.testing.stack import Stack, running_stack
 
@@ -45,7 +46,10 @@ class Workhorse(BaseHTTPRequestHandler):
             return
         answer = json.dumps({"headers": dict(self.headers), "path": self.path, "bytes": len(body)}).encode()
         self.send_response(200)
-        for name, value in (("X-Accel-Redirect", "/_management/secret"), ("Content-Length", str(len(answer)))):
+        for name, value in (
+            ("X-Accel-Redirect", "/_management/secret"),
+            ("Content-Length", str(len(answer))),
+        ):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer)
@@ -69,7 +73,7 @@ def stack() -> Iterator[Stack]:
         workhorse = home / "run" / "workhorse.sock"
         server = Server(str(workhorse), Workhorse)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with running_stack(home, gitlab_socket=workhorse) as found:
+        with running_stack(home, gitlab_socket=workhorse, limits=Limits(body_mib=1)) as found:
             yield found
         server.shutdown()
         server.server_close()
@@ -81,12 +85,16 @@ def asked(stack: Stack, path: str, **more: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-@pytest.mark.parametrize("path", ["/", "/-/health", "/a/b.git/info/refs", "/internal/x", "/explore", "/users/sign_in"])
+@pytest.mark.parametrize(
+    "path", ["/", "/-/health", "/a/b.git/info/refs", "/internal/x", "/explore", "/users/sign_in"]
+)
 def test_gitlabs_own_port_is_all_gitlabs(stack: Stack, path: str) -> None:
     assert asked(stack, path)["path"] == path
 
 
-@pytest.mark.parametrize("path", ["/api/v4/version", "/users/sign_in", "/oauth/authorize", "/assets/a.css", "/-/x"])
+@pytest.mark.parametrize(
+    "path", ["/api/v4/version", "/users/sign_in", "/oauth/authorize", "/assets/a.css", "/-/x"]
+)
 def test_the_web_port_has_what_sign_in_needs(stack: Stack, path: str) -> None:
     assert httpx.get(f"{stack.web}{path}").json()["path"] == path
 
@@ -112,11 +120,15 @@ def test_gitlab_hears_who_speaks_from_the_gateway_alone(stack: Stack) -> None:
     heard = {name.lower(): value for name, value in asked(stack, "/x", headers=forged)["headers"].items()}
     assert heard["x-forwarded-for"] == heard["x-real-ip"] == "127.0.0.1"
     assert heard["x-forwarded-proto"] == "http"
-    assert not {"forwarded", "client-ip", "x-forwarded-ssl", "x-forwarded-port", "x-forwarded-scheme"} & set(heard)
+    assert not {"forwarded", "client-ip", "x-forwarded-ssl", "x-forwarded-port", "x-forwarded-scheme"} & set(
+        heard
+    )
 
 
 def test_headers_that_we_do_not_know_go_through(stack: Stack) -> None:
-    heard = asked(stack, "/x", headers={"X-GitLab-New": "1", "Gitlab-Shell-Api-Request": "2", "Cookie": "a=b"})
+    heard = asked(
+        stack, "/x", headers={"X-GitLab-New": "1", "Gitlab-Shell-Api-Request": "2", "Cookie": "a=b"}
+    )
     assert {"X-GitLab-New", "Gitlab-Shell-Api-Request", "Cookie"} <= set(heard["headers"])
 
 
@@ -126,9 +138,10 @@ def test_gitlabs_answer_opens_no_file_of_ours(stack: Stack) -> None:
 
 
 def test_a_body_beyond_the_other_ports_limit_goes_through_and_is_not_written_down(stack: Stack) -> None:
-    body = b"x" * (301 << 20)
+    body = b"x" * (5 << 20)
     answer = httpx.post(f"{stack.gitlab}/api/v4/projects/1/uploads", content=body, timeout=60)
     assert answer.json()["bytes"] == len(body)
+    assert httpx.post(f"{stack.api}/api/v1/projects", content=body).status_code == 413
     assert not [path for path in (stack.home / "spool").rglob("*") if path.is_file()]
 
 
@@ -158,4 +171,6 @@ def test_while_gitlab_is_down_it_is_called_by_its_name(tmp_path: Path) -> None:
     with short_home() as home, running_stack(home, gitlab_socket=home / "run" / "nobody.sock") as stack:
         answer = httpx.get(f"{stack.gitlab}/root/digits", headers={"Accept": "application/json"})
         assert answer.status_code == 503
-        assert {"name": "gitlab", "state": "down", "detail": "GitLab does not answer"} in answer.json()["components"]
+        assert {"name": "gitlab", "state": "down", "detail": "GitLab does not answer"} in answer.json()[
+            "components"
+        ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from nautilus.appliance.edition import Edition
+from nautilus.appliance.errors import TransferFailed
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus import package as omnibus
 from nautilus.appliance.omnibus.package import Omnibus
@@ -43,13 +44,19 @@ def databases(edition: Edition) -> tuple[str, ...]:
 
 
 def trees(layout: Layout, edition: Edition, package: Omnibus) -> Iterator[Tree]:
-    """Every folder of HOME that is not of the moment, whichever program it belongs to; and GitLab's."""
+    """Every folder of HOME that is not of the moment, whichever program it belongs to; and GitLab's.
+
+    Raises TransferFailed where GitLab's are not there.
+    """
     for folder in sorted(layout.home.iterdir()):
         if folder.is_dir() and not folder.is_symlink() and folder.name not in _NOT_CONTENT:
             yield Tree("home", folder.name, folder)
     if edition is Edition.FULL:
-        yield Tree("gitlab", "etc", package.etc)
-        yield Tree("gitlab", "var", package.var)
+        for name in ("etc", "var"):
+            folder = gitlab_folder(name, package)
+            if not folder.is_dir():
+                raise TransferFailed(f"{folder} is missing: mount GitLab's volumes beside the data folder")
+            yield Tree("gitlab", name, folder)
 
 
 def gitlab_folder(name: str, package: Omnibus) -> Path:
