@@ -105,7 +105,7 @@ def running(full_image: str, prefix: str, address: str) -> str:
 
 def test_a_package_of_another_version_is_refused(lite_image: str, package_url: str) -> None:
     options = ("--build-arg", f"GITLAB_DEB_URL={package_url}", "--build-arg", "GITLAB_VERSION=19.4.0-ce.0")
-    with pytest.raises(AssertionError, match="wanted is gitlab-ce 19.4.0-ce.0"):
+    with pytest.raises(AssertionError, match=r"wanted is gitlab-ce 19\.4\.0-ce\.0"):
         docker_build("nautilus:test-never", *options)
 
 

@@ -42,6 +42,7 @@ class Administration:
     """GitLab at `url` with an administrator's token. Methods raise gitlab.GitlabError."""
 
     def __init__(self, url: str, token: str, timeout_s: float = 10.0) -> None:
+        self._url, self._timeout_s = url, timeout_s
         self._gitlab = gitlab.Gitlab(url, private_token=token, timeout=timeout_s, keep_base_url=True)
 
     def is_ready(self) -> bool:
@@ -62,7 +63,7 @@ class Administration:
         import requests
 
         try:
-            answer = self._gitlab.session.get(f"{self._gitlab.url}/-/readiness?all=1", timeout=10)
+            answer = requests.get(f"{self._url}/-/readiness?all=1", timeout=self._timeout_s)
         except requests.RequestException:
             return False
         return answer.status_code == 200
