@@ -39,9 +39,9 @@ def credentials(header: str) -> tuple[str, str] | None:
 class BasicGate:
     """Knows who presents a name and a password; remembers right passwords for a minute, failures by address."""
 
-    def __init__(self) -> None:
+    def __init__(self, throttle: Throttle | None = None) -> None:
         self._recent = RecentSuccesses()
-        self._throttle = Throttle()
+        self._throttle = throttle or Throttle()
 
     async def identify(
         self, request: Request, db: AsyncSession, name: str, password: str

@@ -26,7 +26,7 @@ from nautilus.appliance.settings import ApplianceSettings
 from nautilus.testing.command_line import CommandLine, fresh_home
 from nautilus.testing.containers import docker, has_daemon
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,14 @@ def test_nobody_pulls_a_private_image(world: World, project: Project) -> None:
     refused = world.docker("pull", name, check=False)
     assert refused.returncode != 0
     assert re.search("denied|unauthorized", refused.stderr)
+
+
+def test_everybody_pulls_a_public_image(world: World, project: Project) -> None:
+    project.visibility = "public"
+    project.save()
+    name = world.push(f"{project.path_with_namespace}:v1", "public")
+    world.docker("logout", world.host)
+    world.docker("pull", "-q", name)
 
 
 def test_deleting_a_tag_keeps_its_siblings(world: World, project: Project) -> None:
