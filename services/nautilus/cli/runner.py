@@ -108,6 +108,11 @@ def add(
         "gpus": str(wanted),
         "commands": machine.commands(),
     }
+    if plan.tls == "own-ca" and not ca_file:
+        sys.stderr.write(
+            "nautilus: that machine must trust this appliance's CA: bring it the output of `nautilus config ca` and "
+            "name the file with --ca-file\n"
+        )
     if joining.is_only_here(url):
         sys.stderr.write(
             f"nautilus: {url} leads only this machine to the server: set NAUTILUS_EXTERNAL_URL to an address that "

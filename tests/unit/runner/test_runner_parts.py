@@ -392,7 +392,9 @@ def test_registry_credentials_go_to_their_registry_only() -> None:
     }
     for rubbish in ("rubbish", "[]", '{"auths": 1}', '{"auths": {"docker.io": {"auth": "!"}}}'):
         assert containers.pull_credentials("debian", [], rubbish) is None
-    mixed = json.dumps({"auths": {"a.example": {"auth": "?"}, "b.example": {"username": "u", "password": "p"}}})
+    mixed = json.dumps(
+        {"auths": {"a.example": {"auth": "?"}, "b.example": {"username": "u", "password": "p"}}}
+    )
     assert containers.pull_credentials("b.example/x", [], mixed) == {"username": "u", "password": "p"}
     hub = json.dumps({"auths": {"https://index.docker.io/v1/": {"auth": "bWU6cHc="}}})
     assert containers.pull_credentials("debian:12", [], hub) == {"username": "me", "password": "pw"}
