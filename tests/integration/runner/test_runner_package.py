@@ -26,7 +26,8 @@ SERVER_ONLY = {
     "supervisor",
 }
 
-pytestmark = pytest.mark.timeout(400)
+# Slow, as it installs packages: it belongs to the tier of the images, whose sibling this way of joining is.
+pytestmark = [pytest.mark.image, pytest.mark.timeout(400)]
 
 
 def run(*argv: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
