@@ -194,6 +194,7 @@ def command_lines() -> list[str]:
     return found
 
 
+@pytest.mark.drill
 def test_a_line_of_the_users_takes_effect_at_the_next_start_and_a_wrong_one_is_told(
     cli: CommandLine, package: Omnibus
 ) -> None:
@@ -229,6 +230,7 @@ def test_the_lite_image_refuses_this_data_and_says_how_it_goes_over(cli: Command
     cli.json("up")
 
 
+@pytest.mark.drill
 def test_all_of_it_goes_into_another_folder_and_is_there(cli: CommandLine, place: Path) -> None:
     before = {p.path_with_namespace for p in api(cli).projects.list(all=True)}
     export = place / "export"
