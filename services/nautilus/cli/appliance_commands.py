@@ -219,7 +219,7 @@ def _wait_for_jobs_environment(layout: Layout, say: Callable[[str], None]) -> No
     plan = _plan(layout)
     if plan.executor == "process" and not jobs_environment.is_prepared(layout):
         say("preparing the jobs' Python environment (scikit-learn, mlflow); once")
-        jobs_environment.ensure_jobs_environment(layout)
+        jobs_environment.ensure_jobs_environment(layout, plan)
 
 
 def _boot_error(layout: Layout, code: int) -> ApplianceError:

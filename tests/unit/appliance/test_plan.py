@@ -11,6 +11,7 @@ import pytest
 from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.errors import PortTaken
 from nautilus.appliance.executor import Choice
+from nautilus.appliance.jobs_environment import download_environment
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import ensure_plan, make_plan, published_ports, read_plan
 from nautilus.appliance.rendering import runner_configuration
@@ -221,6 +222,16 @@ def test_jobs_are_given_the_cas_and_the_package_index_but_not_over_their_own() -
         "PIP_TRUSTED_HOST=pypi.example.org",
         "NAUTILUS_DEBIAN_MIRROR=http://deb/debian",
     }
+
+
+def test_what_the_appliance_downloads_comes_from_the_same_index_with_the_same_trust() -> None:
+    settings = ApplianceSettings(Path("/x"), tls="own-ca", package_index="https://pypi.example.org/simple")
+    environment = download_environment(make_plan(settings, None, PROCESS))
+    assert (
+        environment["PIP_INDEX_URL"] == environment["UV_DEFAULT_INDEX"] == "https://pypi.example.org/simple"
+    )
+    assert environment["SSL_CERT_FILE"] == "/x/tls/ca-bundle.pem"
+    assert download_environment(make_plan(ApplianceSettings(Path("/x")), None, PROCESS)) == {}
 
 
 def test_jobs_in_containers_reach_the_gateway_by_its_own_name() -> None:
