@@ -136,9 +136,10 @@ _BOUNDS = (
 )
 
 _PENALTIES = (
-    "PerSourcePenalties crash:60s authfail:1s noauth:1s grace-exceeded:5s refuseconnection:1s max:60s min:20s"
+    "PerSourcePenalties crash:60s authfail:1s noauth:0 grace-exceeded:5s refuseconnection:1s max:60s min:20s"
 )
-"""Milder than OpenSSH's own: behind a proxy or Docker's, a whole team comes from one address."""
+"""Milder than OpenSSH's own: behind a proxy or Docker's, a whole team comes from one address, and so do the probes
+that connect and say nothing."""
 
 
 def _word(text: str) -> str:
