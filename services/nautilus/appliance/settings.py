@@ -210,7 +210,7 @@ class ApplianceSettings:
         "where browsers find GitLab's sign-in page",
     )
     gitlab_stop_s: int = _setting(
-        "NAUTILUS_GITLAB_STOP", values.seconds, "6", "full edition: seconds for GitLab's services to end", 6
+        "NAUTILUS_GITLAB_STOP", values.seconds, "4", "full edition: seconds for GitLab's services to end", 4
     )
     in_image: bool = False
     edition: Edition = Edition.LITE
@@ -251,7 +251,9 @@ class ApplianceSettings:
             omnibus_root=omnibus_root(env),
             **parsed,
         )
-        return settings, problems or contradictions(settings)
+        from nautilus.appliance.contradictions import contradictions
+
+        return settings, problems or contradictions(settings, tls_mode(settings))
 
 
 def omnibus_root(environ: Mapping[str, str]) -> Path:
@@ -291,28 +293,6 @@ def given_values(environ: Mapping[str, str], home: Path) -> tuple[dict[str, Give
     return given, problems
 
 
-def contradictions(settings: ApplianceSettings) -> list[str]:
-    """A line for each pair of values that do not go together."""
-    s, found = settings, []
-    if (s.tls_certificate is None) != (s.tls_key is None):
-        found.append("NAUTILUS_TLS_CERTIFICATE and NAUTILUS_TLS_KEY belong together: set both, or neither")
-    if s.tls == "files" and s.tls_certificate is None:
-        found.append("NAUTILUS_TLS=files: set NAUTILUS_TLS_CERTIFICATE and NAUTILUS_TLS_KEY")
-    if s.tls_certificate is not None and s.tls not in (None, "files"):
-        found.append(f"NAUTILUS_TLS={s.tls} does not go with NAUTILUS_TLS_CERTIFICATE: remove one of them")
-    if s.tls == "proxy" and not s.trusted_proxies:
-        found.append("NAUTILUS_TLS=proxy: set NAUTILUS_TRUSTED_PROXIES to the proxy's address or network")
-    mode = tls_mode(s)
-    if mode == "files" and s.external_url is None:
-        found.append(
-            "NAUTILUS_TLS_CERTIFICATE: set NAUTILUS_EXTERNAL_URL=https://HOST, a host of the certificate"
-        )
-    found += _scheme_contradictions(s, mode)
-    if s.hsts_s and mode == "off":
-        found.append("NAUTILUS_HSTS: nothing speaks TLS here; set NAUTILUS_TLS, or leave it out")
-    return found
-
-
 def trusted_ca_files(settings: ApplianceSettings) -> list[Path]:
     """PEM files of CAs to trust beside the system's: the one that was named, and in the image those mounted."""
     named = [settings.ca_file] if settings.ca_file else []
@@ -328,31 +308,6 @@ def tls_mode(settings: ApplianceSettings) -> str:
     if (settings.external_url or "").startswith("https://") and settings.trusted_proxies:
         return "proxy"
     return "off"
-
-
-def _scheme_contradictions(settings: ApplianceSettings, mode: str) -> list[str]:
-    """Addresses whose scheme is not what is spoken there."""
-    s, found = settings, []
-    if mode == "off" and (s.external_url or "").startswith("https://"):
-        found.append(
-            f"NAUTILUS_EXTERNAL_URL={s.external_url!r}: who speaks TLS? Set NAUTILUS_TLS_CERTIFICATE and "
-            "NAUTILUS_TLS_KEY, or NAUTILUS_TLS=own-ca, or NAUTILUS_TRUSTED_PROXIES where a proxy does"
-        )
-    if mode != "off" and (s.external_url or "").startswith("http://"):
-        found.append(
-            f"NAUTILUS_EXTERNAL_URL={s.external_url!r}: with NAUTILUS_TLS={mode} it begins with https://"
-        )
-    if mode in ("files", "own-ca"):
-        others = {
-            "NAUTILUS_GITLAB_EXTERNAL_URL": s.gitlab_external_url,
-            "NAUTILUS_REGISTRY_EXTERNAL_URL": s.registry_external_url,
-        }
-        found += [
-            f"{name}={value!r}: every port speaks TLS, so it begins with https://"
-            for name, value in others.items()
-            if value is not None and value.startswith("http://")
-        ]
-    return found
 
 
 @dataclass(frozen=True)
