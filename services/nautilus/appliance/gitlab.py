@@ -81,7 +81,8 @@ class Program:
         self._wait_for_database()
         if self.ending.is_set():
             return
-        self._configure_files(is_first=database.is_empty(self.server))
+        kept.ensure_own_data(self.package, self.layout, is_first=database.is_empty(self.server))
+        self._configure_files()
         supervisor = self._adopt() or self._start()
         try:
             if kept.needs_reconfigure(self.package):
@@ -102,10 +103,10 @@ class Program:
                 return
             self.ending.wait(0.3)
 
-    def _configure_files(self, is_first: bool) -> None:
-        kept.ensure_own_data(self.package, self.layout, is_first)
+    def _configure_files(self) -> None:
+        """With the secrets of the first boot until a reconfigure has come to its end, even if not at once."""
         first = None
-        if is_first:
+        if not kept.has_been_configured(self.layout):
             first = FirstBoot(self._secret("root_password"), self._secret("registration_token"))
         joints = joints_of(self.plan, self.layout, self.gateway_user, self.has_registry)
         ensure_configuration(self.package, joints, first)
@@ -156,8 +157,8 @@ class Program:
                 f"gitlab-ctl reconfigure failed with status {code}: `nautilus logs gitlab` and "
                 f"{self.package.log}/reconfigure say why; it is tried again"
             )
-        self._configure_files(is_first=False)
         kept.ensure_secrets_copied(self.package, self.layout)
+        self._configure_files()
         kept.write_stamp(self.package)
         print(f"gitlab: configured in {time.monotonic() - began:.0f} s", flush=True)
 
@@ -178,14 +179,14 @@ class Program:
         with suppress(subprocess.TimeoutExpired, OSError):
             wait = {"SVWAIT": str(max(1, int(self.stop_s)))}
             subprocess.run(
-                [str(self.package.ctl), "stop"], env=environment(wait), timeout=self.stop_s + 1, check=False
+                [str(self.package.ctl), "stop"], env=environment(wait), timeout=self.stop_s + 0.5, check=False
             )
         for process, number in [(supervisor, signal.SIGHUP), *((p, signal.SIGKILL) for p in everything)]:
             if process.is_alive():
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, number)
             if process is supervisor:
-                _wait_gone(supervisor, 1.0)
+                _wait_gone(supervisor, 0.5)
         self._pid_file.unlink(missing_ok=True)
 
 

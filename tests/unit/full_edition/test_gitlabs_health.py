@@ -54,7 +54,12 @@ def test_provision_waits_out_a_failure_and_tells_each_word_once(
 ) -> None:
     layout = Layout(tmp_path)
     (tmp_path / "run").mkdir()
-    script = [("failed", "a line"), ("failed", "a line"), ("configuring", "again"), ("running", "GitLab 19.3.0")]
+    script = [
+        ("failed", "a line"),
+        ("failed", "a line"),
+        ("configuring", "again"),
+        ("running", "GitLab 19.3.0"),
+    ]
 
     def next_word(_: float) -> None:
         said(layout.gitlab_status, *script.pop(0))

@@ -201,7 +201,11 @@ def test_content_is_every_folder_but_what_is_of_the_moment(tmp_path: Path) -> No
 
 
 def test_the_full_editions_content_is_gitlabs_too(tmp_path: Path) -> None:
-    found = {(t.kind, t.name): t for t in content.trees(Layout(tmp_path), Edition.FULL, Omnibus(tmp_path))}
+    for folder in ("home", "etc/gitlab", "var/opt/gitlab"):
+        (tmp_path / folder).mkdir(parents=True)
+    found = {
+        (t.kind, t.name): t for t in content.trees(Layout(tmp_path / "home"), Edition.FULL, Omnibus(tmp_path))
+    }
     assert {("gitlab", "etc"), ("gitlab", "var")} <= set(found)
     assert not found["gitlab", "var"].leaves_out(PurePosixPath("git-data/repositories/x"))
     assert found["gitlab", "var"].leaves_out(PurePosixPath("backups/1.tar"))

@@ -54,11 +54,15 @@ def ensure_own_data(package: Omnibus, layout: Layout, is_first: bool) -> None:
 
 
 def ensure_secrets_copied(package: Omnibus, layout: Layout) -> None:
-    """A copy of GitLab's keys with ours, for the day that /etc/gitlab is not there. Only root reads it."""
-    if not package.secrets_file.exists():
-        return
-    text = package.secrets_file.read_text()
-    json.loads(text)
+    """A copy of GitLab's keys with ours, for the day that /etc/gitlab is not there. Only root reads it.
+
+    Raises StepFailed where GitLab has made none.
+    """
+    try:
+        text = package.secrets_file.read_text()
+        json.loads(text)
+    except (OSError, ValueError) as error:
+        raise StepFailed(f"{package.secrets_file} is not what reconfigure makes: {error}") from error
     copy = layout.secret(_SECRETS_COPY)
     new = copy.with_suffix(".new")
     new.unlink(missing_ok=True)
@@ -68,6 +72,11 @@ def ensure_secrets_copied(package: Omnibus, layout: Layout) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(copy)
+
+
+def has_been_configured(layout: Layout) -> bool:
+    """Whether a reconfigure has ever succeeded on this data."""
+    return layout.secret(_SECRETS_COPY).exists()
 
 
 def remove_stale(package: Omnibus) -> None:
