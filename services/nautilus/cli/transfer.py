@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nautilus.appliance import folders
 from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.transfer.manifest import Manifest
@@ -32,10 +33,17 @@ def export(
     if exporting.is_inside(target, settings.home):
         raise CommandError(f"{target} lies inside of the data folder: name one outside of it", 2)
     console = progress_console()
+    was_running = folders.is_locked(settings.layout)
     manifest = exporting.export(
         settings.layout, Omnibus(settings.omnibus_root), target, lambda word: console.print(f"  {word}")
     )
-    emit(_summary(target, manifest), as_json, lambda: print(f"Exported to {target}: {_words(manifest)}"))
+
+    def show() -> None:
+        print(f"Exported to {target}: {_words(manifest)}")
+        if was_running:
+            print("The appliance starts serving again; `nautilus status` tells when it is ready.")
+
+    emit(_summary(target, manifest), as_json, show)
 
 
 def import_(
