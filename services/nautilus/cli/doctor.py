@@ -21,6 +21,7 @@ from nautilus.appliance.gateway import nginx_path
 from nautilus.appliance.plan import Plan, read_plan, setting_of
 from nautilus.appliance.ports import can_bind
 from nautilus.appliance.settings import ApplianceSettings
+from nautilus.cli.doctor_edition import check_edition
 from nautilus.cli.findings import Finding
 
 _ENOUGH_FREE_MIB = 5 * 1024
@@ -203,6 +204,7 @@ def check_services(settings: ApplianceSettings) -> Finding:
 
 CHECKS: tuple[Callable[[ApplianceSettings], Finding], ...] = (
     check_python,
+    check_edition,
     check_home,
     check_disk,
     check_ports,

@@ -64,7 +64,7 @@ def test_provision_waits_out_a_failure_and_tells_each_word_once(
     def next_word(_: float) -> None:
         said(layout.gitlab_status, *script.pop(0))
 
-    monkeypatch.setattr(full_edition.time, "sleep", next_word)
+    monkeypatch.setattr("nautilus.appliance.full_edition.time.sleep", next_word)
     told: list[str] = []
     full_edition.wait_configured(layout, told.append)
     assert told == ["GitLab has not begun", "failed: a line", "configuring: again"]
