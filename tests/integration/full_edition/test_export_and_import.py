@@ -77,7 +77,7 @@ def fill(layout: Layout, who: Accounts, edition: Edition) -> None:
 def note(server: Server, database: str, text: str, role: str | None = None) -> None:
     with psycopg.connect(f"{server.conninfo} dbname={database}") as connection:
         if role:
-            connection.execute(f"set role {role}")  # type: ignore[arg-type]
+            connection.execute("select set_config('role', %s, false)", (role,))
         connection.execute("create table notes (id bigserial primary key, text text)")
         connection.execute("insert into notes (text) values (%s)", (text,))
 
@@ -102,11 +102,31 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def filled(service_account: Accounts) -> Iterator[dict[Edition, Layout]]:
+    """One appliance's data of each edition, made once; a test gets a copy."""
+    folder = Path(tempfile.mkdtemp(prefix="nautilus-transfer-", dir="/tmp"))
+    folder.chmod(0o755)
+    found = {edition: Layout(folder / edition) for edition in Edition}
+    for edition, layout in found.items():
+        fill(layout, service_account, edition)
+    yield found
+    shutil.rmtree(folder)
+
+
+def copied(layout: Layout, home: Path) -> Layout:
+    subprocess.run(["cp", "-a", str(layout.home), str(home)], check=True)
+    return Layout(home)
+
+
 @pytest.fixture
-def lite(place: Path, service_account: Accounts) -> Layout:
-    layout = Layout(place / "home")
-    fill(layout, service_account, Edition.LITE)
-    return layout
+def lite(place: Path, filled: dict[Edition, Layout]) -> Layout:
+    return copied(filled[Edition.LITE], place / "home")
+
+
+@pytest.fixture
+def full(place: Path, filled: dict[Edition, Layout]) -> Layout:
+    return copied(filled[Edition.FULL], place / "full")
 
 
 @pytest.fixture
@@ -145,16 +165,14 @@ def test_only_its_owner_reads_an_export(exported: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
-def test_gitlabs_database_comes_back_as_gitlabs(place: Path, service_account: Accounts) -> None:
+def test_gitlabs_database_comes_back_as_gitlabs(full: Layout, place: Path, service_account: Accounts) -> None:
     package = here(place / "root")
     (package.etc).mkdir(parents=True)
     package.secrets_file.write_text("{}")
     (package.var / "git-data").mkdir(parents=True)
     (package.var / "git-data" / "object").write_text("git's")
     (package.var / "postgresql").mkdir()
-    layout = Layout(place / "home")
-    fill(layout, service_account, Edition.FULL)
-    manifest = exporting.export(layout, package, place / "export", tell)
+    manifest = exporting.export(full, package, place / "export", tell)
     assert (manifest.edition, manifest.gitlab) == ("full", "19.3.0")
     other_package = here(place / "root2")
     other = brought_in(place, place / "export", Edition.FULL, other_package.root)
@@ -165,18 +183,16 @@ def test_gitlabs_database_comes_back_as_gitlabs(place: Path, service_account: Ac
 
 
 def test_an_export_of_the_other_edition_or_gitlab_is_refused(
-    exported: Path, place: Path, service_account: Accounts
+    exported: Path, full: Layout, place: Path
 ) -> None:
     with pytest.raises(TransferFailed, match="export of the lite edition, and here is the full one"):
         brought_in(place, exported, Edition.FULL)
     package = here(place / "root", version="19.3.0")
-    layout = Layout(place / "full")
-    fill(layout, service_account, Edition.FULL)
     with pytest.raises(TransferFailed, match="mount GitLab's volumes"):
-        exporting.export(layout, package, place / "export-full", tell)
+        exporting.export(full, package, place / "export-full", tell)
     for folder in (package.etc, package.var):
         folder.mkdir(parents=True)
-    exporting.export(layout, package, place / "export-full", tell)
+    exporting.export(full, package, place / "export-full", tell)
     newer = here(place / "newer", version="19.4.0")
     with pytest.raises(TransferFailed, match=r"export is of GitLab 19\.3\.0, here is 19\.4\.0"):
         brought_in(place, place / "export-full", Edition.FULL, newer.root)
