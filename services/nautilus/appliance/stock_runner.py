@@ -83,13 +83,15 @@ def stock_runner_configuration(plan: Plan, token: str, runner_id: int, gpus: Seq
 def shared_gitlab_url(plan: Plan) -> str:
     """GitLab's address, good here and in a job's container: its helper container uploads artifacts to the same `url`.
 
-    Containers know us by a name that only they resolve: so its address, unless a certificate is made out to the name.
+    Containers know us by a name that only they resolve: so its address, which the own CA's certificate has too; a
+    certificate of the user's is made out to the name.
     """
     addresses = dict(host.split(":", 1) for host in plan.extra_hosts)
     address = addresses.get(plan.job_host, "")
-    if plan.speaks_tls or plan.job_gitlab_url_set or not address:
+    if plan.tls == "files" or plan.job_gitlab_url_set or not address:
         return plan.job_gitlab_url
-    return f"http://{f'[{address}]' if ':' in address else address}:{plan.ports['gitlab']}"
+    scheme = "https" if plan.speaks_tls else "http"
+    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{plan.ports['gitlab']}"
 
 
 def _entry(plan: Plan, name: str, runner_id: int, token: str, limit: int) -> list[str]:

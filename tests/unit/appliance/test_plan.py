@@ -16,6 +16,7 @@ from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import ensure_plan, make_plan, published_ports, read_plan
 from nautilus.appliance.rendering import runner_configuration
 from nautilus.appliance.settings import ApplianceSettings
+from nautilus.appliance.stock_runner import shared_gitlab_url
 
 PROCESS = Choice("process", "asked for")
 
@@ -243,3 +244,19 @@ def test_jobs_in_containers_reach_the_gateway_by_its_own_name() -> None:
     assert "CI_API_V4_URL=http://nautilus:10080/api/v4" in runner["environment"]
     assert "MLFLOW_TRACKING_URI=http://nautilus:80" in runner["environment"]
     assert runner["docker"]["extra_hosts"] == ["nautilus:172.18.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("tls", "url"),
+    [
+        (None, "http://172.18.0.2:10080"),
+        ("own-ca", "https://172.18.0.2:10080"),
+        ("files", "https://ml.example.org:10080"),
+    ],
+)
+def test_a_stock_runner_comes_by_an_address_that_the_certificate_has(tls: str | None, url: str) -> None:
+    """It and the helper container beside each job have one address for both, and only jobs know our name."""
+    external = "https://ml.example.org" if tls else "http://ml.example.org"
+    settings = ApplianceSettings(Path("/x"), external_url=external, tls=tls, in_image=True)
+    choice = Choice("docker", "there", "img", "net", ("nautilus:172.18.0.2",), "nautilus", "")
+    assert shared_gitlab_url(make_plan(settings, None, choice)) == url
