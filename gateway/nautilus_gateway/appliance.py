@@ -58,6 +58,7 @@ def appliance_config(
     published_tls_port: int | None = None,
     inner_address: str = "",
     hsts_s: int = 0,
+    instance: str = "",
     trusted_proxies: tuple[str, ...] = (),
     access_log: str = "/dev/stdout",
     request_error_level: str = "alert",
@@ -81,7 +82,10 @@ def appliance_config(
     web, gitlab = _web(forge, management), _gitlab(forge, management, run / "git.sock")
     if gitlab_socket is not None:
         server = gitlab_upstream(gitlab_socket)
-        web, gitlab = (health, *gitlab_sign_in(server), *_management_pages(management)), gitlab_everything(server)
+        web, gitlab = (
+            (health, *gitlab_sign_in(server), *_management_pages(management)),
+            gitlab_everything(server),
+        )
     web_tls = ports.web_tls if tls is not None else None
     listeners = (
         Listener("web", ports.web, web, web_tls, plain=(health,)),
@@ -101,6 +105,7 @@ def appliance_config(
         inner_address=inner_address if tls is not None else "",
         acme_dir=home / "acme",
         hsts_s=hsts_s,
+        instance=instance,
         trusted_proxies=trusted_proxies,
         access_log=access_log,
         request_error_level=request_error_level,

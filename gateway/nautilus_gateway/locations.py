@@ -56,6 +56,7 @@ def server_body(routes: Sequence[Route], config: GatewayConfig) -> list[Directiv
     found += [_files(upstream) for upstream in upstreams_of(routes) if upstream.files is not None]
     if not all(isinstance(route, Passthrough) for route in routes):
         found += [_refused(match) for match in _INTERNAL]
+    found += [_instance(config.instance)] if config.instance else []
     return [directive("recursive_error_pages", "on"), *error_pages(), *found, *page_locations()]
 
 
@@ -165,6 +166,12 @@ def _files(upstream: Upstream) -> Directive:
         *response_headers({"Content-Security-Policy": _FILE_POLICY}),
     ]
     return block("location", "^~", f"/_{upstream.name}/", body=body)
+
+
+def _instance(name: str) -> Directive:
+    """Who this is, said by the gateway itself: also while no service is up."""
+    said = [directive("default_type", "text/plain"), directive("return", 200, literal(name))]
+    return _location(Match("/-/nautilus", Matching.EXACT), said)
 
 
 def _refused(match: Match) -> Directive:

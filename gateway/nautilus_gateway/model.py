@@ -179,6 +179,8 @@ class GatewayConfig:
     """Folder whose `.well-known/acme-challenge/` is served on redirecting ports, for certificates by ACME."""
     hsts_s: int = 0
     """Seconds of Strict-Transport-Security on answers over TLS, ours or a trusted proxy's; 0 sends none."""
+    instance: str = ""
+    """What `/-/nautilus` answers on every listener, by which one appliance is told from another; '' is no such path."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     limits: Limits = Limits()

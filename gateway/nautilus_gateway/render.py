@@ -109,7 +109,13 @@ def _maps(config: GatewayConfig) -> list[Directive]:
     spooled = [lookup("$is_spooled", "body_file", {"1": "$request_body_file"})] if config.has_uploads else []
     git = git_maps(config.git) if config.git else []
     upgrade = [upgrade_map()] if config.has_passthrough else []
-    return [*spooled, challenge_map(), *upgrade, *git, *page_maps(pages_for(config.upstreams, has_git=bool(git)))]
+    return [
+        *spooled,
+        challenge_map(),
+        *upgrade,
+        *git,
+        *page_maps(pages_for(config.upstreams, has_git=bool(git))),
+    ]
 
 
 def _tls(config: GatewayConfig) -> list[Directive]:

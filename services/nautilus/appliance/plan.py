@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -79,6 +80,8 @@ class Plan:
     gitlab_runner_helper: str = ""
     """Its helper image; '' = its own."""
 
+    instance: str = ""
+    """By what this appliance is told from another (16 hex); chosen once, no secret."""
     ca_bundle: str = ""
     """PEM file of all CAs that the appliance and its jobs trust; '' = the system's are enough."""
     package_index: str = ""
@@ -174,6 +177,7 @@ def make_plan(settings: ApplianceSettings, previous: Plan | None, choice: Choice
         ssh_port=(settings.ssh_port if settings.in_image else None) or ports["ssh"],
         tls=mode,
         trusted_proxies=list(settings.trusted_proxies),
+        instance=(previous.instance if previous else "") or secrets.token_hex(8),
         job_url=settings.job_url or "",
         job_gitlab_url_set=settings.job_gitlab_url or "",
         ca_bundle=str(settings.layout.ca_bundle) if mode == "own-ca" or trusted_ca_files(settings) else "",

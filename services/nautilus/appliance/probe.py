@@ -1,6 +1,7 @@
 """Whether addresses answer, from wherever this file's text is run: `python3 -c TEXT JSON` in a job's container, too.
 
-Standard library alone, any Python from 3.8 on. In: `{"targets": [{"name", "url", "kind"}], "ca": PEM or ""}`. Out: one
+Standard library alone, any Python from 3.8 on. In: `{"targets": [{"name", "url", "kind"}], "ca": PEM or "",
+"instance": what `/-/nautilus` says there, or ""}`. Out: one
 line of JSON, a list of `{"name", "url", "failure", "detail"}`; `failure` is "" where the right thing answered.
 """
 
@@ -25,7 +26,7 @@ class Unmoved(urllib.request.HTTPRedirectHandler):
         """A redirect is an answer like any other."""
 
 
-def probe(target: dict[str, str], context: ssl.SSLContext) -> tuple[str, str]:
+def probe(target: dict[str, str], context: ssl.SSLContext, instance: str = "") -> tuple[str, str]:
     """(failure, detail); failure: name, connect, tls, other (something else answered), "" (all is well)."""
     parts = urlsplit(target["url"])
     try:
@@ -35,7 +36,7 @@ def probe(target: dict[str, str], context: ssl.SSLContext) -> tuple[str, str]:
     try:
         if target["kind"] == "ssh":
             return _ssh(parts)
-        return _http(target, context)
+        return _http(target, context, instance)
     except ssl.SSLError as error:
         return "tls", getattr(error, "verify_message", "") or str(error)
     except OSError as error:
@@ -53,21 +54,27 @@ def _ssh(parts: SplitResult) -> tuple[str, str]:
     return ("", "") if banner.startswith(b"SSH-2.0-") else ("other", "no SSH server answers there")
 
 
-def _http(target: dict[str, str], context: ssl.SSLContext) -> tuple[str, str]:
+def _http(target: dict[str, str], context: ssl.SSLContext, instance: str) -> tuple[str, str]:
+    status, headers, body = _get(target["url"] + PATHS[target["kind"]], context)
+    if not _is_ours(target["kind"], status, headers, body):
+        return "other", f"another server answers there (status {status})"
+    if instance and target["kind"] != "registry":
+        status, _, body = _get(target["url"] + "/-/nautilus", context)
+        if status != 200 or body.decode("latin-1") != instance:
+            return "other", "another Nautilus answers there"
+    return "", ""
+
+
+def _get(url: str, context: ssl.SSLContext) -> tuple[int, Any, bytes]:
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), Unmoved()
     )
-    request = urllib.request.Request(  # noqa: S310 -- the addresses are the plan's own, http and https
-        target["url"] + PATHS[target["kind"]], headers={"Accept": "application/json"}
-    )
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 -- http and https alone
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
-            status, headers, body = answer.status, answer.headers, answer.read(65536)
+            return answer.status, answer.headers, answer.read(65536)
     except urllib.error.HTTPError as answer:
-        status, headers, body = answer.code, answer.headers, answer.read(65536)
-    if _is_ours(target["kind"], status, headers, body):
-        return "", ""
-    return "other", f"another server answers there (status {status})"
+        return answer.code, answer.headers, answer.read(65536)
 
 
 def _is_ours(kind: str, status: int, headers: Any, body: bytes) -> bool:
@@ -89,7 +96,7 @@ def main() -> None:
         context.load_verify_locations(cadata=asked["ca"])
     found = []
     for target in asked["targets"]:
-        failure, detail = probe(target, context)
+        failure, detail = probe(target, context, asked.get("instance", ""))
         found.append({"name": target["name"], "url": target["url"], "failure": failure, "detail": detail})
     print(json.dumps(found))
 

@@ -69,10 +69,10 @@ def targets_of_people(plan: Plan, has_registry: bool, has_ssh: bool) -> list[Tar
     ]
 
 
-def probe_here(targets: list[Target], ca: str) -> list[Answer]:
+def probe_here(targets: list[Target], ca: str, instance: str = "") -> list[Answer]:
     """From this very machine (or container). Raises NotProbed."""
     done = subprocess.run(
-        [sys.executable, "-I", "-c", _SCRIPT.read_text(), _question(targets, ca)],
+        [sys.executable, "-I", "-c", _SCRIPT.read_text(), _question(targets, ca, instance)],
         capture_output=True,
         text=True,
         timeout=_WITHIN_S,
@@ -81,7 +81,7 @@ def probe_here(targets: list[Target], ca: str) -> list[Answer]:
 
 
 def probe_in_container(
-    targets: list[Target], ca: str, image: str, network: str, extra_hosts: list[str]
+    targets: list[Target], ca: str, image: str, network: str, extra_hosts: list[str], instance: str = ""
 ) -> list[Answer]:
     """From a container as a job's is started, without rights; `network` '' is Docker's default. Raises NotProbed."""
     import docker
@@ -91,7 +91,7 @@ def probe_in_container(
         client = docker.from_env(timeout=_WITHIN_S)
         container = client.containers.create(
             image,
-            entrypoint=["python3", "-I", "-c", _SCRIPT.read_text(), _question(targets, ca)],
+            entrypoint=["python3", "-I", "-c", _SCRIPT.read_text(), _question(targets, ca, instance)],
             command=[],
             labels={LABEL: "1"},
             user="65534:65534",
@@ -122,8 +122,8 @@ def trusted_besides(settings: ApplianceSettings, plan: Plan) -> str:
     return "\n".join(path.read_text() for path in (*own, *trusted_ca_files(settings)) if path.exists())
 
 
-def _question(targets: list[Target], ca: str) -> str:
-    return json.dumps({"targets": [asdict(target) for target in targets], "ca": ca})
+def _question(targets: list[Target], ca: str, instance: str) -> str:
+    return json.dumps({"targets": [asdict(target) for target in targets], "ca": ca, "instance": instance})
 
 
 def _answers(targets: list[Target], out: str, err: str) -> list[Answer]:

@@ -47,6 +47,7 @@ def ensure_gateway_configuration(
         published_tls_port=port_of(plan.external_url),
         inner_address=plan.inner_address,
         hsts_s=settings.hsts_s,
+        instance=plan.instance,
         trusted_proxies=tuple(plan.trusted_proxies),
     )
     config = dataclasses.replace(config, error_log=str(layout.log / "nginx-error.log"))

@@ -35,7 +35,10 @@ def check_addresses(settings: ApplianceSettings) -> list[Finding]:
 
 
 def _from_here(plan: Plan) -> list[Finding]:
-    return [_finding("here", answer, plan) for answer in probe_here(targets_of_this_machine(plan), "")]
+    return [
+        _finding("here", answer, plan)
+        for answer in probe_here(targets_of_this_machine(plan), "", plan.instance)
+    ]
 
 
 def _from_jobs(plan: Plan, ca: str) -> list[Finding]:
@@ -44,7 +47,7 @@ def _from_jobs(plan: Plan, ca: str) -> list[Finding]:
         return []
     try:
         answers = probe_in_container(
-            targets_of_jobs(plan), ca, plan.job_image, plan.docker_network, plan.extra_hosts
+            targets_of_jobs(plan), ca, plan.job_image, plan.docker_network, plan.extra_hosts, plan.instance
         )
     except NotProbed as error:
         return [Finding(_PLACES["job"], "warning", f"not asked: {error}", "see the line `docker`")]
@@ -57,11 +60,11 @@ def _from_host(settings: ApplianceSettings, plan: Plan, ca: str) -> list[Finding
         plan, choose_registry(settings).is_on, choose_ssh(settings, ensure_accounts()).is_on
     )
     if not settings.in_image:
-        return [_finding("host", answer, plan) for answer in probe_here(targets, ca)]
+        return [_finding("host", answer, plan) for answer in probe_here(targets, ca, plan.instance)]
     if plan.executor != "docker":
         return [Finding(_PLACES["host"], "ok", "not asked: that needs the Docker socket")]
     try:
-        answers = probe_in_container(targets, ca, plan.job_image, "host", [])
+        answers = probe_in_container(targets, ca, plan.job_image, "host", [], plan.instance)
     except NotProbed as error:
         return [Finding(_PLACES["host"], "warning", f"not asked: {error}", "see the line `docker`")]
     return [_finding("host", answer, plan) for answer in answers]

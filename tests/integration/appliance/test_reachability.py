@@ -38,6 +38,7 @@ class Ours(BaseHTTPRequestHandler):
             "/-/health": (200, {"ready": True, "components": []}),
             "/api/v4/version": (401, {"message": "401 Unauthorized"}),
             "/v2/": (401, {"errors": []}),
+            "/-/nautilus": (200, 1234),
         }
         status, body = answers.get(self.path, (404, {}))
         self.send_response(status)
@@ -90,6 +91,13 @@ def test_the_right_answer_is_none_of_the_failures(serve, kind: str) -> None:  # 
 @pytest.mark.parametrize("kind", ["pages", "gitlab", "registry"])
 def test_another_server_is_told_from_ours(serve, kind: str) -> None:  # type: ignore[no-untyped-def]
     assert failure(target(f"http://127.0.0.1:{serve(Foreign)}", kind)) == "other"
+
+
+@pytest.mark.parametrize("kind", ["pages", "gitlab"])
+def test_another_appliance_is_told_from_this_one(serve, kind: str) -> None:  # type: ignore[no-untyped-def]
+    asked = [target(f"http://127.0.0.1:{serve()}", kind)]
+    assert probe_here(asked, "", "1234")[0].failure == ""
+    assert probe_here(asked, "", "5678")[0].detail == "another Nautilus answers there"
 
 
 def test_a_name_that_is_not_known_and_a_port_where_nothing_listens() -> None:

@@ -32,6 +32,7 @@ def test_ports_chosen_once_stay(home: Path) -> None:
     first = ensure_plan(settings)
     assert set(first.ports) == {"web", "management", "gitlab", "registry", "ssh"}
     assert len(set(first.ports.values())) == 5
+    assert len(first.instance) == 16
     assert ensure_plan(settings) == first
     assert read_plan(settings.layout.appliance_file) == first
 

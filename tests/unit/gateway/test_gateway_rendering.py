@@ -316,6 +316,17 @@ def test_strict_transport_security_is_sent_only_when_asked_for(tmp_path: Path) -
     assert hsts(tls_config(hsts_s=3600)) == [["default", ""], ["https", "max-age=3600"]]
 
 
+def test_every_listener_says_which_appliance_it_is(tmp_path: Path) -> None:
+    http = only(parsed(appliance_config(HOME, instance="1a2b"), tmp_path), "http")["block"]
+
+    said = {
+        one: only(block, "return")["args"]
+        for one, args, block in locations(http)
+        if args == ["=", "/-/nautilus"]
+    }
+    assert said == {name: ["200", "1a2b"] for name in ("web", "management", "gitlab")}
+
+
 def test_the_user_is_named_only_for_root(config: GatewayConfig) -> None:
     assert "\nuser " not in render(config)
     assert "\nuser nautilus;" in render(replace(config, user="nautilus"))
