@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
+from nautilus.core.browsers import is_for_browsers
 from nautilus.errors import GitLabError, GitLabRefused, GitLabUnauthenticated, GitLabUnavailable
 from nautilus.settings import OAuthClient
 from nautilus.signin.pending import PendingSignIn
@@ -59,17 +60,21 @@ class Account:
 
 
 class Provider:
-    """GitLab at `back_url` (as this machine reaches it) and `front_url` (as browsers do).
+    """GitLab at `back_url` (as this machine reaches it) and `front_url` (where browsers sign in).
+
+    `pages_url`: where GitLab's own pages would be; the same where it is not said.
 
     Errors: GitLabUnavailable (no answer, 5xx, 429), GitLabUnauthenticated (the token or code is not good),
     GitLabRefused (another 4xx), GitLabError (an answer that we cannot read).
     """
 
-    def __init__(self, back_url: str, front_url: str, asking: Asking | None = None) -> None:
+    def __init__(
+        self, back_url: str, front_url: str, asking: Asking | None = None, pages_url: str = ""
+    ) -> None:
         self._back_url = back_url
         self.front_url = front_url
         self._asking = asking or _over_http(back_url)
-        self._has_pages: bool | None = None
+        self._has_pages: bool | None = None if is_for_browsers(pages_url or front_url) else False
 
     def authorize_url(self, application: OAuthClient, pending: PendingSignIn) -> str:
         query = {
@@ -89,7 +94,8 @@ class Provider:
         await self._ask("GET", "/api/v4/version", allowed=(401, 403), timeout_s=3.0)
 
     async def has_pages(self) -> bool:
-        """Whether GitLab has pages for projects, commits and pipelines; our own forge has none.
+        """Whether GitLab has pages for projects, commits and pipelines that a browser can open; our own forge
+        has none, and GitLab's usual port is one that browsers refuse.
 
         Asked until it answers, then remembered. Source: GitLab's config/routes/explore.rb.
         """

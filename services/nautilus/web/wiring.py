@@ -30,7 +30,9 @@ class Pages:
     """One per process. `site.resolve` is the session resolver for the API."""
 
     def __init__(self, settings: Settings, database: Database, provider: Provider | None = None) -> None:
-        self._provider = provider or Provider(settings.gitlab_url, settings.sign_in_url)
+        self._provider = provider or Provider(
+            settings.gitlab_url, settings.sign_in_url, pages_url=settings.gitlab_external_url
+        )
         sessions = Sessions(
             database, self._provider, key=settings.session_key, application=settings.oauth_client
         )

@@ -21,7 +21,9 @@ from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.plan import Plan
 from nautilus.appliance.postgres import Binaries, ensure_access_rules, server_argv
 from nautilus.appliance.settings import ApplianceSettings
-from nautilus.appliance.sign_in import is_for_browsers, sign_in_url
+from nautilus.appliance.sign_in import sign_in_url
+from nautilus.core.browsers import is_for_browsers
+from nautilus.signin.oauth import Answer, Provider
 from nautilus.testing.omnibus.package import write
 
 SEVENTEEN = Binaries(Path("/usr/lib/postgresql/17/bin"), 17)
@@ -136,3 +138,14 @@ def test_the_file_is_read_by_whoever_asks(layout: Layout) -> None:
         "postgres_major": 17,
         "gitlab": "19.3.0",
     }
+
+
+@pytest.mark.parametrize(
+    ("pages_url", "has_pages"), [("http://ml.example.com:10080", False), ("http://ml.example.com:8929", True)]
+)
+async def test_no_link_leads_to_pages_that_a_browser_refuses_to_open(pages_url: str, has_pages: bool) -> None:
+    def explores(*_: object) -> Answer:
+        return Answer(200, b"")
+
+    provider = Provider("http://127.0.0.1:10080", "http://ml.example.com", explores, pages_url)
+    assert await provider.has_pages() is has_pages
