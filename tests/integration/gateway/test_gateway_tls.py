@@ -63,7 +63,7 @@ def test_old_tls_is_refused_by_the_gateway(tls_stack: Stack) -> None:
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     old.set_ciphers("ALL:@SECLEVEL=0")
     old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.raises(httpx.ConnectError, match="ALERT_PROTOCOL_VERSION|alert protocol version"):
+    with pytest.raises(httpx.ConnectError, match=r"ALERT_PROTOCOL_VERSION|alert protocol version"):
         httpx.get(f"https://localhost:{tls_stack.ports.gitlab}/x", verify=old)
 
 
