@@ -123,7 +123,10 @@ def check_ssh(settings: ApplianceSettings) -> Finding:
     if not settings.ssh:
         return Finding("ssh", "ok", ssh.reason)
     return Finding(
-        "ssh", "warning", f"off: {ssh.reason}", "Git over HTTP works without it; NAUTILUS_SSH=off ends this warning"
+        "ssh",
+        "warning",
+        f"off: {ssh.reason}",
+        "Git over HTTP works without it; NAUTILUS_SSH=off ends this warning",
     )
 
 
