@@ -19,6 +19,9 @@ RUN --mount=type=bind,source=image/parts,target=/mnt \
     rm -f /etc/apt/apt.conf.d/docker-clean; \
     if [ -n "$APT_MIRROR" ]; then echo "deb $APT_MIRROR trixie main" > /etc/apt/sources.list; rm -f /etc/apt/sources.list.d/*; fi; \
     /mnt/layer install ca-certificates git git-lfs python3 python3-venv tini; \
+    # As git-lfs writes it, but for the order of the lines, which is chance there.
+    printf '[filter "lfs"]\n\t%s\n\t%s\n\t%s\n\t%s\n' 'clean = git-lfs clean -- %f' 'smudge = git-lfs smudge -- %f' \
+        'process = git-lfs filter-process' 'required = true' > /etc/gitconfig; \
     /mnt/layer settle "$start"
 ENV LANG=C.UTF-8
 
@@ -43,7 +46,7 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache --mount=typ
         python3 -m compileall -q --invalidation-mode unchecked-hash -s "$(echo "$at"/lib/python3*/site-packages)" "$at"/lib/python3*/site-packages; \
     done; \
     python3 /mnt/share-files.py /opt/nautilus/venv /opt/nautilus/jobs; \
-    python3 -c 'import os, sys; [os.utime(os.path.join(d, f), (int(sys.argv[1]),) * 2, follow_symlinks=False) for d, _, fs in os.walk("/opt/nautilus") for f in [*fs, "."]]' "$SOURCE_DATE_EPOCH"
+    find /opt/nautilus -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
 # ---- our own sources, compiled; they change most, so they come last
 FROM base AS sources
