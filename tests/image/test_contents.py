@@ -35,6 +35,14 @@ nautilus experiments show 1 --json
 """
 
 
+SKLEARN_MODEL = """
+import mlflow.sklearn
+from sklearn.linear_model import LogisticRegression
+mlflow.sklearn.save_model(LogisticRegression().fit([[0.0], [1.0]], [3, 7]), "/tmp/model")
+print(mlflow.sklearn.load_model("/tmp/model").predict([[1.0]]))
+"""
+
+
 def inside(image: str, script: str) -> str:
     return docker("run", "--rm", "--network", "none", image, "sh", "-c", script)
 
@@ -45,6 +53,10 @@ def config_of(image: str) -> dict[str, Any]:
 
 def test_it_is_not_larger_than_promised(lite_image: str) -> None:
     assert config_of(lite_image)["Size"] <= 900 * MB
+
+
+def test_jobs_can_save_and_load_models_with_mlflow(lite_image: str) -> None:
+    assert inside(lite_image, f"python - <<'END'\n{SKLEARN_MODEL}\nEND").split() == ["[7]"]
 
 
 def test_its_labels_say_what_it_is_and_from_which_commit(lite_image: str) -> None:
