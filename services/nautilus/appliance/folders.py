@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.errors import AlreadyRunning, HomeUnusable
+from nautilus.appliance.files import is_held, replace_private
 from nautilus.appliance.layout import Layout
 
 LEAST_FREE_MIB = 512
@@ -80,17 +81,7 @@ def ensure_only_one(layout: Layout) -> None:
 
 def is_locked(layout: Layout) -> bool:
     """Whether an appliance holds the data folder now."""
-    try:
-        fd = os.open(layout.lock_file, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return is_held(layout.lock_file)
 
 
 def ensure_secrets(layout: Layout, who: Accounts) -> None:
@@ -103,16 +94,7 @@ def ensure_secrets(layout: Layout, who: Accounts) -> None:
 
 def write_private(path: Path, text: str, who: Accounts, owner: str | None = None) -> None:
     """Replaces a 0600 file of `owner` (the service user by default) atomically."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    if os.geteuid() == 0:
-        shutil.chown(new, owner or who.service)
-    new.replace(path)
+    replace_private(path, text, (owner or who.service) if os.geteuid() == 0 else None)
 
 
 def _ensure_folder(folder: Path, mode: int, who: Accounts, owner: str | None = None) -> None:

@@ -7,16 +7,15 @@ forge (or GitLab) signs with the key that is made here, once.
 from __future__ import annotations
 
 import datetime
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from nautilus.appliance.errors import MissingProgram, SettingError
+from nautilus.appliance.files import is_held, replace_private
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.settings import ApplianceSettings, RegistrySettings
 
@@ -130,43 +129,21 @@ def ensure_signing_key(layout: Layout) -> None:
         .sign(key, hashes.SHA256())
     )
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_secret(layout.secret(KEY_NAME), pem)
-    write_secret(certificate, made.public_bytes(Encoding.PEM))
+    replace_private(layout.secret(KEY_NAME), pem)
+    replace_private(certificate, made.public_bytes(Encoding.PEM))
 
 
 def ensure_http_secret(layout: Layout) -> str:
     """What the registry signs the state of uploads with; kept, so that a restart breaks none of them off."""
     path = layout.secret(HTTP_SECRET_NAME)
     if not path.exists():
-        write_secret(path, secrets.token_urlsafe(32).encode() + b"\n")
+        replace_private(path, secrets.token_urlsafe(32) + "\n")
     return path.read_text("ascii").strip()
-
-
-def write_secret(path: Path, content: bytes) -> None:
-    """Replaces a 0600 file of ours, whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def is_being_collected(layout: Layout) -> bool:
     """Whether a garbage collection runs: it holds the lock, and the registry must then take no writes."""
-    try:
-        fd = os.open(layout.registry_lock, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return is_held(layout.registry_lock)
 
 
 def prepare(settings: RegistrySettings) -> list[str]:
@@ -180,7 +157,7 @@ def prepare(settings: RegistrySettings) -> list[str]:
         ensure_http_secret(layout),
         read_only=is_being_collected(layout),
     )
-    write_secret(layout.registry_configuration, text.encode())
+    replace_private(layout.registry_configuration, text)
     layout.registry_socket.unlink(missing_ok=True)
     return [settings.program, "serve", str(layout.registry_configuration)]
 

@@ -52,7 +52,10 @@ TIERS = {
                 "unit, contract, integration",
                 _pytest("-n", "3", "-m", _UNMARKED, "tests/unit", "tests/contract", "tests/integration"),
             ),
-            Step("the demo in a fresh home", _pytest("-m", "acceptance and not drill and not docker", "tests/acceptance")),
+            Step(
+                "the demo in a fresh home",
+                _pytest("-m", "acceptance and not drill and not docker", "tests/acceptance"),
+            ),
         ),
     ),
     "image": Tier("image", 8 * 60, (Step("docker", _pytest("-m", "docker or image", "tests")),)),

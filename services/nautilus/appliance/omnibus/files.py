@@ -7,11 +7,11 @@ that reads our defaults (the user's lines, below, win), at its end one that read
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from nautilus.appliance.errors import StepFailed
+from nautilus.appliance.files import replace_private
 from nautilus.appliance.omnibus import settings
 from nautilus.appliance.omnibus.known_keys import known_keys, unknown_keys
 from nautilus.appliance.omnibus.package import Omnibus
@@ -82,12 +82,5 @@ def _replace(path: Path, text: str) -> bool:
     """Atomically, 0600 as the package's own gitlab.rb; False where it was so already."""
     if _read(path) == text:
         return False
-    new = path.with_name(path.name + ".nautilus-new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    replace_private(path, text)
     return True

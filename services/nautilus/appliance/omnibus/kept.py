@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from nautilus.appliance.errors import HomeUnusable, StepFailed
+from nautilus.appliance.files import replace_private
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus.package import Omnibus
 
@@ -63,15 +63,7 @@ def ensure_secrets_copied(package: Omnibus, layout: Layout) -> None:
         json.loads(text)
     except (OSError, ValueError) as error:
         raise StepFailed(f"{package.secrets_file} is not what reconfigure makes: {error}") from error
-    copy = layout.secret(_SECRETS_COPY)
-    new = copy.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(copy)
+    replace_private(layout.secret(_SECRETS_COPY), text)
 
 
 def has_been_configured(layout: Layout) -> bool:
