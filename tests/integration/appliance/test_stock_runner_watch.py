@@ -22,7 +22,7 @@ PROGRAM = """#!/bin/sh
 if [ "$1" = --version ]; then echo 'Version:      16.11.0'; exit; fi
 trap 'echo ended >> "$5/ended"; exit 0' TERM
 while :; do
-    if [ -e "$5/say" ]; then cat "$5/say"; rm "$5/say"; fi
+    if mv "$5/say" "$5/saying" 2>/dev/null; then cat "$5/saying"; fi
     if [ -e "$5/die" ]; then exit 3; fi
     sleep 0.05
 done
