@@ -17,7 +17,7 @@ from pathlib import Path
 from nautilus_gateway.model import Upstream
 from nautilus_gateway.syntax import Directive, block, directive, literal, lookup
 
-_REFRESH_S = 3
+_REFRESH_S = 1
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
@@ -145,7 +145,7 @@ def _down(part: str, title: str, serves: str) -> Page:
         "service_unavailable",
         f"{title} does not answer",
         f"<strong>{part}</strong> ({serves}) is not up: it is starting, being restarted, or has failed.",
-        f"This page asks again every {_REFRESH_S} seconds. On the machine itself, "
+        "This page asks again every second. On the machine itself, "
         f"<code>nautilus status</code> and <code>nautilus logs {part}</code> say more.",
         part,
     )

@@ -24,9 +24,9 @@ def test_a_browser_gets_a_page_that_asks_again(without_management: Stack) -> Non
 
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["retry-after"] == "3"
+    assert answer.headers["retry-after"] == "1"
     assert "<strong>management</strong>" in answer.text
-    assert '<meta http-equiv="refresh" content="3">' in answer.text
+    assert '<meta http-equiv="refresh" content="1">' in answer.text
 
 
 def test_the_page_needs_nothing_else_and_forbids_it(without_management: Stack) -> None:
