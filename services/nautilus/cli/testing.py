@@ -58,7 +58,11 @@ TIERS = {
             ),
         ),
     ),
-    "image": Tier("image", 8 * 60, (Step("docker", _pytest("-m", "docker or image", "tests")),)),
+    "image": Tier(
+        "image",
+        8 * 60,
+        (Step("docker", _pytest("-n", "2", "--dist", "loadfile", "-m", "docker or image", "tests")),),
+    ),
     "browser": Tier("browser", 3 * 60, (Step("browser", _pytest("-m", "browser", "tests/browser")),)),
     "drills": Tier("drills", 15 * 60, (Step("drills", _pytest("-m", "drill", "tests")),)),
 }
