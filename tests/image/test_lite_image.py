@@ -41,6 +41,13 @@ def test_the_demo_runs_its_jobs_in_sibling_containers(demo: dict[str, Any], appl
     assert demo["best"]["metrics"]["accuracy"] >= 0.9
 
 
+def test_what_it_says_to_type_can_be_typed_on_the_host(demo: dict[str, Any]) -> None:
+    words = demo["password_command"].split()
+
+    assert words[:2] == ["docker", "exec"]
+    assert len(docker(*words[1:]).strip()) >= 20
+
+
 def test_jobs_get_no_socket_and_no_volume_of_the_appliance(
     demo: dict[str, Any], appliance: Container
 ) -> None:

@@ -20,7 +20,7 @@ from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan, read_plan
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.supervisor import Supervisor
-from nautilus.cli.output import CommandError, emit, progress_console
+from nautilus.cli.output import CommandError, as_typed, emit, progress_console
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 PROGRAMS = (
@@ -55,7 +55,7 @@ def up(as_json: Json = False) -> None:
     def show() -> None:
         print(f"Nautilus is ready at {plan.external_url} (GitLab API and Git: {plan.gitlab_external_url})")
         print(f"Jobs run {_executor_words(plan)}.")
-        print("Sign in as root; `./nautilus user password` shows the password.")
+        print(f"Sign in as root; `{as_typed('user password')}` shows the password.")
 
     emit(body, as_json, show)
 

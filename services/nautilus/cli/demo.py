@@ -19,7 +19,7 @@ from nautilus.appliance.settings import ApplianceSettings
 from nautilus.cli.appliance_commands import start
 from nautilus.cli.client import Api, local_api
 from nautilus.cli.experiments import follow_to_end
-from nautilus.cli.output import CommandError, emit, progress_console
+from nautilus.cli.output import CommandError, as_typed, emit, progress_console
 from nautilus.cli.tables import experiments_table, wide_console
 
 PROJECT = "digits"
@@ -189,9 +189,9 @@ def _result(plan: Plan, found: list[dict[str, Any]], best: dict[str, Any] | None
     return {
         "url": plan.external_url,
         "user": "root",
-        "password_command": "./nautilus user password root",
+        "password_command": as_typed("user password root"),
         "executor": plan.executor,
-        "runner_token_command": "./nautilus runner token",
+        "runner_token_command": as_typed("runner token"),
         "experiments": brief,
         "best": next((e for e in brief if best and e["id"] == best["id"]), None),
     }
@@ -209,9 +209,9 @@ def _show(layout: Layout, plan: Plan, found: list[dict[str, Any]], best: dict[st
             f"  its artifacts: {best['artifact_uri']} ({best['url']}#artifacts)",
         ]
     lines += [
-        f"Open {plan.external_url} and sign in as root; the password: ./nautilus user password root",
-        f"Git and GitLab's API: {plan.gitlab_external_url}; a runner joins with: ./nautilus runner token",
-        f"Data is in {layout.home}; ./nautilus status looks, ./nautilus down stops it",
+        f"Open {plan.external_url} and sign in as root; the password: {as_typed('user password root')}",
+        f"Git and GitLab's API: {plan.gitlab_external_url}; a runner joins with: {as_typed('runner token')}",
+        f"Data is in {layout.home}; {as_typed('status')} looks, {as_typed('down')} stops it",
     ]
     for line in lines:
         console.print(line, soft_wrap=True)

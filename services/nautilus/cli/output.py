@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import sys
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from nautilus.appliance.settings import ApplianceSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +56,18 @@ def emit(value: Any, as_json: bool, show: Callable[[], None]) -> None:
         sys.stdout.flush()
     else:
         show()
+
+
+def as_typed(command: str) -> str:
+    """How a user of this appliance types a command of ours: in the checkout, or on the container's host.
+
+    Docker names a container's host after the container, unless it is told otherwise.
+    """
+    if not ApplianceSettings.from_environment().in_image:
+        return f"./nautilus {command}"
+    host = socket.gethostname()
+    container = host if re.fullmatch("[0-9a-f]{12}", host) else "CONTAINER"
+    return f"docker exec {container} nautilus {command}"
 
 
 def fail(error: BaseException, exit_code: int, debug: bool) -> NoReturn:
