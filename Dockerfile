@@ -206,3 +206,6 @@ ENV NAUTILUS_EDITION=full
 HEALTHCHECK --interval=10s --timeout=5s --start-period=1200s --retries=3 CMD ["/usr/local/bin/nautilus", "healthcheck"]
 LABEL org.opencontainers.image.description="The on-prem ML platform in one container, full edition (GitLab CE)" \
       org.nautilus.gitlab.version="$GITLAB_VERSION"
+
+# ---- what a plain `docker build .` makes
+FROM lite
