@@ -115,11 +115,16 @@ def test_gitlabs_database_is_the_appliances_with_its_extensions_and_no_way_furth
         psycopg.connect(f"host={cli.layout.postgres_socket_dir} user=gitlab dbname=nautilus")
 
 
-def test_git_goes_through_workhorse(cli: CommandLine, tmp_path: Path) -> None:
+PUSHED = "Pushed through the gateway and Workhorse"
+
+
+@pytest.fixture(scope="module")
+def pushed(cli: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a project whose last commit, of 3 MiB, was pushed."""
     project = api(cli).projects.create({"name": "through-workhorse", "initialize_with_readme": True})
     token = cli.layout.secret("admin_token").read_text().strip()
     url = cli.plan.gitlab_url.replace("://", f"://root:{token}@") + "/root/through-workhorse.git"
-    clone = tmp_path / "clone"
+    clone = tmp_path_factory.mktemp("pushed") / "clone"
 
     def git(*arguments: str) -> None:
         who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
@@ -128,11 +133,17 @@ def test_git_goes_through_workhorse(cli: CommandLine, tmp_path: Path) -> None:
     git("clone", url, str(clone))
     (clone / "big.bin").write_bytes(os.urandom(3 << 20))
     git("-C", str(clone), "add", ".")
-    git("-C", str(clone), "commit", "-m", "Pushed through the gateway and Workhorse")
+    git("-C", str(clone), "commit", "-m", PUSHED)
     git("-C", str(clone), "push", "origin", "HEAD")
-    assert (
-        project.commits.list(per_page=1, get_all=False)[0].title == "Pushed through the gateway and Workhorse"
-    )
+    return str(project.path_with_namespace)
+
+
+def last_commit(cli: CommandLine, project: str) -> str:
+    return str(api(cli).projects.get(project).commits.list(per_page=1, get_all=False)[0].title)
+
+
+def test_git_goes_through_workhorse(cli: CommandLine, pushed: str) -> None:
+    assert last_commit(cli, pushed) == PUSHED
 
 
 def test_sign_in_is_served_on_the_web_port_and_all_of_gitlab_on_its_own(cli: CommandLine) -> None:
@@ -231,7 +242,7 @@ def test_the_lite_image_refuses_this_data_and_says_how_it_goes_over(cli: Command
 
 
 @pytest.mark.drill
-def test_all_of_it_goes_into_another_folder_and_is_there(cli: CommandLine, place: Path) -> None:
+def test_all_of_it_goes_into_another_folder_and_is_there(cli: CommandLine, place: Path, pushed: str) -> None:
     before = {p.path_with_namespace for p in api(cli).projects.list(all=True)}
     export = place / "export"
     told = cli.json("export", str(export))
@@ -244,8 +255,7 @@ def test_all_of_it_goes_into_another_folder_and_is_there(cli: CommandLine, place
         other.json("up")
         assert {p.path_with_namespace for p in api(other).projects.list(all=True)} == before
         assert [runner.description for runner in api(other).runners_all.list(all=True)] == ["bundled"]
-        commits = api(other).projects.get("root/through-workhorse").commits.list(per_page=1, get_all=False)
-        assert commits[0].title == "Pushed through the gateway and Workhorse"
+        assert last_commit(other, pushed) == PUSHED
     finally:
         other.run("down")
 
