@@ -140,14 +140,11 @@ def _bare_postgres() -> tuple[float, float]:
 
 
 def _as_service(who: accounts.Accounts, binaries: postgres.Binaries, argv: list[str]) -> None:
-    root = bool(who.job)
     subprocess.run(
         [binaries.program(argv[0]), *argv[1:]],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        user=who.service_uid if root else None,
-        group=who.service_gid if root else None,
-        extra_groups=[] if root else None,
+        **who.service_process(),
     )

@@ -51,16 +51,13 @@ def _binaries() -> postgres.Binaries:
 
 def _as_service_user(argv: list[str]) -> None:
     who = accounts.ensure_accounts()
-    root = os.geteuid() == 0
     subprocess.run(
         argv,
         check=True,
         stdout=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
         cwd="/",
-        user=who.service_uid if root else None,
-        group=who.service_gid if root else None,
-        extra_groups=[] if root else None,
+        **who.service_process(),
     )
 
 

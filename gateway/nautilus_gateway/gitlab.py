@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nautilus_gateway.headers import GATEWAY_HEADERS, NOT_HONOURED
 from nautilus_gateway.model import Limits, Match, Passthrough, Upstream
-from nautilus_gateway.syntax import Directive, directive, lookup
+from nautilus_gateway.syntax import Directive, directive, lookup, unbuffered
 
 _SIGN_IN_PATHS = ("/api/v4/", "/users/", "/oauth/", "/assets/", "/uploads/-/", "/-/")
 """What GitLab's sign-in needs on another port than GitLab's own: the API, its pages, their files, and `/-/`
@@ -46,12 +46,7 @@ def passing_through(route: Passthrough, limits: Limits) -> list[Directive]:
     sent |= dict.fromkeys(_IDENTITY_HEADERS, "")
     return [
         directive("set", "$part", route.upstream.name),
-        directive("client_max_body_size", 0),
-        directive("proxy_request_buffering", "off"),
-        directive("proxy_buffering", "off"),
-        directive("gzip", "off"),
-        directive("proxy_read_timeout", f"{limits.git_silence_s}s"),
-        directive("proxy_send_timeout", f"{limits.git_silence_s}s"),
+        *unbuffered(limits.git_silence_s),
         directive("proxy_pass_request_headers", "on"),
         *(directive("proxy_set_header", name, value) for name, value in sent.items()),
         directive("proxy_ignore_headers", *NOT_HONOURED),

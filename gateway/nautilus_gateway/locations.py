@@ -25,7 +25,7 @@ from nautilus_gateway.model import (
 )
 from nautilus_gateway.pages import error_pages, page_locations
 from nautilus_gateway.questions import TAKEN_ASIDE, challenge, question
-from nautilus_gateway.syntax import Directive, block, directive, literal
+from nautilus_gateway.syntax import Directive, block, directive, literal, unbuffered
 
 _FILE_POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 """Stored files are users' work: opened in a browser, they run nothing and see no cookie of ours."""
@@ -44,7 +44,8 @@ def server_body(routes: Sequence[Route], config: GatewayConfig) -> list[Directiv
             case Upload():
                 found.append(_upload(route, config.limits))
             case Stream():
-                found.append(_location(route.match, _streaming(route.upstream, config.limits)))
+                streamed = unbuffered(config.limits.stream_silence_s)
+                found.append(_location(route.match, [*streamed, *_passing(route.upstream)]))
             case Git():
                 found += git_locations(route, str(config.git_http_backend), config.limits)
             case Passthrough():
@@ -81,18 +82,6 @@ def _proxy(route: Proxy, limits: Limits) -> Directive:
     limit = ("zone=sign_in", f"burst={limits.sign_ins_per_minute}", "nodelay")
     body = [directive("limit_req", *limit), directive("limit_req_status", 429)] if route.is_sign_in else []
     return _location(route.match, [*body, *_passing(route.upstream)])
-
-
-def _streaming(upstream: Upstream, limits: Limits) -> list[Directive]:
-    return [
-        directive("client_max_body_size", 0),
-        directive("proxy_request_buffering", "off"),
-        directive("proxy_buffering", "off"),
-        directive("gzip", "off"),
-        directive("proxy_read_timeout", f"{limits.stream_silence_s}s"),
-        directive("proxy_send_timeout", f"{limits.stream_silence_s}s"),
-        *_passing(upstream),
-    ]
 
 
 def _upload(route: Upload, limits: Limits) -> Directive:

@@ -30,6 +30,18 @@ def directive(name: str, *args: object) -> Directive:
     return Directive(name, tuple(str(arg) for arg in args))
 
 
+def unbuffered(silence_s: int) -> list[Directive]:
+    """Bodies of any length, both ways as they come; nothing is put aside. `silence_s`: the longest of the service."""
+    return [
+        directive("client_max_body_size", 0),
+        directive("proxy_request_buffering", "off"),
+        directive("proxy_buffering", "off"),
+        directive("gzip", "off"),
+        directive("proxy_read_timeout", f"{silence_s}s"),
+        directive("proxy_send_timeout", f"{silence_s}s"),
+    ]
+
+
 def block(name: str, *args: object, body: Iterable[Directive]) -> Directive:
     return Directive(name, tuple(str(arg) for arg in args), tuple(body))
 

@@ -12,6 +12,7 @@ import pwd
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nautilus.appliance.errors import HomeUnusable
 
@@ -36,6 +37,12 @@ class Accounts:
     @property
     def service_gid(self) -> int:
         return pwd.getpwnam(self.service).pw_gid
+
+    def service_process(self) -> dict[str, Any]:
+        """Arguments of `subprocess` that start a program as the service user; none where we are that user."""
+        if os.geteuid() != 0:
+            return {}
+        return {"user": self.service_uid, "group": self.service_gid, "extra_groups": []}
 
 
 def ensure_accounts() -> Accounts:

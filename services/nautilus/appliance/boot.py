@@ -21,7 +21,7 @@ from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus.database import ensure_socket_folder
 from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.plan import Plan, ensure_plan
-from nautilus.appliance.postgres import binaries_for, installed_binaries, remove_stale_locks
+from nautilus.appliance.postgres import Binaries, binaries_for, installed_binaries, remove_stale_locks
 from nautilus.appliance.processes import MARKER, end_processes, leftovers
 from nautilus.appliance.registry import choose_registry
 from nautilus.appliance.rendering import ensure_gateway_configuration
@@ -48,8 +48,7 @@ def boot(settings: ApplianceSettings) -> None:
     ensure_only_one(layout)
     end_processes(leftovers(layout.home), grace_s=10.0)
     remove_stale_locks(layout.postgres, layout.postgres_socket_dir)
-    ensure_postgres_usable(layout)
-    ensure_own_edition(settings, who)
+    ensure_own_edition(settings, who, ensure_postgres_usable(layout))
     ensure_secrets(layout, who)
     plan = ensure_plan(settings)
     package = Omnibus(settings.omnibus_root)
@@ -81,24 +80,23 @@ def boot_with_warnings() -> None:
     boot(ApplianceSettings.from_environment())
 
 
-def ensure_postgres_usable(layout: Layout) -> None:
-    """Refuses early what the postgres program would refuse for ever: no binaries, another major version."""
+def ensure_postgres_usable(layout: Layout) -> Binaries:
+    """The installation to use. Refuses early what the postgres program would refuse for ever: none, another major."""
     try:
-        binaries_for(layout.postgres, installed_binaries())
+        return binaries_for(layout.postgres, installed_binaries())
     except PermissionError as error:
         raise PostgresUnusable(
             f"{layout.postgres} cannot be read: {error.strerror}; start as its owner"
         ) from error
 
 
-def ensure_own_edition(settings: ApplianceSettings, who: Accounts) -> None:
+def ensure_own_edition(settings: ApplianceSettings, who: Accounts, binaries: Binaries) -> None:
     """Refuses another edition's data; the full edition's package and its way to the database."""
     layout, package = settings.layout, Omnibus(settings.omnibus_root)
     refuse_unfinished_import(layout)
     if settings.edition is Edition.FULL:
         package.ensure_installed()
         ensure_socket_folder(layout.gitlab_database_socket_dir, who.service_uid)
-    binaries = binaries_for(layout.postgres, installed_binaries())
     ensure_edition(layout, settings.edition, binaries, package)
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from nautilus.gitlab.provisioning import Administration
 
 BUNDLED = "bundled"
-MODES = ("nautilus", "gitlab", "off")
 _TAGS = ("docker", "local-docker")
 _GPU_TAGS = ("gpu",)
 _GPU_PATIENCE_S = 120.0
@@ -58,19 +57,15 @@ def read_identities(layout: Layout) -> dict[str, Identity]:
 
 def ensure_bundled_runner(gitlab: Administration, layout: Layout, plan: Plan, who: Accounts) -> None:
     """One runner, registered once; its configuration follows the plan at every start."""
-    before = read_identities(layout)
-    if plan.bundled_runner == "off":
-        after = _without(gitlab, before, frozenset())
-    elif plan.bundled_runner == "gitlab":
-        gpus = find_gpus()
-        after = _with(gitlab, before, BUNDLED, _TAGS, run_untagged=True)
-        for index, gpu in enumerate(gpus):
-            name = f"{BUNDLED}-gpu-{index}"
-            after = _with(gitlab, after, gpu["uuid"], _GPU_TAGS, run_untagged=False, description=name)
-        after = _without(gitlab, after, frozenset({BUNDLED, *(gpu["uuid"] for gpu in gpus)}))
-    else:
-        after = _with(gitlab, before, BUNDLED, _TAGS, run_untagged=True)
-        after = _without(gitlab, after, frozenset({BUNDLED}))
+    gpus = find_gpus() if plan.bundled_runner == "gitlab" else []
+    served = set() if plan.bundled_runner == "off" else {BUNDLED, *(gpu["uuid"] for gpu in gpus)}
+    after = read_identities(layout)
+    if BUNDLED in served:
+        after = _with(gitlab, after, BUNDLED, _TAGS, run_untagged=True)
+    for index, gpu in enumerate(gpus):
+        name = _gpu_runner(index)
+        after = _with(gitlab, after, gpu["uuid"], _GPU_TAGS, run_untagged=False, description=name)
+    after = _without(gitlab, after, served)
     _keep(layout, after, who)
     if plan.bundled_runner == "gitlab":
         _write_stock(layout, plan, who, after, gpus)
@@ -78,6 +73,11 @@ def ensure_bundled_runner(gitlab: Administration, layout: Layout, plan: Plan, wh
         own = after[BUNDLED]
         text = runner_configuration(layout, plan, who, own.token, own.id)
         _write(layout, layout.runner_config.name, text, who)
+
+
+def _gpu_runner(index: int) -> str:
+    """What a GPU's own entry of a stock runner is called, here and at GitLab."""
+    return f"{BUNDLED}-gpu-{index}"
 
 
 def find_gpus() -> list[dict[str, Any]]:
@@ -115,7 +115,7 @@ def _with(
     return known | {name: own}
 
 
-def _without(gitlab: Administration, known: dict[str, Identity], kept: frozenset[str]) -> dict[str, Identity]:
+def _without(gitlab: Administration, known: dict[str, Identity], kept: set[str]) -> dict[str, Identity]:
     """The others are paused; one that is gone at GitLab is forgotten."""
     after = dict(known)
     for name, own in known.items():
@@ -142,9 +142,7 @@ def _write_stock(
 ) -> None:
     own = identities[BUNDLED]
     entries = [
-        GpuEntry(
-            f"{BUNDLED}-gpu-{index}", gpu["uuid"], identities[gpu["uuid"]].id, identities[gpu["uuid"]].token
-        )
+        GpuEntry(_gpu_runner(index), gpu["uuid"], identities[gpu["uuid"]].id, identities[gpu["uuid"]].token)
         for index, gpu in enumerate(gpus)
     ]
     _write(layout, "gpus.json", json.dumps(gpus) + "\n", who)

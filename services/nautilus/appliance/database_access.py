@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 
-from nautilus.appliance import reading
+from nautilus.appliance import postgres, reading
 from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.addresses import host_of
 from nautilus.appliance.folders import write_private
@@ -38,7 +38,7 @@ def ensure_password(layout: Layout, who: Accounts, anew: bool = False) -> str:
     path = layout.secret(PASSWORD)
     if anew or not path.exists():
         write_private(path, secrets.token_urlsafe(24) + "\n", who)
-    return path.read_text().strip()
+    return readable_password(layout)
 
 
 def ensure_database_access(layout: Layout, plan: Plan) -> None:
@@ -47,14 +47,14 @@ def ensure_database_access(layout: Layout, plan: Plan) -> None:
 
     with psycopg.connect(owner_conninfo(layout), autocommit=True) as connection:
         if "database" in plan.ports:
-            reading.ensure_reading(connection, layout.secret(PASSWORD).read_text().strip())
+            reading.ensure_reading(connection, readable_password(layout))
         else:
             reading.shut_reading(connection)
 
 
 def owner_conninfo(layout: Layout) -> str:
     """libpq's words for the owner's way in, by the socket."""
-    return f"host={layout.postgres_socket_dir} user=nautilus dbname={reading.DATABASE}"
+    return postgres.conninfo(layout.postgres_socket_dir, reading.DATABASE)
 
 
 def connection_fields(layout: Layout, plan: Plan) -> dict[str, str]:

@@ -22,6 +22,23 @@ def replace_private(path: Path, content: str | bytes, owner: str | None = None) 
     new.replace(path)
 
 
+def replace_public(path: Path, text: str) -> None:
+    """Replaces a file that everybody may read (0644); nobody ever sees a part of it."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.chmod(0o644)
+    new.replace(path)
+
+
+def sync(path: Path) -> None:
+    """What the file holds, or which names the folder holds, is on the disk when this returns."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def is_held(lock_file: Path) -> bool:
     """Whether somebody holds an exclusive flock on the file now; no file is no lock."""
     try:

@@ -20,16 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from nautilus.appliance import registry
+from nautilus.appliance import postgres, registry
 from nautilus.appliance.accounts import ensure_accounts
 from nautilus.appliance.errors import ApplianceError, StepFailed
+from nautilus.appliance.files import replace_public
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus import database, kept
 from nautilus.appliance.omnibus.files import ensure_configuration
 from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.omnibus.settings import FirstBoot, Joints, Registry
 from nautilus.appliance.plan import Plan, read_plan
-from nautilus.appliance.postgres import ROLE
 from nautilus.appliance.processes import Process, descendants, read_process
 from nautilus.appliance.settings import ApplianceSettings
 
@@ -49,10 +49,7 @@ class Status:
 
     def write(self, state: str, detail: str) -> None:
         body = {"state": state, "detail": detail, "since": time.time(), "pid": os.getpid()}
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(body) + "\n")
-        new.chmod(0o644)
-        new.replace(self.path)
+        replace_public(self.path, json.dumps(body) + "\n")
         print(f"gitlab: {state}: {detail}", flush=True)
 
 
@@ -73,7 +70,7 @@ class Program:
 
     @property
     def server(self) -> str:
-        return f"host={self.layout.postgres_socket_dir} user={ROLE}"
+        return postgres.conninfo(self.layout.postgres_socket_dir)
 
     def run(self) -> None:
         """Returns when GitLab has ended because it was asked to. Raises ApplianceError where it cannot run."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from nautilus.appliance.errors import StepFailed
+from nautilus.appliance.files import sync
 
 KINDS = {"ed25519": (), "ecdsa": ("-b", "256"), "rsa": ("-b", "3072")}
 """Each kind with its size for ssh-keygen; the quickest to make comes first."""
@@ -29,7 +29,7 @@ def _ensure(key: Path, kind: str, kept_before: Path | None) -> Path:
         if not _take_over(making, key.name, kept_before):
             _make(making, kind)
         making.chmod(0o600)
-        _sync(making)
+        sync(making)
         making.replace(key)
     key.chmod(0o600)
     public = key.with_name(key.name + ".pub")
@@ -68,11 +68,3 @@ def _public_half(key: Path) -> str | None:
         stdin=subprocess.DEVNULL,
     )
     return told.stdout if told.returncode == 0 and told.stdout else None
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

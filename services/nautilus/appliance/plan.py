@@ -110,16 +110,20 @@ class Plan:
 
     @property
     def job_gitlab_url(self) -> str:
-        if self.job_gitlab_url_set or not self.job_host:
-            derived = self.gitlab_external_url if self._jobs_are_afar else self.gitlab_url
-            return self.job_gitlab_url_set or derived
-        return f"{self._job_scheme}://{self.job_host}:{self.ports['gitlab']}"
+        if self.job_gitlab_url_set:
+            return self.job_gitlab_url_set
+        if self.job_host:
+            return f"{self._job_scheme}://{self.job_host}:{self.ports['gitlab']}"
+        return self.gitlab_external_url if self._jobs_are_afar else self.gitlab_url
 
     @property
     def job_web_url(self) -> str:
-        if self.job_url or not self.job_host:
-            return self.job_url or (self.external_url if self._jobs_are_afar else self.web_url)
-        return f"{self._job_scheme}://{self.job_host}:{self.ports['web_tls' if self.speaks_tls else 'web']}"
+        if self.job_url:
+            return self.job_url
+        if self.job_host:
+            port = self.ports["web_tls" if self.speaks_tls else "web"]
+            return f"{self._job_scheme}://{self.job_host}:{port}"
+        return self.external_url if self._jobs_are_afar else self.web_url
 
     @property
     def _jobs_are_afar(self) -> bool:

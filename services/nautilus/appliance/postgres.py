@@ -175,6 +175,11 @@ def server_argv(
     return argv
 
 
+def conninfo(socket_dir: Path, database: str = "") -> str:
+    """libpq's words for the owner's way in, by the socket; without a database where the caller adds one."""
+    return f"host={socket_dir} user={ROLE}" + (f" dbname={database}" if database else "")
+
+
 def database_url(socket_dir: Path, database: str) -> str:
     return f"postgresql+psycopg://{ROLE}@/{database}?host={socket_dir}"
 

@@ -17,18 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nautilus.appliance import postgres, reading
+from nautilus.appliance import reading
 from nautilus.appliance.accounts import Accounts, ensure_accounts
 from nautilus.appliance.bundled_runner import ensure_bundled_runner
 from nautilus.appliance.database_access import ensure_database_access
 from nautilus.appliance.edition import Edition, read_made
 from nautilus.appliance.errors import ApplianceError, StepFailed
+from nautilus.appliance.files import replace_public
 from nautilus.appliance.folders import write_private
 from nautilus.appliance.full_edition import PATIENCE_S, ensure_service_token, wait_configured
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus.database import ensure_gitlab_database
 from nautilus.appliance.omnibus.package import Omnibus
 from nautilus.appliance.plan import Plan, read_plan
+from nautilus.appliance.postgres import DATABASES, conninfo
 from nautilus.appliance.schema import ensure_schema
 from nautilus.appliance.settings import home_folder, omnibus_root
 
@@ -52,10 +54,7 @@ class Progress:
     def write(self, state: str, step: str = "", detail: str = "") -> None:
         """`state`: running, ready or failed."""
         body = {"state": state, "step": step, "detail": detail, "steps": self.steps, "pid": os.getpid()}
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(body) + "\n")
-        new.chmod(0o644)
-        new.replace(self.path)
+        replace_public(self.path, json.dumps(body) + "\n")
 
     def run(self, name: str, action: Callable[[], object]) -> None:
         self.write("running", name)
@@ -110,7 +109,7 @@ def ensure_server(sockets: Path) -> None:
 
     def answers() -> bool:
         try:
-            psycopg.connect(_conninfo(sockets, "postgres"), connect_timeout=2).close()
+            psycopg.connect(conninfo(sockets, "postgres"), connect_timeout=2).close()
         except psycopg.OperationalError:
             return False
         return True
@@ -120,11 +119,11 @@ def ensure_server(sockets: Path) -> None:
 
 def ensure_databases(sockets: Path, edition: Edition = Edition.LITE) -> None:
     """Each service's database and its schema, side by side; GitLab makes its own schema."""
-    ours = {name: service for name, service in postgres.DATABASES.items() if service in edition.services}
+    ours = {name: service for name, service in DATABASES.items() if service in edition.services}
     with ThreadPoolExecutor(len(ours) + 1) as threads:
         waiting = [threads.submit(ensure_database, sockets, *pair) for pair in ours.items()]
         if edition is Edition.FULL:
-            waiting.append(threads.submit(ensure_gitlab_database, f"host={sockets} user={postgres.ROLE}"))
+            waiting.append(threads.submit(ensure_gitlab_database, conninfo(sockets)))
         for made in waiting:
             made.result()
 
@@ -133,13 +132,13 @@ def ensure_database(sockets: Path, name: str, service: str) -> None:
     import psycopg
     from psycopg import sql
 
-    with psycopg.connect(_conninfo(sockets, "postgres"), autocommit=True) as connection:
+    with psycopg.connect(conninfo(sockets, "postgres"), autocommit=True) as connection:
         if not connection.execute("select from pg_database where datname = %s", (name,)).fetchall():
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     if name == reading.DATABASE:
-        with psycopg.connect(_conninfo(sockets, name), autocommit=True) as connection:
+        with psycopg.connect(conninfo(sockets, name), autocommit=True) as connection:
             reading.drop_reading(connection)
-    ensure_schema(_conninfo(sockets, name), service)
+    ensure_schema(conninfo(sockets, name), service)
 
 
 def ensure_registration_allowed(gitlab: Administration, layout: Layout) -> None:
@@ -160,10 +159,6 @@ def ensure_oauth_application(gitlab: Administration, layout: Layout, plan: Plan,
     made = gitlab.make_application("Nautilus", redirect_uri)
     body = {"client_id": made.client_id, "client_secret": made.client_secret, "redirect_uri": redirect_uri}
     write_private(path, json.dumps(body) + "\n", who)
-
-
-def _conninfo(sockets: Path, database: str) -> str:
-    return f"host={sockets} user={postgres.ROLE} dbname={database}"
 
 
 def _wait_until(

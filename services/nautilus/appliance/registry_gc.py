@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nautilus.appliance.accounts import Accounts
-from nautilus.appliance.errors import ApplianceError, NotRunning, RegistryFailed
+from nautilus.appliance.errors import ApplianceError, RegistryFailed
 from nautilus.appliance.folders import is_locked
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.registry_storage import Storage, UnreadableManifest
@@ -76,16 +76,13 @@ def _collect(layout: Layout, who: Accounts, program: str, report: Report) -> Col
 
 def _collect_blobs(layout: Layout, who: Accounts, program: str, report: Report) -> int:
     """`docker-registry garbage-collect`, as the registry's own user; how many blobs it deleted."""
-    root = os.geteuid() == 0
     process = subprocess.Popen(
         [program, "garbage-collect", str(layout.registry_configuration)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         cwd="/",
-        user=who.service if root else None,
-        group=who.service_gid if root else None,
-        extra_groups=[] if root else None,
+        **who.service_process(),
     )
     assert process.stdout is not None
     last, total, deleted = b"", 0, 0
@@ -181,6 +178,3 @@ def _start_guard(layout: Layout, lock: int) -> _Guard:
             os._exit(status)
     os.close(hears)
     return _Guard(pid, word)
-
-
-__all__ = ["Collected", "NotRunning", "collect", "restart"]

@@ -70,29 +70,29 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
     environment = job_environment(plan)
     lines = [
         f"concurrent = {plan.slots}",
-        f"status_file = {_toml(str(layout.runner_status))}",
-        f"data_dir = {_toml(str(layout.runner))}",
+        f"status_file = {toml(str(layout.runner_status))}",
+        f"data_dir = {toml(str(layout.runner))}",
         "",
         "[[runners]]",
         'name = "bundled"',
         f"id = {runner_id}",
-        f"url = {_toml(plan.gitlab_url)}",
-        f"token = {_toml(token)}",
-        f"clone_url = {_toml(plan.gitlab_url)}",
-        f"executor = {_toml(plan.executor)}",
-        f"environment = {_toml(environment)}",
-        f"default_environment = {_toml(job_defaults(plan))}",
-        f"tls_ca_file = {_toml(plan.ca_bundle)}",
+        f"url = {toml(plan.gitlab_url)}",
+        f"token = {toml(token)}",
+        f"clone_url = {toml(plan.gitlab_url)}",
+        f"executor = {toml(plan.executor)}",
+        f"environment = {toml(environment)}",
+        f"default_environment = {toml(job_defaults(plan))}",
+        f"tls_ca_file = {toml(plan.ca_bundle)}",
         "",
         "[runners.process]",
-        f"user = {_toml(who.job)}",
-        f"path = {_toml([str(layout.jobs / 'bin')])}",
+        f"user = {toml(who.job)}",
+        f"path = {toml([str(layout.jobs / 'bin')])}",
         "",
         "[runners.docker]",
-        f"image = {_toml(plan.job_image)}",
+        f"image = {toml(plan.job_image)}",
         'host = ""',
-        f"network = {_toml(plan.docker_network)}",
-        f"extra_hosts = {_toml(plan.extra_hosts)}",
+        f"network = {toml(plan.docker_network)}",
+        f"extra_hosts = {toml(plan.extra_hosts)}",
         'pull_policy = "if-not-present"',
     ]
     return "\n".join(lines) + "\n"
@@ -123,6 +123,6 @@ def job_defaults(plan: Plan) -> list[str]:
     return found
 
 
-def _toml(value: str | list[str]) -> str:
+def toml(value: str | list[str]) -> str:
     """TOML's basic strings and arrays of them are JSON's."""
     return json.dumps(value, ensure_ascii=False)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nautilus.appliance.errors import SettingError
+from nautilus.appliance.files import replace_public
 
 _HEAD = "# Settings of this appliance; the environment wins. `nautilus config set NAME VALUE` writes it.\n"
 
@@ -48,10 +49,7 @@ def change_settings_file(path: Path, name: str, text: str) -> None:
         if problems:
             raise SettingError("\n".join(problems))
         stored.pop(name, None)
-        new = path.with_name(path.name + ".new")
-        new.write_text(settings_file_text(stored | ({name: text} if text else {})))
-        new.chmod(0o644)
-        new.replace(path)
+        replace_public(path, settings_file_text(stored | ({name: text} if text else {})))
 
 
 def settings_file_text(settings: Mapping[str, str]) -> str:

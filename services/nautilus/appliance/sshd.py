@@ -21,6 +21,7 @@ from pathlib import Path
 from nautilus.appliance.accounts import Accounts, ensure_accounts
 from nautilus.appliance.edition import Edition
 from nautilus.appliance.errors import ApplianceError, HomeUnusable, MissingProgram, StepFailed
+from nautilus.appliance.files import replace_public
 from nautilus.appliance.host_keys import ensure_host_keys
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan, read_plan
@@ -153,10 +154,7 @@ def prepare(settings: ApplianceSettings) -> list[str]:
 
 def _write(layout: Layout, text: str) -> Path:
     path = layout.etc / "sshd_config"
-    new = path.with_name("sshd_config.new")
-    new.write_text(text)
-    new.chmod(0o644)
-    new.replace(path)
+    replace_public(path, text)
     return path
 
 

@@ -5,7 +5,6 @@ Source: gitlab-runner 16.11 `common/config.go`, docs/configuration/{advanced-con
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from nautilus.appliance.errors import MissingProgram, SettingError
 from nautilus.appliance.plan import Plan
-from nautilus.appliance.rendering import job_defaults, job_environment
+from nautilus.appliance.rendering import job_defaults, job_environment, toml
 
 MOUNTED = Path("/opt/gitlab-runner/gitlab-runner")
 """Where a binary may be mounted into the container."""
@@ -76,7 +75,7 @@ def stock_runner_configuration(plan: Plan, token: str, runner_id: int, gpus: Seq
     ]
     for gpu in gpus:
         lines += _entry(plan, gpu.name, gpu.runner_id, gpu.token, limit=1)
-        lines.append(f"    gpus = {_toml(f'device={gpu.uuid}')}")
+        lines.append(f"    gpus = {toml(f'device={gpu.uuid}')}")
     return "\n".join(lines) + "\n"
 
 
@@ -101,33 +100,28 @@ def _entry(plan: Plan, name: str, runner_id: int, token: str, limit: int) -> lis
     lines = [
         "",
         "[[runners]]",
-        f"  name = {_toml(name)}",
+        f"  name = {toml(name)}",
         f"  id = {runner_id}",
-        f"  url = {_toml(shared_gitlab_url(plan))}",
-        f"  token = {_toml(token)}",
+        f"  url = {toml(shared_gitlab_url(plan))}",
+        f"  token = {toml(token)}",
         '  executor = "docker"',
         f"  limit = {limit}",
         f"  output_limit = {OUTPUT_LIMIT_KIB}",
-        f"  clone_url = {_toml(plan.job_gitlab_url)}",
-        f"  environment = {_toml([*job_defaults(plan), *own])}",
-        f"  pre_build_script = {_toml(exports)}",
-        *([f"  tls-ca-file = {_toml(plan.ca_bundle)}"] if plan.ca_bundle else []),
+        f"  clone_url = {toml(plan.job_gitlab_url)}",
+        f"  environment = {toml([*job_defaults(plan), *own])}",
+        f"  pre_build_script = {toml(exports)}",
+        *([f"  tls-ca-file = {toml(plan.ca_bundle)}"] if plan.ca_bundle else []),
         "  [runners.docker]",
-        f"    image = {_toml(plan.job_image)}",
+        f"    image = {toml(plan.job_image)}",
         '    pull_policy = ["if-not-present"]',
         "    privileged = false",
         '    cap_drop = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SYS_CHROOT"]',
         '    security_opt = ["no-new-privileges"]',
         '    volumes = ["/cache"]',
-        f"    extra_hosts = {_toml(plan.extra_hosts)}",
+        f"    extra_hosts = {toml(plan.extra_hosts)}",
     ]
     if plan.docker_network:
-        lines.append(f"    network_mode = {_toml(plan.docker_network)}")
+        lines.append(f"    network_mode = {toml(plan.docker_network)}")
     if plan.gitlab_runner_helper:
-        lines.append(f"    helper_image = {_toml(plan.gitlab_runner_helper)}")
+        lines.append(f"    helper_image = {toml(plan.gitlab_runner_helper)}")
     return lines
-
-
-def _toml(value: str | list[str]) -> str:
-    """TOML's basic strings and arrays of them are JSON's."""
-    return json.dumps(value, ensure_ascii=False)

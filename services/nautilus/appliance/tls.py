@@ -14,6 +14,7 @@ from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.addresses import host_of
 from nautilus.appliance.errors import SettingError
 from nautilus.appliance.executor import JOB_HOST
+from nautilus.appliance.files import replace_public
 from nautilus.appliance.folders import write_private
 from nautilus.appliance.job_network import interface_addresses
 from nautilus.appliance.layout import Layout
@@ -96,7 +97,7 @@ def ensure_trust(settings: ApplianceSettings, plan: Plan) -> None:
         return
     own = [layout.ca_certificate] if plan.tls == "own-ca" else []
     parts = [path.read_text().strip() for path in (*_system_bundle(), *added, *own)]
-    _write_public(layout.ca_bundle, "\n".join(parts) + "\n")
+    replace_public(layout.ca_bundle, "\n".join(parts) + "\n")
 
 
 def trust_problems(files: Iterable[Path]) -> list[str]:
@@ -136,12 +137,12 @@ def _ensure_own_ca(layout: Layout, names: list[str], who: Accounts) -> Tls:
     if not is_ca_usable(ca):
         ca = issue_ca(f"Nautilus CA of {names[0]}")
         write_private(ca_key, ca.key.decode(), who)
-        _write_public(layout.ca_certificate, ca.certificate.decode())
+        replace_public(layout.ca_certificate, ca.certificate.decode())
     server = Issued(_bytes(server_certificate), _bytes(server_key))
     if not is_server_usable(server, ca, names):
         server = issue_server(ca, names)
         write_private(server_key, server.key.decode(), who)
-        _write_public(server_certificate, server.certificate.decode())
+        replace_public(server_certificate, server.certificate.decode())
     return Tls(server_certificate, server_key)
 
 
@@ -165,10 +166,3 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
-
-
-def _write_public(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    new.chmod(0o644)
-    new.replace(path)

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from nautilus.gitlab.provisioning import Administration
 
 
+def id_of_user(gitlab: Administration, username: str) -> int:
+    """Raises CommandError where nobody is called so."""
+    found = gitlab.user_id(username)
+    if found is None:
+        raise CommandError(f"there is no user {username!r} on this server", 2)
+    return found
+
+
 @contextmanager
 def administration() -> Iterator[tuple[Administration, Layout, Plan]]:
     """Turns GitLab's refusals and silence into CommandErrors."""

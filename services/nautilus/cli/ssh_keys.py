@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from nautilus.cli.administration import administration
+from nautilus.cli.administration import administration, id_of_user
 from nautilus.cli.output import CommandError, emit
-
-if TYPE_CHECKING:
-    from nautilus.gitlab.provisioning import Administration
 
 app = typer.Typer(no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -43,7 +40,7 @@ def add(
     key = _public_key(file)
     named = title or " ".join(key.split()[2:]) or key.split()[0]
     with administration() as (gitlab, _, _):
-        made = gitlab.add_key(_user_id(gitlab, user), named, key, expires or None)
+        made = gitlab.add_key(id_of_user(gitlab, user), named, key, expires or None)
     shown = _shown(made)
     emit(shown, as_json, lambda: print(f"key {shown['id']} ({shown['fingerprint']}) lets {user} in."))
 
@@ -52,7 +49,7 @@ def add(
 def list_keys(user: User = "root", as_json: Json = False) -> None:
     """The keys of a user."""
     with administration() as (gitlab, _, _):
-        found = [_shown(key) for key in gitlab.keys_of(_user_id(gitlab, user))]
+        found = [_shown(key) for key in gitlab.keys_of(id_of_user(gitlab, user))]
     emit(found, as_json, lambda: _show(found))
 
 
@@ -64,7 +61,7 @@ def remove(
 ) -> None:
     """Let nobody in by this key any more."""
     with administration() as (gitlab, _, _):
-        user_id = _user_id(gitlab, user)
+        user_id = id_of_user(gitlab, user)
         if key_id not in [key["id"] for key in gitlab.keys_of(user_id)]:
             raise CommandError(
                 f"{user} has no key {key_id}: `nautilus user key list --user {user}` shows his", 2
@@ -88,13 +85,6 @@ def _public_key(file: str) -> str:
     if len(lines) != 1:
         raise CommandError(f"{file} holds {len(lines)} lines: give a file with one public key", 2)
     return lines[0]
-
-
-def _user_id(gitlab: Administration, username: str) -> int:
-    found = gitlab.user_id(username)
-    if found is None:
-        raise CommandError(f"there is no user {username!r} on this server", 2)
-    return found
 
 
 def _shown(key: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nautilus.cli.administration import administration
+from nautilus.cli.administration import administration, id_of_user
 from nautilus.cli.output import CommandError, emit
 
 app = typer.Typer(no_args_is_help=True)
@@ -29,10 +29,7 @@ def create(
     """Make a personal access token; it is shown this once."""
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
     with administration() as (gitlab, _, _):
-        user_id = gitlab.user_id(user)
-        if user_id is None:
-            raise CommandError(f"there is no user {user!r} on this server", 2)
-        made = gitlab.make_token(user_id, name, wanted, _expiry(expires))
+        made = gitlab.make_token(id_of_user(gitlab, user), name, wanted, _expiry(expires))
     body = {"token": made["token"], "scopes": made["scopes"], "expires_at": made["expires_at"]}
     emit(body, as_json, lambda: print(body["token"]))
 

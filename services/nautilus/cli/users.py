@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import secrets
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from nautilus.appliance.accounts import ensure_accounts
 from nautilus.appliance.folders import write_private
 from nautilus.cli import ssh_keys
-from nautilus.cli.administration import administration
+from nautilus.cli.administration import administration, id_of_user
 from nautilus.cli.output import CommandError, emit
-
-if TYPE_CHECKING:
-    from nautilus.gitlab.provisioning import Administration
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(ssh_keys.app, name="key", help="The SSH keys of a user.")
@@ -63,7 +60,7 @@ def list_users(as_json: Json = False) -> None:
 def block(username: Username, as_json: Json = False) -> None:
     """Let a user no longer sign in, push or use tokens; what is his stays."""
     with administration() as (gitlab, _, _):
-        gitlab.block_user(_user_id(gitlab, username))
+        gitlab.block_user(id_of_user(gitlab, username))
     emit({"user": username, "state": "blocked"}, as_json, lambda: print(f"{username} is blocked."))
 
 
@@ -71,7 +68,7 @@ def block(username: Username, as_json: Json = False) -> None:
 def unblock(username: Username, as_json: Json = False) -> None:
     """Let a blocked user in again."""
     with administration() as (gitlab, _, _):
-        gitlab.unblock_user(_user_id(gitlab, username))
+        gitlab.unblock_user(id_of_user(gitlab, username))
     emit({"user": username, "state": "active"}, as_json, lambda: print(f"{username} may sign in again."))
 
 
@@ -85,7 +82,7 @@ def password(
     with administration() as (gitlab, layout, _):
         path = layout.secret("root_password")
         if reset:
-            user_id = _user_id(gitlab, username)
+            user_id = id_of_user(gitlab, username)
             new = secrets.token_urlsafe(15)
             gitlab.set_password(user_id, new)
             if username == "root":
@@ -98,13 +95,6 @@ def password(
                 2,
             )
     emit({"user": username, "password": new}, as_json, lambda: print(new))
-
-
-def _user_id(gitlab: Administration, username: str) -> int:
-    found = gitlab.user_id(username)
-    if found is None:
-        raise CommandError(f"there is no user {username!r} on this server", 2)
-    return found
 
 
 def _password_from_stdin() -> str:

@@ -123,7 +123,7 @@ def usable_python() -> str:
 
     The one that runs the tests may lie where only root may look.
     """
-    who, is_root = ensure_accounts(), os.geteuid() == 0
+    who = ensure_accounts()
     for candidate in (sys.executable, str(PROJECT_ROOT / ".nautilus" / "venv" / "bin" / "python")):
         with suppress(OSError):
             done = subprocess.run(
@@ -131,9 +131,7 @@ def usable_python() -> str:
                 env=_program_environment(Layout(Path("/nonexistent"))),
                 capture_output=True,
                 cwd="/",
-                user=who.service_uid if is_root else None,
-                group=who.service_gid if is_root else None,
-                extra_groups=[] if is_root else None,
+                **who.service_process(),
             )
             if done.returncode == 0:
                 return candidate
@@ -199,7 +197,6 @@ def _forge(
         "FORGE_SSH_USER": user,
         "FORGE_ADMIN_TOKEN_FILE": str(layout.secret("admin_token")),
     }
-    is_root = os.geteuid() == 0
     with (layout.log / "forge.log").open("ab") as log:
         process = subprocess.Popen(
             [python, "-m", "nautilus_forge"],
@@ -207,9 +204,7 @@ def _forge(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            user=who.service_uid if is_root else None,
-            group=who.service_gid if is_root else None,
-            extra_groups=[] if is_root else None,
+            **who.service_process(),
         )
     try:
         yield

@@ -18,6 +18,7 @@ from nautilus.appliance import folders
 from nautilus.appliance.accounts import ensure_accounts
 from nautilus.appliance.edition import Edition, has_data, read_made
 from nautilus.appliance.errors import TransferFailed
+from nautilus.appliance.files import sync
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus import package as omnibus
 from nautilus.appliance.omnibus.package import Omnibus
@@ -26,7 +27,7 @@ from nautilus.appliance.supervisor import Supervisor
 from nautilus.appliance.transfer import content
 from nautilus.appliance.transfer.archive import pack
 from nautilus.appliance.transfer.locking import held
-from nautilus.appliance.transfer.manifest import Entry, Manifest, entry_of, sync_folder, write_manifest
+from nautilus.appliance.transfer.manifest import Entry, Manifest, entry_of, write_manifest
 from nautilus.appliance.transfer.server import Server, temporary_server
 
 _KEEP_RUNNING = {"postgres", "runner", "provision"}
@@ -106,7 +107,7 @@ def _write(layout: Layout, package: Omnibus, server: Server, work: Path, tell: T
         pack(tree.folder, path, tree.leaves_out)
         entries.append(entry_of(work, tree.kind, tree.name, path))
     for kind in work.iterdir():
-        sync_folder(kind)
+        sync(kind)
     return Manifest(
         edition=edition,
         postgres_major=server.binaries.major,

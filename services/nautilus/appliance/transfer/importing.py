@@ -16,6 +16,7 @@ from pathlib import Path
 from nautilus.appliance.accounts import Accounts, ensure_accounts
 from nautilus.appliance.edition import Edition, Made, has_data, write_made
 from nautilus.appliance.errors import TransferFailed
+from nautilus.appliance.files import sync
 from nautilus.appliance.folders import ensure_home
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus.database import ensure_gitlab_database
@@ -31,7 +32,7 @@ from nautilus.appliance.schema import head
 from nautilus.appliance.transfer import content
 from nautilus.appliance.transfer.archive import unpack
 from nautilus.appliance.transfer.locking import held
-from nautilus.appliance.transfer.manifest import Manifest, read_manifest, sync_folder, verify
+from nautilus.appliance.transfer.manifest import Manifest, read_manifest, verify
 from nautilus.appliance.transfer.server import temporary_server
 
 Tell = Callable[[str], None]
@@ -147,15 +148,12 @@ def _restore(
 
 
 def _initdb(binaries: Binaries, cluster: Path, who: Accounts) -> None:
-    is_root = os.geteuid() == 0
     done = subprocess.run(
         initdb_argv(binaries, cluster),
         capture_output=True,
         text=True,
         cwd="/",
-        user=who.service_uid if is_root else None,
-        group=who.service_gid if is_root else None,
-        extra_groups=[] if is_root else None,
+        **who.service_process(),
     )
     if done.returncode != 0:
         raise TransferFailed(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
@@ -171,5 +169,5 @@ def _settle(layout: Layout, stage: Path, made: Made) -> None:
         if name == "postgres":
             write_made(layout, made)
         (stage / name).rename(place)
-    sync_folder(layout.home)
+    sync(layout.home)
     stage.rmdir()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from nautilus.appliance.errors import TransferFailed
+from nautilus.appliance.files import sync
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -49,7 +50,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.rename(folder / NAME)
-    sync_folder(folder)
+    sync(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -94,8 +95,7 @@ def verify(folder: Path, manifest: Manifest) -> None:
 
 def entry_of(folder: Path, kind: str, name: str, path: Path) -> Entry:
     """The entry of a file that was just written; it is on the disk for good when this returns."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(path)
     return Entry(kind, name, str(path.relative_to(folder)), path.stat().st_size, sha256(path))
 
 
@@ -105,11 +105,3 @@ def sha256(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -16,7 +16,7 @@ from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.errors import MissingProgram, TransferFailed
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus import package as omnibus
-from nautilus.appliance.postgres import ROLE, Binaries, server_argv
+from nautilus.appliance.postgres import ROLE, Binaries, conninfo, server_argv
 from nautilus.appliance.processes import MARKER
 
 _PATIENCE_S = 60.0
@@ -31,7 +31,7 @@ class Server:
 
     @property
     def conninfo(self) -> str:
-        return f"host={self.sockets} user={ROLE}"
+        return conninfo(self.sockets)
 
     def dump(self, database: str, out: Path) -> None:
         """In pg_dump's own format, readable by this and later major versions. Raises TransferFailed."""
@@ -76,8 +76,7 @@ def temporary_server(layout: Layout, cluster: Path, binaries: Binaries, who: Acc
         tempfile.TemporaryDirectory(prefix="nautilus-pg-", dir="/tmp") as folder,
         tempfile.TemporaryFile() as log,
     ):
-        is_root = os.geteuid() == 0
-        if is_root:
+        if os.geteuid() == 0:
             os.chown(folder, who.service_uid, who.service_gid)
         child = subprocess.Popen(
             server_argv(binaries, cluster, Path(folder)),
@@ -86,9 +85,7 @@ def temporary_server(layout: Layout, cluster: Path, binaries: Binaries, who: Acc
             stderr=log,
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", MARKER: str(layout.home)},
-            user=who.service_uid if is_root else None,
-            group=who.service_gid if is_root else None,
-            extra_groups=[] if is_root else None,
+            **who.service_process(),
             start_new_session=True,
         )
         server = Server(binaries, Path(folder))
