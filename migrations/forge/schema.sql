@@ -525,3 +525,17 @@ CREATE TABLE container_repositories (
 CREATE INDEX ix_container_repositories_project_id ON container_repositories (project_id);
 CREATE INDEX ix_container_repositories_to_do ON container_repositories (id) WHERE project_id IS NULL OR status IS NOT NULL OR cleanup IS NOT NULL;
 UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+-- Running upgrade 0004 -> 0005
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
+-- Running upgrade 0005 -> 0006
+UPDATE alembic_version SET version_num='0006' WHERE alembic_version.version_num = '0005';
+-- Running upgrade 0006 -> 0007
+UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num = '0006';
+-- Running upgrade 0007 -> 0008
+UPDATE alembic_version SET version_num='0008' WHERE alembic_version.version_num = '0007';
+-- Running upgrade 0008 -> 0009
+UPDATE alembic_version SET version_num='0009' WHERE alembic_version.version_num = '0008';
+-- Running upgrade 0009 -> 0010
+UPDATE alembic_version SET version_num='0010' WHERE alembic_version.version_num = '0009';
+-- Running upgrade 0010 -> 0011
+UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num = '0010';
