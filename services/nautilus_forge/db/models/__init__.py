@@ -8,13 +8,18 @@ from nautilus_forge.db.models.ci import (
     Job,
     JobArtifact,
     JobVariable,
+    JunitSummary,
     Pipeline,
     PipelineVariable,
     Variable,
 )
 from nautilus_forge.db.models.ci_runner import Runner, RunnerManager, RunnerProject
+from nautilus_forge.db.models.ci_schedule import PipelineSchedule, ScheduleVariable, Trigger
 from nautilus_forge.db.models.container_repository import ContainerRepository
+from nautilus_forge.db.models.environment import Deployment, Environment
+from nautilus_forge.db.models.job_token import JobTokenAllowance
 from nautilus_forge.db.models.key import DeployKeyProject, Key
+from nautilus_forge.db.models.lfs import LfsFileLock, LfsLooseFile, LfsObject, LfsObjectProject
 from nautilus_forge.db.models.member import Member
 from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
@@ -31,10 +36,18 @@ __all__ = [
     "ContainerRepository",
     "DeletedFile",
     "DeployKeyProject",
+    "Deployment",
+    "Environment",
     "Job",
     "JobArtifact",
+    "JobTokenAllowance",
     "JobVariable",
+    "JunitSummary",
     "Key",
+    "LfsFileLock",
+    "LfsLooseFile",
+    "LfsObject",
+    "LfsObjectProject",
     "Member",
     "Namespace",
     "OAuthApplication",
@@ -42,6 +55,7 @@ __all__ = [
     "OAuthToken",
     "PersonalAccessToken",
     "Pipeline",
+    "PipelineSchedule",
     "PipelineVariable",
     "Project",
     "ProtectedBranch",
@@ -49,7 +63,9 @@ __all__ = [
     "Runner",
     "RunnerManager",
     "RunnerProject",
+    "ScheduleVariable",
     "Session",
+    "Trigger",
     "User",
     "Variable",
 ]
