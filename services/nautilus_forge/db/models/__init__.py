@@ -25,8 +25,8 @@ from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
 from nautilus_forge.db.models.project import Project, ProtectedBranch, RefUpdate
 from nautilus_forge.db.models.setting import ApplicationSetting
-from nautilus_forge.db.models.token import PersonalAccessToken, Session
-from nautilus_forge.db.models.user import User
+from nautilus_forge.db.models.token import DeployToken, PersonalAccessToken, ResourceBot, Session
+from nautilus_forge.db.models.user import Email, User
 
 __all__ = [
     "ApplicationSetting",
@@ -36,6 +36,8 @@ __all__ = [
     "ContainerRepository",
     "DeletedFile",
     "DeployKeyProject",
+    "DeployToken",
+    "Email",
     "Deployment",
     "Environment",
     "Job",
@@ -60,6 +62,7 @@ __all__ = [
     "Project",
     "ProtectedBranch",
     "RefUpdate",
+    "ResourceBot",
     "Runner",
     "RunnerManager",
     "RunnerProject",

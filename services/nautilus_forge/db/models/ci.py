@@ -37,7 +37,9 @@ def _user() -> Mapped[Any]:
 
 
 class CiProject(Base):
-    """What CI keeps of a project: the last `iid` given to a pipeline, and the digest of its registration token."""
+    """What CI keeps of a project: the last `iid` given to a pipeline and to a deployment, and the digest of its
+    registration token.
+    """
 
     __tablename__ = "ci_projects"
 
@@ -45,6 +47,7 @@ class CiProject(Base):
         BigInteger, ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
     )
     last_iid: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    last_deployment_iid: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     registration_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
 
 
@@ -64,7 +67,7 @@ class Pipeline(Base):
     """`ref` is the short name. `stages`: names in order. `yaml_errors`: one mistake a line; then there are no jobs.
 
     `is_protected`: the ref was protected when the pipeline was made. `auto_cancel`: `on_new_commit`
-    (conservative, interruptible, none) and `on_job_failure` (none, all).
+    (conservative, interruptible, none) and `on_job_failure` (none, all). `schedule_id`, `trigger_id`: what made it.
     """
 
     __tablename__ = "ci_pipelines"
@@ -86,6 +89,12 @@ class Pipeline(Base):
     auto_cancel: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     yaml_errors: Mapped[str | None]
     failure_reason: Mapped[str | None]
+    schedule_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("ci_pipeline_schedules.id", ondelete="SET NULL")
+    )
+    trigger_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("ci_triggers.id", ondelete="SET NULL"), index=True
+    )
     committed_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
@@ -96,6 +105,7 @@ class Pipeline(Base):
         UniqueConstraint("project_id", "iid"),
         Index("ix_ci_pipelines_project_ref", "project_id", "ref", text("id DESC")),
         Index("ix_ci_pipelines_project_sha", "project_id", "sha"),
+        Index("ix_ci_pipelines_schedule_id", "schedule_id", text("id DESC")),
     )
 
 
@@ -228,6 +238,25 @@ class JobArtifact(Base):
     )
 
 
+class JunitSummary(Base):
+    """What a job's junit report says in numbers; counted once, when somebody asks. `error`: it cannot be read."""
+
+    __tablename__ = "ci_junit_summaries"
+
+    artifact_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("ci_job_artifacts.id", ondelete="CASCADE"), primary_key=True
+    )
+    path: Mapped[str]
+    """The artifact's, when it was counted: another one is counted anew."""
+    total_time_s: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    total: Mapped[int] = mapped_column(default=0, server_default="0")
+    success: Mapped[int] = mapped_column(default=0, server_default="0")
+    failed: Mapped[int] = mapped_column(default=0, server_default="0")
+    skipped: Mapped[int] = mapped_column(default=0, server_default="0")
+    error: Mapped[int] = mapped_column(default=0, server_default="0")
+    suite_error: Mapped[str | None]
+
+
 class DeletedFile(Base):
     """A log or artifact whose row is gone: the file, below the data folder, is still to be deleted.
 
@@ -241,12 +270,15 @@ class DeletedFile(Base):
 
 
 class Variable(Base):
-    """A stored variable of a project, or of the whole instance (`project_id` None)."""
+    """A stored variable of a project, of a group (`namespace_id`), or of the whole instance (both None)."""
 
     __tablename__ = "ci_variables"
 
     id: Mapped[IdentityKey]
     project_id: Mapped[int | None] = _project(nullable=True)
+    namespace_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("namespaces.id", ondelete="CASCADE"), index=True
+    )
     key: Mapped[str]
     value: Mapped[bytes] = mapped_column(LargeBinary)
     variable_type: Mapped[str] = mapped_column(default="env_var", server_default="env_var")
@@ -259,5 +291,8 @@ class Variable(Base):
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
-        UniqueConstraint("project_id", "key", "environment_scope", postgresql_nulls_not_distinct=True),
+        UniqueConstraint(
+            "project_id", "namespace_id", "key", "environment_scope", postgresql_nulls_not_distinct=True
+        ),
+        CheckConstraint("num_nonnulls(project_id, namespace_id) <= 1", name="one_owner"),
     )
