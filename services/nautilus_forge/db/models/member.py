@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from nautilus_forge.db.base import Base, CreatedAt, IdentityKey
@@ -34,4 +34,5 @@ class Member(Base):
         UniqueConstraint("namespace_id", "user_id"),
         CheckConstraint("num_nonnulls(project_id, namespace_id) = 1", name="one_source"),
         CheckConstraint("access_level IN (5, 10, 15, 20, 30, 40, 50)", name="access_level"),
+        Index("ix_members_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
     )

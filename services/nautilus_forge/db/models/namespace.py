@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, text
+from sqlalchemy import BigInteger, ForeignKey, Index, func, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from nautilus_forge.db.base import Base, CreatedAt, IdentityKey
@@ -18,7 +21,9 @@ class NamespaceKind(StrEnum):
 class Namespace(Base):
     """`full_path` is the path with its parents' ("research/vision"); unique without case.
 
-    A user's namespace has `owner_id`; a group has members instead, and may have a parent.
+    A user's namespace has `owner_id`; a group has members instead, and may have a parent. `traversal_ids`: the
+    ids from the topmost group down to itself, set by the database. `attributes`: what differs from
+    `groups.attributes.DEFAULTS`. A group with `deleted_at` is invisible; what it holds goes in the background.
     """
 
     __tablename__ = "namespaces"
@@ -36,6 +41,13 @@ class Namespace(Base):
     )
     description: Mapped[str] = mapped_column(default="", server_default="")
     visibility: Mapped[str] = mapped_column(default="public", server_default="public")
+    attributes: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    traversal_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"))
     created_at: Mapped[CreatedAt]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+    deleted_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("uq_namespaces_full_path", text("lower(full_path)"), unique=True),)
+    __table_args__ = (
+        Index("uq_namespaces_full_path", text("lower(full_path)"), unique=True),
+        Index("ix_namespaces_traversal_ids", "traversal_ids", postgresql_using="gin"),
+    )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import Index, func, text
+from sqlalchemy import BigInteger, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from nautilus_forge.db.base import Base, CreatedAt, IdentityKey
 
 
 class User(Base):
-    """`state` is GitLab's: active, blocked, deactivated, banned. Names and addresses are unique without case."""
+    """`state` is GitLab's: active, blocked, blocked_pending_approval, deactivated, banned. Names and addresses
+    are unique without case. `attributes`, `preferences`, `status`: what differs from the defaults of
+    `users.attributes`.
+    """
 
     __tablename__ = "users"
 
@@ -40,6 +44,12 @@ class User(Base):
     current_sign_in_at: Mapped[datetime | None]
     last_sign_in_at: Mapped[datetime | None]
     last_activity_on: Mapped[date | None]
+    attributes: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    preferences: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    status: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    created_by_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("users.id", ondelete="SET NULL"), index=True
+    )
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
@@ -47,3 +57,17 @@ class User(Base):
         Index("uq_users_username", text("lower(username)"), unique=True),
         Index("uq_users_email", text("lower(email)"), unique=True),
     )
+
+
+class Email(Base):
+    """A further address of a user's; the first one is his row's own. Unique without case."""
+
+    __tablename__ = "emails"
+
+    id: Mapped[IdentityKey]
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    email: Mapped[str]
+    confirmed_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (Index("uq_emails_email", text("lower(email)"), unique=True),)
