@@ -23,7 +23,9 @@ from nautilus_forge.db.models.lfs import LfsFileLock, LfsLooseFile, LfsObject, L
 from nautilus_forge.db.models.member import Member
 from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
-from nautilus_forge.db.models.project import Project, ProtectedBranch, RefUpdate
+from nautilus_forge.db.models.project import Project, ProtectedBranch, ProtectedTag, RefUpdate
+from nautilus_forge.db.models.project_import import ProjectImport
+from nautilus_forge.db.models.project_social import CommitNote, ProjectGroupLink, Star, Topic
 from nautilus_forge.db.models.setting import ApplicationSetting
 from nautilus_forge.db.models.token import DeployToken, PersonalAccessToken, ResourceBot, Session
 from nautilus_forge.db.models.user import Email, User
@@ -33,12 +35,13 @@ __all__ = [
     "Base",
     "CiInstance",
     "CiProject",
+    "CommitNote",
     "ContainerRepository",
     "DeletedFile",
     "DeployKeyProject",
     "DeployToken",
-    "Email",
     "Deployment",
+    "Email",
     "Environment",
     "Job",
     "JobArtifact",
@@ -60,7 +63,10 @@ __all__ = [
     "PipelineSchedule",
     "PipelineVariable",
     "Project",
+    "ProjectGroupLink",
+    "ProjectImport",
     "ProtectedBranch",
+    "ProtectedTag",
     "RefUpdate",
     "ResourceBot",
     "Runner",
@@ -68,6 +74,8 @@ __all__ = [
     "RunnerProject",
     "ScheduleVariable",
     "Session",
+    "Star",
+    "Topic",
     "Trigger",
     "User",
     "Variable",

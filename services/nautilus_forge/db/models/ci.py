@@ -189,6 +189,11 @@ class Job(Base):
     trace_resets: Mapped[int] = mapped_column(default=0, server_default="0")
     artifacts_expire_at: Mapped[datetime | None]
 
+    is_external: Mapped[bool] = mapped_column(default=False, server_default="false")
+    """Work of another system, which reports its status by the API (GitLab's GenericCommitStatus); no runner gets it."""
+    target_url: Mapped[str | None]
+    description: Mapped[str | None]
+
     __table_args__ = (
         Index("ix_ci_jobs_project_id", "project_id", text("id DESC")),
         Index("ix_ci_jobs_runner_id", "runner_id", text("id DESC")),

@@ -16,7 +16,8 @@ class Project(Base):
     """`visibility`: private, internal, public. `attributes`: what differs from `projects.attributes.DEFAULTS`.
 
     `ci_config_path` None or "" means `.gitlab-ci.yml`. A project with `deleted_at` is invisible; its
-    repository and rows go in the background.
+    repository and rows go in the background. `languages`: shares in percent by name, of the default branch
+    at `languages_sha`.
     """
 
     __tablename__ = "projects"
@@ -36,6 +37,12 @@ class Project(Base):
     shared_runners_enabled: Mapped[bool] = mapped_column(default=True, server_default="true")
     is_archived: Mapped[bool] = mapped_column(default=False, server_default="false")
     topics: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
+    forked_from_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("projects.id", ondelete="SET NULL"), index=True
+    )
+    star_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    languages: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    languages_sha: Mapped[str | None]
     attributes: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     last_activity_at: Mapped[datetime] = mapped_column(server_default=func.now())
     created_at: Mapped[CreatedAt]
@@ -47,6 +54,13 @@ class Project(Base):
     __table_args__ = (
         Index("uq_projects_namespace_path", "namespace_id", text("lower(path)"), unique=True),
         Index("ix_projects_last_activity_at", text("last_activity_at DESC")),
+        Index("ix_projects_created_at", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_projects_topics",
+            "topics",
+            postgresql_using="gin",
+            postgresql_ops={"topics": "jsonb_path_ops"},
+        ),
     )
 
     @property
@@ -74,6 +88,20 @@ class ProtectedBranch(Base):
     push_access_level: Mapped[int] = mapped_column(default=40, server_default="40")
     merge_access_level: Mapped[int] = mapped_column(default=40, server_default="40")
     allow_force_push: Mapped[bool] = mapped_column(default=False, server_default="false")
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+
+class ProtectedTag(Base):
+    """Who may create tags whose name matches `name` (`*` is a wildcard); levels 0, 30, 40 or 60."""
+
+    __tablename__ = "protected_tags"
+
+    id: Mapped[IdentityKey]
+    project_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    create_access_level: Mapped[int] = mapped_column(default=40, server_default="40")
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (UniqueConstraint("project_id", "name"),)
