@@ -109,7 +109,7 @@ def _stars() -> None:
         ),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_stars_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stars")),
-        sa.UniqueConstraint("user_id", "project_id", name=op.f("uq_stars_user_id")),
+        sa.UniqueConstraint("user_id", "project_id", name=op.f("uq_stars_user_id_project_id")),
     )
     op.create_index("ix_stars_project_id", "stars", ["project_id"])
 
@@ -143,7 +143,7 @@ def _protected_tags() -> None:
             ["project_id"], ["projects.id"], name=op.f("fk_protected_tags_project_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_protected_tags")),
-        sa.UniqueConstraint("project_id", "name", name=op.f("uq_protected_tags_project_id")),
+        sa.UniqueConstraint("project_id", "name", name=op.f("uq_protected_tags_project_id_name")),
     )
 
 
@@ -169,7 +169,9 @@ def _group_links() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_project_group_links")),
-        sa.UniqueConstraint("project_id", "group_id", name=op.f("uq_project_group_links_project_id")),
+        sa.UniqueConstraint(
+            "project_id", "group_id", name=op.f("uq_project_group_links_project_id_group_id")
+        ),
     )
     op.create_index("ix_project_group_links_group_id", "project_group_links", ["group_id"])
 
