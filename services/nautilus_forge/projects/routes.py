@@ -5,23 +5,22 @@ Source: doc/api/projects.md, gitlabhq lib/api/projects.rb.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from nautilus_forge.auth import Admin, MaybeWho, Principal, Who
+from nautilus_forge.auth import Admin, MaybeWho, Who
 from nautilus_forge.db.dependency import Db, TheForge
 from nautilus_forge.db.models import Namespace, Project, User
 from nautilus_forge.errors import InvalidParams, InvalidRecord
 from nautilus_forge.forge import Forge
 from nautilus_forge.namespaces import level as namespace_level
-from nautilus_forge.pagination import Page, Paged
+from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Params, path_id
 from nautilus_forge.policy import Ability, Level
-from nautilus_forge.projects import entities, keyset, queries, service
+from nautilus_forge.projects import entities, listing, service
 from nautilus_forge.projects.access import ProjectAccess, project_with
 from nautilus_forge.projects.params import ChangeProject, CreateProject, ListProjects
 from nautilus_forge.projects.removal import remove_project
@@ -37,78 +36,10 @@ Filter = Annotated[ListProjects, Params(ListProjects)]
 UserId = Annotated[int, Depends(path_id("user_id", "User"))]
 
 
-def _filtered(user: User | None, params: ListProjects) -> Select[Project]:
-    statement = queries.visible_to(user)
-    if user is not None:
-        if params.owned:
-            statement = statement.where(queries.owned_by(user))
-        if params.membership:
-            statement = statement.where(queries.belongs_to(user, Level.GUEST))
-        if params.min_access_level is not None:
-            statement = statement.where(queries.belongs_to(user, params.min_access_level))
-    if params.search:
-        statement = queries.searched(statement, params.search, with_namespace=params.search_namespaces)
-    if params.visibility is not None:
-        statement = statement.where(Project.visibility == params.visibility)
-    if params.archived is not None:
-        statement = statement.where(Project.is_archived.is_(params.archived))
-    for topic in params.topic or ():
-        statement = statement.where(Project.topics.contains([topic]))
-    for column, low, high in (
-        (Project.id, params.id_after, params.id_before),
-        (Project.last_activity_at, params.last_activity_after, params.last_activity_before),
-    ):
-        statement = statement.where(column > low) if low is not None else statement
-        statement = statement.where(column < high) if high is not None else statement
-    return queries.ordered(statement, params.order_by, params.sort)
-
-
-async def _listed(
-    db: AsyncSession,
-    forge: Forge,
-    who: Principal,
-    page: Page,
-    params: ListProjects,
-    statement: Select[Project],
-) -> Response:
-    by_key = params.pagination == "keyset" and params.order_by == "id"
-    total = None if by_key else await page.count(db, statement)
-    limited = statement.limit(page.per_page).offset(0 if by_key else page.offset)
-    found = list((await db.scalars(limited)).unique().all())
-    if params.simple or who.user is None:
-        shown = [entities.basic(forge.settings, project) for project in found]
-    else:
-        shown = await _shown(db, forge, who.user, found)
-    if by_key:
-        return Json(shown, headers=keyset.headers(page, params.sort, [project.id for project in found]))
-    return page.respond(shown, total)
-
-
-async def _shown(
-    db: AsyncSession, forge: Forge, user: User | None, found: list[Project]
-) -> list[dict[str, Any]]:
-    levels = await queries.memberships(db, user, [project.id for project in found])
-    groups = await queries.group_memberships(db, user, list({project.namespace_id for project in found}))
-    owners = await queries.owners(db, found)
-    return [
-        entities.full(
-            forge.settings,
-            project,
-            is_empty=forge.repositories.is_empty(project.id),
-            owner=owners.get(project.namespace.owner_id or 0),
-            project_level=levels.get(project.id),
-            group_level=groups.get(project.namespace_id),
-            sees_settings=user is not None
-            and (user.is_admin or levels.get(project.id, 0) >= Level.MAINTAINER),
-        )
-        for project in found
-    ]
-
-
 @router.get("/projects")
 async def list_projects(who: MaybeWho, db: Db, forge: TheForge, page: Paged, params: Filter) -> Response:
     """Every project that one may see; `order_by=id` may be paged by key too."""
-    return await _listed(db, forge, who, page, params, _filtered(who.user, params))
+    return await listing.listed(db, forge, who, page, params, listing.filtered(who.user, params))
 
 
 @router.get("/users/{user_id}/projects")
@@ -117,9 +48,9 @@ async def list_projects_of_user(
 ) -> Response:
     """Those in the user's own namespace, as far as one may see them."""
     user = await existing_user(db, user_id)
-    statement = _filtered(who.user, params)
+    statement = listing.filtered(who.user, params)
     statement = statement.where(Project.namespace.has(Namespace.owner_id == user.id))
-    return await _listed(db, forge, who, page, params, statement)
+    return await listing.listed(db, forge, who, page, params, statement)
 
 
 @router.post("/projects")
@@ -172,7 +103,7 @@ async def _created(
         given=given,
         with_readme=params.initialize_with_readme,
     )
-    return Json((await _shown(db, forge, owner, [project]))[0], 201)
+    return Json((await listing.shown(db, forge, owner, [project]))[0], 201)
 
 
 @router.get("/projects/{id}")
@@ -180,7 +111,7 @@ async def read_project(at: Read, db: Db, forge: TheForge) -> Response:
     """By id or URL-encoded path. Nobody in particular sees the basic details alone."""
     if at.user is None:
         return Json(entities.basic(forge.settings, at.project))
-    return Json((await _shown(db, forge, at.user, [at.project]))[0])
+    return Json((await listing.shown(db, forge, at.user, [at.project]))[0])
 
 
 @router.put("/projects/{id}")
@@ -193,7 +124,7 @@ async def change_project(
     if params.visibility is not None and params.visibility != at.project.visibility:
         at.require(Ability.CHANGE_VISIBILITY)
     await service.change_project(db, forge, at.project, given)
-    return Json((await _shown(db, forge, at.user, [at.project]))[0])
+    return Json((await listing.shown(db, forge, at.user, [at.project]))[0])
 
 
 @router.post("/projects/{id}/archive")
@@ -210,7 +141,7 @@ async def _set_archived(db: AsyncSession, forge: Forge, at: ProjectAccess, *, ar
     at.project.is_archived = archived
     await db.flush()
     await db.refresh(at.project)
-    return Json((await _shown(db, forge, at.user, [at.project]))[0], 201)
+    return Json((await listing.shown(db, forge, at.user, [at.project]))[0], 201)
 
 
 @router.delete("/projects/{id}")

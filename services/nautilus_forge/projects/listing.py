@@ -1,0 +1,89 @@
+"""Lists of projects, filtered and paged, and projects with what the viewer may see of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response
+
+from nautilus_forge.auth import Principal
+from nautilus_forge.db.models import Project, User
+from nautilus_forge.forge import Forge
+from nautilus_forge.pagination import Page
+from nautilus_forge.policy import Level
+from nautilus_forge.projects import entities, keyset, queries
+from nautilus_forge.projects.params import ListProjects
+from nautilus_forge.responses import Json
+
+
+def filtered(user: User | None, params: ListProjects) -> Select[Project]:
+    """What the user (None: nobody) may see of it, in the order asked for."""
+    statement = queries.visible_to(user)
+    if user is not None:
+        if params.owned:
+            statement = statement.where(queries.owned_by(user))
+        if params.membership:
+            statement = statement.where(queries.belongs_to(user, Level.GUEST))
+        if params.min_access_level is not None:
+            statement = statement.where(queries.belongs_to(user, params.min_access_level))
+    if params.search:
+        statement = queries.searched(statement, params.search, with_namespace=params.search_namespaces)
+    if params.visibility is not None:
+        statement = statement.where(Project.visibility == params.visibility)
+    if params.archived is not None:
+        statement = statement.where(Project.is_archived.is_(params.archived))
+    for topic in params.topic or ():
+        statement = statement.where(Project.topics.contains([topic]))
+    for column, low, high in (
+        (Project.id, params.id_after, params.id_before),
+        (Project.last_activity_at, params.last_activity_after, params.last_activity_before),
+    ):
+        statement = statement.where(column > low) if low is not None else statement
+        statement = statement.where(column < high) if high is not None else statement
+    return queries.ordered(statement, params.order_by, params.sort)
+
+
+async def listed(
+    db: AsyncSession,
+    forge: Forge,
+    who: Principal,
+    page: Page,
+    params: ListProjects,
+    statement: Select[Project],
+) -> Response:
+    """One page, by number or by key."""
+    by_key = params.pagination == "keyset" and params.order_by == "id"
+    total = None if by_key else await page.count(db, statement)
+    limited = statement.limit(page.per_page).offset(0 if by_key else page.offset)
+    found = list((await db.scalars(limited)).unique().all())
+    if params.simple or who.user is None:
+        page_of = [entities.basic(forge.settings, project) for project in found]
+    else:
+        page_of = await shown(db, forge, who.user, found)
+    if by_key:
+        return Json(page_of, headers=keyset.headers(page, params.sort, [project.id for project in found]))
+    return page.respond(page_of, total)
+
+
+async def shown(
+    db: AsyncSession, forge: Forge, user: User | None, found: list[Project]
+) -> list[dict[str, Any]]:
+    """As the user sees them; a fixed number of queries however many they are."""
+    levels = await queries.memberships(db, user, [project.id for project in found])
+    groups = await queries.group_memberships(db, user, list({project.namespace_id for project in found}))
+    owners = await queries.owners(db, found)
+    return [
+        entities.full(
+            forge.settings,
+            project,
+            is_empty=forge.repositories.is_empty(project.id),
+            owner=owners.get(project.namespace.owner_id or 0),
+            project_level=levels.get(project.id),
+            group_level=groups.get(project.namespace_id),
+            sees_settings=user is not None
+            and (user.is_admin or levels.get(project.id, 0) >= Level.MAINTAINER),
+        )
+        for project in found
+    ]
