@@ -21,6 +21,13 @@ from nautilus_forge.db.models.job_token import JobTokenAllowance
 from nautilus_forge.db.models.key import DeployKeyProject, Key
 from nautilus_forge.db.models.lfs import LfsFileLock, LfsLooseFile, LfsObject, LfsObjectProject
 from nautilus_forge.db.models.member import Member
+from nautilus_forge.db.models.merge_request import (
+    MergeRequest,
+    MergeRequestCounter,
+    MergeRequestNote,
+    MergeRequestPerson,
+    MergeRequestVersion,
+)
 from nautilus_forge.db.models.namespace import Namespace
 from nautilus_forge.db.models.oauth import OAuthApplication, OAuthGrant, OAuthToken
 from nautilus_forge.db.models.project import Project, ProtectedBranch, ProtectedTag, RefUpdate
@@ -54,6 +61,11 @@ __all__ = [
     "LfsObject",
     "LfsObjectProject",
     "Member",
+    "MergeRequest",
+    "MergeRequestCounter",
+    "MergeRequestNote",
+    "MergeRequestPerson",
+    "MergeRequestVersion",
     "Namespace",
     "OAuthApplication",
     "OAuthGrant",

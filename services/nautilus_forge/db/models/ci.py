@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from nautilus_forge.db.base import Base, CreatedAt, IdentityKey
@@ -95,6 +96,11 @@ class Pipeline(Base):
     trigger_id: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("ci_triggers.id", ondelete="SET NULL"), index=True
     )
+    merge_request_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("merge_requests.id", ondelete="SET NULL", use_alter=True), index=True
+    )
+    merge_request_variables: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """`CI_MERGE_REQUEST_…` and `CI_OPEN_MERGE_REQUESTS`, as they were when the pipeline was made."""
     committed_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
