@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     registry_certificate_file: Path | None = Field(
         default=None, description="of that key; the registry trusts it (PEM)"
     )
+    own_ports: str = Field(
+        default="",
+        description="what the appliance listens on (8080,10080,…): no request leaves for these here",
+    )
+    import_timeout_s: float = Field(default=7200.0, gt=0, description="longest fetch of an import or a fork")
+    import_max_bytes: int = Field(default=50 << 30, gt=0, description="largest repository that is imported")
     migrations_dir: Path = Field(default=_CHECKOUT / "migrations" / "forge")
     log_level: str = "INFO"
     pool_size: int = Field(default=4, ge=1, description="database connections that are kept open")
@@ -57,6 +63,19 @@ class Settings(BaseSettings):
     @classmethod
     def _registry_or_none(cls, value: str | None) -> str | None:
         return cls._without_slash(value) if value else None
+
+    @field_validator("own_ports")
+    @classmethod
+    def _are_ports(cls, value: str) -> str:
+        if any(not part.strip().isdigit() for part in value.split(",") if part.strip()):
+            raise ValueError("must be port numbers with commas between them")
+        return value
+
+    @property
+    def appliance_ports(self) -> frozenset[int]:
+        """Every port of the appliance that is known: those listened on, and the published one of SSH."""
+        listed = {int(port) for port in self.own_ports.split(",") if port.strip()}
+        return frozenset(listed | {self.ssh_port} | _ports_of(self.external_url, self.registry_external_url))
 
     @property
     def registry_host(self) -> str | None:
@@ -85,6 +104,11 @@ class Settings(BaseSettings):
     @property
     def hooks_dir(self) -> Path:
         return self.data_dir / "hooks"
+
+
+def _ports_of(*urls: str | None) -> set[int]:
+    parts = [urlsplit(url) for url in urls if url]
+    return {part.port or (443 if part.scheme == "https" else 80) for part in parts}
 
 
 def _bracketed(host: str) -> str:

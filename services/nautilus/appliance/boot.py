@@ -155,6 +155,7 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "NAUTILUS_SSH_USER": ssh.user,
         "NAUTILUS_SSH_HOST": plan.ssh_host,
         "NAUTILUS_SSH_PORT": str(plan.ssh_port),
+        "NAUTILUS_OWN_PORTS": ",".join(str(port) for port in sorted(set(plan.ports.values()))),
     }
 
 

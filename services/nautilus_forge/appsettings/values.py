@@ -18,6 +18,7 @@ VisibilityName = Literal["private", "internal", "public"]
 class SettingValues(ParamModel):
     """Every setting with its default; a `PUT` may name any of them."""
 
+    allow_local_requests_from_web_hooks_and_services: bool = False
     allow_runner_registration_token: bool = True
     can_create_group: bool = True
     ci_max_includes: int = Field(default=150, ge=0)
@@ -29,12 +30,15 @@ class SettingValues(ParamModel):
     default_project_visibility: VisibilityName = "private"
     default_group_visibility: VisibilityName = "private"
     default_projects_limit: int = Field(default=100_000, ge=0)
+    deny_all_requests_except_allowed: bool = False
     domain_allowlist: CommaList = Field(default=[])
     gravatar_enabled: bool = False
     help_page_text: str = ""
     home_page_url: str | None = None
+    import_sources: CommaList = Field(default=["git"])
     keep_latest_artifact: bool = True
     max_artifacts_size: int = Field(default=10_240, ge=1, description="MiB")
+    outbound_local_requests_whitelist: CommaList = Field(default=[])
     password_authentication_enabled_for_git: bool = True
     password_authentication_enabled_for_web: bool = True
     minimum_password_length: int = Field(default=8, ge=8, le=128)
