@@ -60,6 +60,11 @@ class Ability(Enum):
     CREATE_IMAGE = "create_container_image"
     DESTROY_IMAGE = "destroy_container_image"
     ADMIN_IMAGE = "admin_container_image"
+    READ_MERGE_REQUEST = "read_merge_request"
+    CREATE_MERGE_REQUEST = "create_merge_request_from"
+    UPDATE_MERGE_REQUEST = "update_merge_request"
+    DESTROY_MERGE_REQUEST = "destroy_merge_request"
+    ADMIN_NOTE = "admin_note"
 
 
 _MINIMUM: dict[Ability, Level] = {
@@ -86,6 +91,11 @@ _MINIMUM: dict[Ability, Level] = {
     Ability.CREATE_IMAGE: Level.DEVELOPER,
     Ability.DESTROY_IMAGE: Level.DEVELOPER,
     Ability.ADMIN_IMAGE: Level.MAINTAINER,
+    Ability.READ_MERGE_REQUEST: Level.REPORTER,
+    Ability.CREATE_MERGE_REQUEST: Level.DEVELOPER,
+    Ability.UPDATE_MERGE_REQUEST: Level.DEVELOPER,
+    Ability.DESTROY_MERGE_REQUEST: Level.OWNER,
+    Ability.ADMIN_NOTE: Level.MAINTAINER,
 }
 
 _OPEN = {Ability.READ_PROJECT, Ability.READ_MEMBER, Ability.READ_CODE}
@@ -96,6 +106,13 @@ _OPEN_WITH_PUBLIC_JOBS = {Ability.READ_PIPELINE, Ability.READ_BUILD}
 
 _OF_IMAGES = {Ability.READ_IMAGE, Ability.CREATE_IMAGE, Ability.DESTROY_IMAGE, Ability.ADMIN_IMAGE}
 
+_OF_MERGE_REQUESTS = {
+    Ability.READ_MERGE_REQUEST,
+    Ability.CREATE_MERGE_REQUEST,
+    Ability.UPDATE_MERGE_REQUEST,
+    Ability.DESTROY_MERGE_REQUEST,
+}
+
 _OF_JOB = _OPEN | _OPEN_WITH_PUBLIC_JOBS | {Ability.READ_IMAGE, Ability.CREATE_IMAGE, Ability.DESTROY_IMAGE}
 """What a job token may do in its own project, whatever its user's level."""
 
@@ -103,6 +120,7 @@ _WHILE_ARCHIVED = (
     _OPEN
     | _OPEN_WITH_PUBLIC_JOBS
     | {
+        Ability.READ_MERGE_REQUEST,
         Ability.READ_IMAGE,
         Ability.READ_VARIABLE,
         Ability.READ_RUNNER,
@@ -129,11 +147,15 @@ class Standing:
     public_jobs: bool = True
     job: str | None = None
     registry: str = "enabled"
+    merge_requests: str = "enabled"
+    """Who reaches the merge requests, in the same words."""
 
     def can(self, ability: Ability) -> bool:
         if self.is_archived and ability not in _WHILE_ARCHIVED:
             return False
         if ability in _OF_IMAGES and self.registry == "disabled":
+            return False
+        if ability in _OF_MERGE_REQUESTS and self.merge_requests == "disabled":
             return False
         if self.job is not None:
             return self._may_job(ability)
@@ -169,6 +191,7 @@ class Standing:
             ability in _OPEN
             or (self.public_jobs and ability in _OPEN_WITH_PUBLIC_JOBS)
             or self._is_open_image(ability)
+            or (ability is Ability.READ_MERGE_REQUEST and self.merge_requests == "enabled")
         )
 
 
@@ -177,3 +200,106 @@ def may_push(level: Level, push_access_level: int) -> bool:
     if push_access_level == Level.NONE:
         return False
     return level >= push_access_level
+
+
+class GroupAbility(Enum):
+    """What can be done with a group."""
+
+    READ_GROUP = "read_group"
+    READ_MEMBER = "read_group_member"
+    READ_IMAGE = "read_container_image"
+    CREATE_PROJECT = "create_projects"
+    CREATE_SUBGROUP = "create_subgroup"
+    READ_RUNNER = "read_group_runners"
+    ADMIN_RUNNER = "admin_group_runners"
+    READ_DEPLOY_TOKEN = "read_deploy_token"
+    ADMIN_DEPLOY_TOKEN = "create_deploy_token"
+    READ_VARIABLE = "admin_cicd_variables"
+    ADMIN_VARIABLE = "admin_cicd_variables_write"
+    ADMIN_HOOK = "admin_hook"
+    ADMIN_MEMBER = "admin_group_member"
+    ADMIN_TOKEN = "manage_resource_access_tokens"
+    ADMIN_GROUP = "admin_group"
+    CHANGE_VISIBILITY = "change_visibility_level"
+    REMOVE_GROUP = "remove_group"
+
+
+_GROUP_MINIMUM: dict[GroupAbility, Level] = {
+    GroupAbility.READ_GROUP: Level.MINIMAL,
+    GroupAbility.READ_MEMBER: Level.MINIMAL,
+    GroupAbility.READ_IMAGE: Level.REPORTER,
+    GroupAbility.READ_RUNNER: Level.MAINTAINER,
+    GroupAbility.ADMIN_RUNNER: Level.OWNER,
+    GroupAbility.READ_DEPLOY_TOKEN: Level.MAINTAINER,
+    GroupAbility.ADMIN_DEPLOY_TOKEN: Level.OWNER,
+    GroupAbility.READ_VARIABLE: Level.OWNER,
+    GroupAbility.ADMIN_VARIABLE: Level.OWNER,
+    GroupAbility.ADMIN_HOOK: Level.OWNER,
+    GroupAbility.ADMIN_MEMBER: Level.OWNER,
+    GroupAbility.ADMIN_TOKEN: Level.OWNER,
+    GroupAbility.ADMIN_GROUP: Level.OWNER,
+    GroupAbility.CHANGE_VISIBILITY: Level.OWNER,
+    GroupAbility.REMOVE_GROUP: Level.OWNER,
+}
+
+_PROJECT_CREATION = {
+    "administrator": Level.ADMIN,
+    "owner": Level.OWNER,
+    "maintainer": Level.MAINTAINER,
+    "developer": Level.DEVELOPER,
+}
+
+
+@dataclass(frozen=True)
+class GroupStanding:
+    """How somebody stands to one group.
+
+    `reaches_below`: a member of a project or a subgroup in it, who then sees the group too. `project_creation`
+    (noone, administrator, owner, maintainer, developer), `subgroup_creation` (owner, maintainer): the group's
+    settings.
+
+    Source: gitlabhq app/policies/group_policy.rb.
+    """
+
+    visibility: str
+    level: Level = Level.NONE
+    is_signed_in: bool = False
+    reaches_below: bool = False
+    project_creation: str = "developer"
+    subgroup_creation: str = "maintainer"
+
+    def can(self, ability: GroupAbility) -> bool:
+        match ability:
+            case GroupAbility.READ_GROUP:
+                return self._is_open() or self.reaches_below or self.level >= _GROUP_MINIMUM[ability]
+            case GroupAbility.READ_MEMBER:
+                return self._is_open() or self.level >= _GROUP_MINIMUM[ability]
+            case GroupAbility.CREATE_PROJECT:
+                needed = _PROJECT_CREATION.get(self.project_creation)
+                return needed is not None and self.level >= needed
+            case GroupAbility.CREATE_SUBGROUP:
+                return self.level >= (
+                    Level.MAINTAINER if self.subgroup_creation == "maintainer" else Level.OWNER
+                )
+        return self.level >= _GROUP_MINIMUM.get(ability, Level.ADMIN)
+
+    def require(self, ability: GroupAbility) -> None:
+        """Raises `NotFound` where the group may not even be seen, else `Forbidden`."""
+        if self.can(ability):
+            return
+        if not self.can(GroupAbility.READ_GROUP):
+            raise NotFound("Group")
+        raise Forbidden
+
+    def _is_open(self) -> bool:
+        return self.visibility == Visibility.PUBLIC or (
+            self.visibility == Visibility.INTERNAL and self.is_signed_in
+        )
+
+
+_OPENNESS = (Visibility.PRIVATE, Visibility.INTERNAL, Visibility.PUBLIC)
+
+
+def is_more_open(visibility: str, than: str) -> bool:
+    """Does the first visibility show to more people than the second?"""
+    return _OPENNESS.index(Visibility(visibility)) > _OPENNESS.index(Visibility(than))

@@ -90,6 +90,7 @@ async def standing_of(db: AsyncSession, who: Principal, project: Project) -> Sta
         public_jobs=bool(attribute(project, "public_jobs")),
         job=job,
         registry=str(attribute(project, "container_registry_access_level")),
+        merge_requests=str(attribute(project, "merge_requests_access_level")),
     )
 
 

@@ -35,6 +35,11 @@ MINIMUM_IN_PRIVATE = {
     Ability.CREATE_IMAGE: Level.DEVELOPER,
     Ability.DESTROY_IMAGE: Level.DEVELOPER,
     Ability.ADMIN_IMAGE: Level.MAINTAINER,
+    Ability.READ_MERGE_REQUEST: Level.REPORTER,
+    Ability.CREATE_MERGE_REQUEST: Level.DEVELOPER,
+    Ability.UPDATE_MERGE_REQUEST: Level.DEVELOPER,
+    Ability.DESTROY_MERGE_REQUEST: Level.OWNER,
+    Ability.ADMIN_NOTE: Level.MAINTAINER,
 }
 
 IMAGES = {Ability.READ_IMAGE, Ability.CREATE_IMAGE, Ability.DESTROY_IMAGE, Ability.ADMIN_IMAGE}
@@ -66,8 +71,19 @@ def test_strangers_read_what_is_open_and_change_nothing(
         Ability.READ_PIPELINE,
         Ability.READ_BUILD,
         Ability.READ_IMAGE,
+        Ability.READ_MERGE_REQUEST,
     }
     assert Standing(visibility, is_signed_in=is_signed_in).can(ability) is (ability in reads)
+
+
+def test_merge_requests_can_be_for_members_alone_or_switched_off() -> None:
+    for_members = Standing(Visibility.PUBLIC, merge_requests="private")
+    assert not for_members.can(Ability.READ_MERGE_REQUEST)
+    assert Standing(Visibility.PUBLIC, Level.REPORTER, merge_requests="private").can(
+        Ability.READ_MERGE_REQUEST
+    )
+    off = Standing(Visibility.PUBLIC, Level.ADMIN, merge_requests="disabled")
+    assert not off.can(Ability.READ_MERGE_REQUEST) and not off.can(Ability.CREATE_MERGE_REQUEST)
 
 
 @pytest.mark.parametrize("ability", [Ability.READ_PIPELINE, Ability.READ_BUILD])
