@@ -12,18 +12,26 @@ from nautilus_forge.db.engine import Database
 from nautilus_forge.git.maintenance import Maintenance
 from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.ports import (
+    CreateForMergeRequest,
     CreateForPush,
+    FollowRefChange,
     LastPipeline,
     ResolveJobToken,
+    ShowPipelines,
+    UploadGate,
     no_job_tokens,
     no_last_pipeline,
+    no_merge_request_pipelines,
+    no_merges,
     no_pipelines,
+    no_pipelines_shown,
 )
 from nautilus_forge.settings import Settings
 
 if TYPE_CHECKING:
     from nautilus_forge.basic_auth import BasicGate
     from nautilus_forge.ci_half import CiHalf
+    from nautilus_forge.lfs.half import Lfs
     from nautilus_forge.registry.half import ContainerRegistry
 
 log = logging.getLogger(__name__)
@@ -35,6 +43,7 @@ Startup = Callable[["Forge"], Awaitable[None]]
 class Forge:
     """`on_ready`: run in order, once, when the database stands at its schema's head; the forge answers only
     after all of them have returned. `on_project_deleted`: run after a project's rows are gone (project id).
+    `upload_gates`: one of them lets a large upload begin, or it does not.
     `stopping` is set when the process has been asked to end: held requests must answer within a second.
     `not_ready`: why requests get 503, None once everything is there.
     """
@@ -46,6 +55,12 @@ class Forge:
     create_for_push: CreateForPush = no_pipelines
     resolve_job_token: ResolveJobToken = no_job_tokens
     last_pipeline: LastPipeline = no_last_pipeline
+    create_for_merge_request: CreateForMergeRequest = no_merge_request_pipelines
+    show_pipelines: ShowPipelines = no_pipelines_shown
+    on_ref_change: list[FollowRefChange] = field(default_factory=list)
+    merge_when_ready: Callable[[int], Awaitable[None]] = no_merges
+    """The pipeline that a merge request waits for is over (merge request's id)."""
+    upload_gates: list[UploadGate] = field(default_factory=list)
     on_ready: list[Startup] = field(default_factory=list)
     on_project_deleted: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
     maintenance: Maintenance = field(default_factory=Maintenance)
@@ -55,6 +70,8 @@ class Forge:
     """The CI half; `ci_join.join` sets it."""
     basic: BasicGate = field(init=False)
     """Who presents a name and a password, to git and to the registry; `app.build_forge` sets it."""
+    lfs: Lfs = field(init=False)
+    """Git LFS; `lfs.half.join` sets it."""
     registry: ContainerRegistry | None = None
     """The container registry; `registry.half.join` sets it where there is one."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)

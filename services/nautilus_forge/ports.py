@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
 
-from nautilus_forge.db.models import Project, User
+from nautilus_forge.db.models import MergeRequest, Project, User
 
 if TYPE_CHECKING:
     from nautilus_forge.forge import Forge
@@ -82,6 +83,73 @@ class LastPipeline(Protocol):
     """The newest pipeline of a commit as `Ci_PipelineBasic` of GitLab's API; None where there is none."""
 
     async def __call__(self, db: AsyncSession, project_id: int, sha: str) -> dict[str, Any] | None: ...
+
+
+class UploadGate(Protocol):
+    """May this upload begin? Asked by the gateway before it takes the body of a large upload in.
+
+    `path` is decoded. True: yes; False: it is no upload of this kind. A no is raised (`ForgeError`): the route of
+    the upload then answers the client.
+    """
+
+    async def __call__(self, request: Request, method: str, path: str) -> bool: ...
+
+
+class FollowRefChange(Protocol):
+    """What else follows a branch or tag that has moved; deletions are passed too.
+
+    Called inside the transaction that handles the move, before its pipeline is made. What it does must be right
+    if it is done again: the transaction may be rolled back, and the move is then handled later.
+    """
+
+    async def __call__(
+        self,
+        db: AsyncSession,
+        forge: Forge,
+        *,
+        project: Project,
+        user: User | None,
+        change: RefChange,
+        push_options: Sequence[str] = (),
+    ) -> None: ...
+
+
+class CreateForMergeRequest(Protocol):
+    """Makes the pipeline of a merge request's head commit, in the caller's transaction, as `CreateForPush` does.
+
+    Returns its id, None where the configuration has no job for merge requests. `is_asked`: somebody asked for
+    just this pipeline; a configuration that makes none then raises `InvalidRecord`.
+    """
+
+    async def __call__(
+        self, db: AsyncSession, forge: Forge, *, merge_request: MergeRequest, user: User, is_asked: bool
+    ) -> int | None: ...
+
+
+class ShowPipelines(Protocol):
+    """Pipelines as `Ci_PipelineBasic` of GitLab's API, `detailed`: as `Ci_Pipeline`; by id."""
+
+    async def __call__(
+        self, db: AsyncSession, pipeline_ids: Sequence[int], *, detailed: bool = False
+    ) -> dict[int, dict[str, Any]]: ...
+
+
+async def no_merge_request_pipelines(
+    db: AsyncSession, forge: Forge, *, merge_request: MergeRequest, user: User, is_asked: bool
+) -> int | None:
+    """A forge without CI."""
+    return None
+
+
+async def no_pipelines_shown(
+    db: AsyncSession, pipeline_ids: Sequence[int], *, detailed: bool = False
+) -> dict[int, dict[str, Any]]:
+    """A forge without CI."""
+    return {}
+
+
+async def no_merges(merge_request_id: int) -> None:
+    """A forge without merge requests: nothing waits for a pipeline."""
 
 
 async def no_last_pipeline(db: AsyncSession, project_id: int, sha: str) -> dict[str, Any] | None:

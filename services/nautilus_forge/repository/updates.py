@@ -106,10 +106,12 @@ async def _handle(db: AsyncSession, forge: Forge, row: RefUpdate) -> None:
         .values(last_activity_at=func.now(), updated_at=Project.updated_at)
         .execution_options(synchronize_session=False)
     )
+    if not change.is_tag and change.old_sha == ZERO_SHA and not change.is_deletion:
+        await _branch_created(db, forge, project, change.short_ref)
+    for follow in forge.on_ref_change:
+        await follow(db, forge, project=project, user=user, change=change, push_options=options)
     if change.is_deletion:
         return
-    if not change.is_tag and change.old_sha == ZERO_SHA:
-        await _branch_created(db, forge, project, change.short_ref)
     await forge.create_for_push(db, forge, project=project, user=user, change=change, push_options=options)
 
 
