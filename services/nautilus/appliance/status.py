@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,17 +103,21 @@ def _service(program: Program, component: dict[str, Any], supervisor_pid: int | 
         state = "done" if component.get("state") in (None, "ready") else str(component["state"])
     elif state == "running" and component.get("state"):
         state = str(component["state"])
-    sizes = [
-        size for pid in program.pids for child in descendants(pid) if (size := pss_mib(child)) is not None
-    ]
     return ServiceStatus(
         name=program.name,
         state=state,
         pid=program.pids[0] if program.pids else None,
         uptime_s=round(time.time() - program.started_at, 1) if program.started_at else None,
-        pss_mib=round(sum(sizes), 1) if sizes else None,
+        pss_mib=_tree_pss_mib(program.pids),
         detail=str(component.get("detail") or program.detail),
     )
+
+
+def _tree_pss_mib(pids: Sequence[int]) -> float | None:
+    """Of all processes below these together; None where there are none, or one of them may not be read."""
+    sizes = [pss_mib(child) for pid in pids for child in descendants(pid)]
+    known = [size for size in sizes if size is not None]
+    return round(sum(known), 1) if known and len(known) == len(sizes) else None
 
 
 def _supervisor_service(pid: int | None) -> ServiceStatus:

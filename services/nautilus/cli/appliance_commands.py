@@ -273,10 +273,16 @@ def _show_status(now: appliance_status.ApplianceStatus) -> None:
             f"{s.pss_mib:.1f}" if s.pss_mib is not None else "–",
         )
         table.add_row(s.name, f"[{color}]{s.state}[/]", *numbers, s.detail)
-    total = sum(s.pss_mib or 0 for s in now.services)
     console = Console()
     console.print(table)
-    console.print(f"{'Ready' if now.ready else 'Not ready'} at {now.url}; {total:.0f} MiB in all")
+    console.print(f"{'Ready' if now.ready else 'Not ready'} at {now.url}; {_memory(now.services)}")
+
+
+def _memory(services: list[appliance_status.ServiceStatus]) -> str:
+    """The services' memory together, and whose could not be read."""
+    unknown = [s.name for s in services if s.pid and s.pss_mib is None]
+    total = f"{sum(s.pss_mib or 0 for s in services):.0f} MiB in all"
+    return f"{total}, without {', '.join(unknown)}" if unknown else total
 
 
 def _duration(seconds: float | None) -> str:

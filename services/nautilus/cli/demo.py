@@ -211,10 +211,16 @@ def _show(layout: Layout, plan: Plan, found: list[dict[str, Any]], best: dict[st
     lines += [
         f"Open {plan.external_url} and sign in as root; the password: {as_typed('user password root')}",
         f"Git and GitLab's API: {plan.gitlab_external_url}; a runner joins with: {as_typed('runner token')}",
-        f"Data is in {layout.home}; {as_typed('status')} looks, {as_typed('down')} stops it",
+        f"Data is in {layout.home}; {as_typed('status')} looks, {_end_as_typed()} stops it",
     ]
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def _end_as_typed() -> str:
+    """A container ends with what runs in it, a command of ours too: Docker ends it with its work done."""
+    typed = as_typed("down").split()
+    return f"docker stop {typed[2]}" if typed[0] == "docker" else " ".join(typed)
 
 
 def _basic(user: str, password: str) -> str:
