@@ -740,7 +740,6 @@ CREATE TABLE merge_requests (
     merge_commit_sha VARCHAR,
     closed_by_id BIGINT,
     closed_at TIMESTAMP WITH TIME ZONE,
-    head_pipeline_id BIGINT,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_merge_requests PRIMARY KEY (id),
@@ -750,12 +749,10 @@ CREATE TABLE merge_requests (
     CONSTRAINT fk_merge_requests_author_id FOREIGN KEY(author_id) REFERENCES users (id) ON DELETE SET NULL,
     CONSTRAINT fk_merge_requests_merge_user_id FOREIGN KEY(merge_user_id) REFERENCES users (id) ON DELETE SET NULL,
     CONSTRAINT fk_merge_requests_closed_by_id FOREIGN KEY(closed_by_id) REFERENCES users (id) ON DELETE SET NULL,
-    CONSTRAINT fk_merge_requests_head_pipeline_id FOREIGN KEY(head_pipeline_id) REFERENCES ci_pipelines (id) ON DELETE SET NULL,
     CONSTRAINT uq_merge_requests_project_id_iid UNIQUE (project_id, iid)
 );
 CREATE INDEX ix_merge_requests_author_id ON merge_requests (author_id);
 CREATE INDEX ix_merge_requests_merge_user_id ON merge_requests (merge_user_id);
-CREATE INDEX ix_merge_requests_head_pipeline_id ON merge_requests (head_pipeline_id);
 CREATE UNIQUE INDEX uq_merge_requests_opened ON merge_requests (project_id, target_branch, source_project_id, source_branch) WHERE state = 'opened';
 CREATE INDEX ix_merge_requests_source ON merge_requests (source_project_id, source_branch) WHERE state = 'opened';
 CREATE INDEX ix_merge_requests_project_created ON merge_requests (project_id, created_at DESC);

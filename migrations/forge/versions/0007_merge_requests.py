@@ -104,7 +104,6 @@ def _merge_requests() -> None:
         _text("merge_commit_sha", nullable=True),
         _reference("closed_by_id"),
         _time("closed_at"),
-        _reference("head_pipeline_id"),
         _time("created_at", now=True),
         _time("updated_at", now=True),
         sa.CheckConstraint(
@@ -115,11 +114,10 @@ def _merge_requests() -> None:
         _key(name, "author_id", "users", "SET NULL"),
         _key(name, "merge_user_id", "users", "SET NULL"),
         _key(name, "closed_by_id", "users", "SET NULL"),
-        _key(name, "head_pipeline_id", "ci_pipelines", "SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_merge_requests")),
         sa.UniqueConstraint("project_id", "iid", name=op.f("uq_merge_requests_project_id_iid")),
     )
-    for column in ("author_id", "merge_user_id", "head_pipeline_id"):
+    for column in ("author_id", "merge_user_id"):
         op.create_index(op.f(f"ix_merge_requests_{column}"), name, [column])
     branches = ["project_id", "target_branch", "source_project_id", "source_branch"]
     op.create_index("uq_merge_requests_opened", name, branches, unique=True, postgresql_where=_OPENED)

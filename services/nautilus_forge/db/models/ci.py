@@ -97,7 +97,7 @@ class Pipeline(Base):
         BigInteger, ForeignKey("ci_triggers.id", ondelete="SET NULL"), index=True
     )
     merge_request_id: Mapped[int | None] = mapped_column(
-        BigInteger, ForeignKey("merge_requests.id", ondelete="SET NULL", use_alter=True), index=True
+        BigInteger, ForeignKey("merge_requests.id", ondelete="SET NULL"), index=True
     )
     merge_request_variables: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """`CI_MERGE_REQUEST_…` and `CI_OPEN_MERGE_REQUESTS`, as they were when the pipeline was made."""

@@ -88,9 +88,6 @@ class MergeRequest(Base):
     merge_commit_sha: Mapped[str | None]
     closed_by_id: Mapped[int | None] = _user()
     closed_at: Mapped[datetime | None]
-    head_pipeline_id: Mapped[int | None] = mapped_column(
-        BigInteger, ForeignKey("ci_pipelines.id", ondelete="SET NULL"), index=True
-    )
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
