@@ -16,6 +16,8 @@ from nautilus_forge.db.engine import Database
 from nautilus_forge.forge import Forge
 from nautilus_forge.git.hooks import ensure_hooks
 from nautilus_forge.git.store import RepositoryStore
+from nautilus_forge.groups import removal as group_removal
+from nautilus_forge.groups import routes as groups
 from nautilus_forge.http import Edge, install_error_handlers
 from nautilus_forge.instance import routes as instance
 from nautilus_forge.internal import ssh_routes as internal_ssh
@@ -60,6 +62,7 @@ def api_routers() -> list[APIRouter]:
         deploy_keys.router,
         tokens.router,
         namespaces.router,
+        groups.router,
         projects.router,
         project_members.router,
         protected_branches.router,
@@ -99,7 +102,7 @@ def build_forge(settings: Settings) -> Forge:
     forge.basic = BasicGate()
     forge.on_ready += [ensure_hooks, ensure_accounts]
     ci_join.join(forge)
-    forge.on_ready += [finish_removals, updates.start_sweeping]
+    forge.on_ready += [group_removal.finish_removals, finish_removals, updates.start_sweeping]
     registry_half.join(forge)
     return forge
 

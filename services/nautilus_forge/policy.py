@@ -212,13 +212,13 @@ class GroupAbility(Enum):
     CREATE_SUBGROUP = "create_subgroup"
     READ_RUNNER = "read_group_runners"
     ADMIN_RUNNER = "admin_group_runners"
-    READ_DEPLOY_TOKEN = "read_deploy_token"
-    ADMIN_DEPLOY_TOKEN = "create_deploy_token"
+    READ_DEPLOY_TOKEN = "read_deploy_token"  # noqa: S105
+    ADMIN_DEPLOY_TOKEN = "create_deploy_token"  # noqa: S105
     READ_VARIABLE = "admin_cicd_variables"
     ADMIN_VARIABLE = "admin_cicd_variables_write"
     ADMIN_HOOK = "admin_hook"
     ADMIN_MEMBER = "admin_group_member"
-    ADMIN_TOKEN = "manage_resource_access_tokens"
+    ADMIN_TOKEN = "manage_resource_access_tokens"  # noqa: S105
     ADMIN_GROUP = "admin_group"
     CHANGE_VISIBILITY = "change_visibility_level"
     REMOVE_GROUP = "remove_group"

@@ -29,6 +29,7 @@ class SettingValues(ParamModel):
     default_ci_config_path: str | None = None
     default_project_visibility: VisibilityName = "private"
     default_group_visibility: VisibilityName = "private"
+    default_project_creation: Literal[0, 1, 2, 3, 4] = 2
     default_projects_limit: int = Field(default=100_000, ge=0)
     deny_all_requests_except_allowed: bool = False
     domain_allowlist: CommaList = Field(default=[])
@@ -51,6 +52,15 @@ class SettingValues(ParamModel):
     user_default_external: bool = False
     user_oauth_applications: bool = True
     valid_runner_registrars: CommaList = Field(default=["project", "group"])
+
+    @property
+    def default_project_creation_level(self) -> str:
+        """The same as groups name it."""
+        return PROJECT_CREATION[self.default_project_creation]
+
+
+PROJECT_CREATION = ("noone", "maintainer", "developer", "administrator", "owner")
+"""Source: gitlabhq lib/gitlab/access.rb (`project_creation_values`)."""
 
 
 async def current_values(db: AsyncSession) -> SettingValues:

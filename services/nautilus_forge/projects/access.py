@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,7 +15,7 @@ from nautilus_forge.auth import Principal, admit, identify
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Member, Namespace, Project, User
 from nautilus_forge.errors import NotFound
-from nautilus_forge.namespaces.level import at_and_above
+from nautilus_forge.namespaces.level import counts
 from nautilus_forge.policy import Ability, Level, Standing
 from nautilus_forge.projects.attributes import attribute
 
@@ -64,13 +63,10 @@ async def level_of(db: AsyncSession, user: User | None, project: Project) -> Lev
         return Level.ADMIN
     if project.namespace.owner_id == user.id:
         return Level.OWNER
-    above = await at_and_above(db, project.namespace)
-    today = datetime.now(UTC).date()
     highest = await db.scalar(
         select(func.max(Member.access_level)).where(
-            Member.user_id == user.id,
-            (Member.project_id == project.id) | Member.namespace_id.in_(above),
-            Member.expires_at.is_(None) | (Member.expires_at > today),
+            counts(user),
+            (Member.project_id == project.id) | Member.namespace_id.in_(project.namespace.traversal_ids),
         )
     )
     return Level(highest or Level.NONE)

@@ -5,12 +5,11 @@ Source: gitlabhq app/finders/projects_finder.rb.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from sqlalchemy import ColumnElement, Select, Subquery, or_, select
+from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import Member, Namespace, Project, User
+from nautilus_forge.namespaces import level
 from nautilus_forge.policy import Level, Visibility
 from nautilus_forge.users.queries import like
 
@@ -37,27 +36,11 @@ def visible_to(user: User | None) -> Select[Project]:
 
 def belongs_to(user: User, at_least: int) -> ColumnElement[bool]:
     """Is the user a member of the project, or of a group above it, or the owner of its namespace?"""
-    today = datetime.now(UTC).date()
-    valid = (
-        Member.user_id == user.id,
-        Member.access_level >= at_least,
-        Member.expires_at.is_(None) | (Member.expires_at > today),
+    direct = select(Member.project_id).where(
+        level.counts(user), Member.access_level >= at_least, Member.project_id.is_not(None)
     )
-    direct = select(Member.project_id).where(*valid, Member.project_id.is_not(None))
-    own = select(Namespace.id).where(Namespace.owner_id == user.id)
-    return or_(
-        Project.id.in_(direct),
-        Project.namespace_id.in_(own),
-        Project.namespace_id.in_(select(_groups(*valid).c.id)),
-    )
-
-
-def _groups(*valid: ColumnElement[bool]) -> Subquery:
-    """Namespaces with such a membership, and all below them."""
-    roots = select(Namespace.id).join(Member, Member.namespace_id == Namespace.id).where(*valid)
-    tree = roots.cte(recursive=True)
-    tree = tree.union(select(Namespace.id).where(Namespace.parent_id == tree.c.id))
-    return select(tree.c.id).subquery()
+    spaces = select(Namespace.id).where(or_(Namespace.owner_id == user.id, level.belongs_to(user, at_least)))
+    return or_(Project.id.in_(direct), Project.namespace_id.in_(spaces))
 
 
 def owned_by(user: User) -> ColumnElement[bool]:

@@ -1,0 +1,1 @@
+"""Groups and subgroups: where teams keep their projects, and who may do what there."""
