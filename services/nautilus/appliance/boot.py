@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nautilus.appliance import container
 from nautilus.appliance.accounts import Accounts, ensure_accounts, ensure_docker_access
+from nautilus.appliance.certificate_watch import watch_environment
 from nautilus.appliance.database_access import tcp_environment
 from nautilus.appliance.edition import Edition, ensure_edition, refuse_unfinished_import
 from nautilus.appliance.errors import MissingProgram, PostgresUnusable
@@ -60,7 +61,11 @@ def boot(settings: ApplianceSettings) -> None:
     # A stock runner begins with what provision writes for this start, not with the addresses of the last one.
     layout.stock_runner_config.unlink(missing_ok=True)
     layout.gitlab_status.unlink(missing_ok=True)
-    environment = supervisor_environment(settings, plan, who) | tcp_environment(layout, plan, tls, who)
+    environment = {
+        **supervisor_environment(settings, plan, who),
+        **tcp_environment(layout, plan, tls, who),
+        **watch_environment(tls, is_of_user=plan.tls == "files"),
+    }
     argv = [
         sys.executable,
         "-m",

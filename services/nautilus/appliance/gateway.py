@@ -1,4 +1,5 @@
-"""The `gateway` program: ends workers that a killed nginx left behind, then execs nginx.
+"""The `gateway` program: ends workers that a killed nginx left behind, then execs nginx, beside which a small process
+watches the user's certificate.
 
 A master that is killed with SIGKILL leaves its workers on the ports; the next one could not bind them.
 """
@@ -10,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from nautilus.appliance.certificate_watch import start_watch, watched
 from nautilus.appliance.errors import MissingProgram
 from nautilus.appliance.processes import end_processes, leftovers
 
@@ -41,6 +43,9 @@ def main() -> None:
     log = str(home / "log" / "nginx-error.log")
     argv = [nginx, "-e", log, "-c", str(home / "etc" / "nginx.conf"), "-g", "daemon off;"]
     sys.stdout.flush()
+    tls = watched(os.environ)
+    if tls is not None:
+        start_watch(tls)
     os.execv(nginx, argv)
 
 
