@@ -49,17 +49,17 @@ def basic(settings: Settings, group: Namespace) -> dict[str, Any]:
     return {"id": group.id, "web_url": web_url(settings, group), "name": group.name}
 
 
-def public(settings: Settings, group: Namespace, full_name: str) -> dict[str, Any]:
+def public(settings: Settings, group: Namespace) -> dict[str, Any]:
     """What is shown of a group to those who only pass it. Source: lib/api/entities/public_group_details.rb."""
     return basic(settings, group) | {
         "avatar_url": None,
-        "full_name": full_name,
+        "full_name": group.full_name,
         "full_path": group.full_path,
     }
 
 
-def shown(settings: Settings, group: Namespace, full_name: str) -> dict[str, Any]:
-    """`full_name`: the names from the topmost group down, as "Research / Vision"."""
+def shown(settings: Settings, group: Namespace) -> dict[str, Any]:
+    """What lists have."""
     values = DEFAULTS | group.attributes
     return (
         basic(settings, group)
@@ -72,7 +72,7 @@ def shown(settings: Settings, group: Namespace, full_name: str) -> dict[str, Any
             "archived": False,
             "default_branch_protection_defaults": protection_defaults(values),
             "avatar_url": None,
-            "full_name": full_name,
+            "full_name": group.full_name,
             "full_path": group.full_path,
             "created_at": timestamp(group.created_at),
             "parent_id": group.parent_id,
@@ -96,7 +96,7 @@ def protection_defaults(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def detail(settings: Settings, group: Namespace, full_name: str) -> dict[str, Any]:
+def detail(settings: Settings, group: Namespace) -> dict[str, Any]:
     """As `shown`, with what only one group's own answer has; `projects` are added by the route."""
     values = DEFAULTS | group.attributes
     more: dict[str, Any] = {
@@ -105,4 +105,4 @@ def detail(settings: Settings, group: Namespace, full_name: str) -> dict[str, An
     }
     if group.parent_id is None:
         more["prevent_sharing_groups_outside_hierarchy"] = values["prevent_sharing_groups_outside_hierarchy"]
-    return shown(settings, group, full_name) | more
+    return shown(settings, group) | more

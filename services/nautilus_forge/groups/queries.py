@@ -5,11 +5,9 @@ Source: gitlabhq app/finders/groups_finder.rb, app/finders/group_projects_finder
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, false, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import Member, Namespace, Project, User
 from nautilus_forge.db.models.namespace import NamespaceKind
@@ -83,15 +81,3 @@ def _passes(user: User) -> ColumnElement[bool]:
 def below(group: Namespace) -> ColumnElement[bool]:
     """The namespaces in it, at any depth, and itself."""
     return Namespace.traversal_ids.contains([group.id])
-
-
-async def full_names(db: AsyncSession, shown: Sequence[Namespace]) -> dict[int, str]:
-    """`Research / Vision`, by id."""
-    ids = {above for group in shown for above in group.traversal_ids}
-    rows = await db.execute(select(Namespace.id, Namespace.name).where(Namespace.id.in_(ids)))
-    names = {row.id: row.name for row in rows}
-    return {group.id: " / ".join(_names(names, group.traversal_ids)) for group in shown}
-
-
-def _names(names: dict[int, str], ids: Iterable[int]) -> list[str]:
-    return [names[key] for key in ids if key in names]

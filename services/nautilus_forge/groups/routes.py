@@ -5,7 +5,7 @@ Source: doc/api/groups.md, gitlabhq lib/api/groups.rb.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import Select, or_
@@ -40,14 +40,7 @@ _MOST_PROJECTS = 100
 
 
 async def _page(db: AsyncSession, forge: Forge, page: Page, statement: Select[Namespace]) -> Response:
-    total = await page.count(db, statement)
-    found = (await db.scalars(statement.limit(page.per_page).offset(page.offset))).all()
-    names = await queries.full_names(db, found)
-    return page.respond([entities.shown(forge.settings, group, names[group.id]) for group in found], total)
-
-
-async def _detail(db: AsyncSession, forge: Forge, group: Namespace) -> dict[str, Any]:
-    return entities.detail(forge.settings, group, (await queries.full_names(db, [group]))[group.id])
+    return await page.of(db, statement, lambda group: entities.shown(forge.settings, group))
 
 
 @router.get("/groups")
@@ -73,7 +66,7 @@ async def create_group(
     elif not user.is_admin and (not user.can_create_group or user.is_external or user.is_bot):
         raise Forbidden
     group = await service.create_group(db, creator=user, parent=parent, given=given)
-    return Json(await _detail(db, forge, group), 201)
+    return Json(entities.detail(forge.settings, group), 201)
 
 
 @router.get("/groups/{id}")
@@ -81,7 +74,7 @@ async def read_group(
     at: Read, db: Db, forge: TheForge, params: Annotated[ReadGroup, Params(ReadGroup)]
 ) -> Response:
     """By id or URL-encoded path, with its projects unless `with_projects=false`."""
-    shown = await _detail(db, forge, at.group)
+    shown = entities.detail(forge.settings, at.group)
     if params.with_projects:
         statement = visible_to(at.user).where(Project.namespace_id == at.group.id)
         newest = statement.order_by(Project.id.desc()).limit(_MOST_PROJECTS)
@@ -97,7 +90,7 @@ async def change_group(
 ) -> Response:
     """A new path moves all clone addresses below the group; the repositories stay where they are."""
     await service.change_group(db, forge, at.who.require_user(), at.group, params.given())
-    return Json(await _detail(db, forge, at.group))
+    return Json(entities.detail(forge.settings, at.group))
 
 
 @router.delete("/groups/{id}")

@@ -62,6 +62,7 @@ async def create_group(
         Member(user_id=creator.id, namespace_id=group.id, access_level=Level.OWNER, created_by_id=creator.id)
     )
     await db.flush()
+    await db.refresh(group)
     return group
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, func, text
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.orm import Mapped, aliased, column_property, mapped_column
 
 from nautilus_forge.db.base import Base, CreatedAt, IdentityKey
 
@@ -46,8 +46,24 @@ class Namespace(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
     deleted_at: Mapped[datetime | None]
+    if TYPE_CHECKING:
+        full_name: Mapped[str]
+        """The names from the topmost group down (`Research / Vision`), read with the row."""
 
     __table_args__ = (
         Index("uq_namespaces_full_path", text("lower(full_path)"), unique=True),
         Index("ix_namespaces_traversal_ids", "traversal_ids", postgresql_using="gin"),
     )
+
+
+_above = aliased(Namespace)
+Namespace.full_name = column_property(
+    select(
+        func.string_agg(
+            _above.name, aggregate_order_by(text("' / '"), func.cardinality(_above.traversal_ids))
+        )
+    )
+    .where(_above.id == func.any(Namespace.traversal_ids))
+    .correlate_except(_above)
+    .scalar_subquery()
+)

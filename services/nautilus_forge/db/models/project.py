@@ -69,7 +69,7 @@ class Project(Base):
 
     @property
     def name_with_namespace(self) -> str:
-        return f"{self.namespace.name} / {self.name}"
+        return f"{self.namespace.full_name} / {self.name}"
 
     @property
     def ci_path(self) -> str:
