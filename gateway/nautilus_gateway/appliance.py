@@ -26,6 +26,7 @@ from nautilus_gateway.model import (
 )
 
 JOB_ARTIFACTS = Match(r"^/api/v4/jobs/[0-9]+/artifacts$", Matching.REGEX)
+LFS_OBJECTS = Match(r"\.git/gitlab-lfs/objects/[0-9a-f]+/[0-9]+$", Matching.REGEX)
 TRACKED_ARTIFACTS = Match("/api/2.0/mlflow-artifacts/artifacts/", Matching.PREFIX_FIRST)
 TRACKED_LISTING = Match("/api/2.0/mlflow-artifacts/artifacts", Matching.EXACT)
 """Said apart: nginx would redirect it to the folder above, with a slash that MLflow's listing does not have."""
@@ -144,6 +145,7 @@ def _management(management: Upstream) -> tuple[Route, ...]:
 def _gitlab(forge: Upstream, management: Upstream, responder: Path) -> tuple[Route, ...]:
     return (
         Git(forge, responder),
+        Upload(LFS_OBJECTS, forge, "PUT"),
         Upload(JOB_ARTIFACTS, forge, "POST"),
         *_sign_ins(forge),
         Proxy(Match("/-/health", Matching.EXACT), management),

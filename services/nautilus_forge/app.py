@@ -21,9 +21,14 @@ from nautilus_forge.groups import routes as groups
 from nautilus_forge.http import Edge, install_error_handlers
 from nautilus_forge.instance import routes as instance
 from nautilus_forge.internal import ssh_routes as internal_ssh
+from nautilus_forge.internal import upload_routes as internal_uploads
 from nautilus_forge.internal.git_routes import git_router
 from nautilus_forge.keys import deploy_routes as deploy_keys
 from nautilus_forge.keys import routes as keys
+from nautilus_forge.lfs import batch_routes as lfs_batch
+from nautilus_forge.lfs import half as lfs_half
+from nautilus_forge.lfs import lock_routes as lfs_locks
+from nautilus_forge.lfs import storage_routes as lfs_storage
 from nautilus_forge.namespaces import routes as namespaces
 from nautilus_forge.oauth import applications
 from nautilus_forge.oauth import authorize_routes as oauth_authorize
@@ -78,9 +83,12 @@ def api_routers() -> list[APIRouter]:
 def root_routers() -> list[APIRouter]:
     """Everything outside `/api/v4`: pages, OAuth, health, what the gateway asks."""
     return [
-        *ci_join.root_routers(),
+        internal_uploads.router,
         instance.health,
         git_router(),
+        lfs_storage.router,
+        lfs_batch.router,
+        lfs_locks.router,
         internal_ssh.router,
         keys.pages,
         pages_router(),
@@ -101,6 +109,7 @@ def build_forge(settings: Settings) -> Forge:
     )
     forge.basic = BasicGate()
     forge.on_ready += [ensure_hooks, ensure_accounts]
+    lfs_half.join(forge)
     ci_join.join(forge)
     forge.on_ready += [group_removal.finish_removals, finish_removals, updates.start_sweeping]
     registry_half.join(forge)

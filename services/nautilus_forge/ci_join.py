@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -28,6 +29,7 @@ from nautilus_forge.runners import project_routes as project_runners
 from nautilus_forge.runners import routes as runners
 from nautilus_forge.runners import runner_routes as registering
 from nautilus_forge.runners.service import ensure_registration_token
+from nautilus_forge.variables import group_routes as group_variables
 from nautilus_forge.variables import routes as variables
 
 log = logging.getLogger(__name__)
@@ -44,14 +46,10 @@ def api_routers() -> list[APIRouter]:
         lint_routes.router,
         statuses_routes.router,
         variables.router,
+        group_variables.router,
         runners.router,
         project_runners.router,
     ]
-
-
-def root_routers() -> list[APIRouter]:
-    """Outside `/api/v4`: what the gateway asks."""
-    return [running.internal]
 
 
 def join(forge: Forge, limits: CiLimits | None = None) -> CiHalf:
@@ -81,6 +79,7 @@ def join(forge: Forge, limits: CiLimits | None = None) -> CiHalf:
     forge.create_for_push = create_for_push
     forge.last_pipeline = last_pipeline
     forge.resolve_job_token = resolve_job_token
+    forge.upload_gates.append(partial(running.may_upload, ci))
     forge.on_ready.insert(0, start)
     return ci
 

@@ -5,15 +5,14 @@ A file is copied under a temporary name, synced, renamed, and its folder synced;
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from pathlib import Path
 
 from nautilus_forge.errors import InsufficientStorage
+from nautilus_forge.files import copy_range, is_disk_full, sync_upwards
 
 _SHARD = 1000
-_CHUNK = 64 << 20
 
 
 class BlobStore:
@@ -41,15 +40,15 @@ class BlobStore:
         try:
             fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             try:
-                _copy(source_fd, offset, length, fd)
+                copy_range(source_fd, offset, length, fd)
                 os.fsync(fd)
             finally:
                 os.close(fd)
             partial.rename(final)
-            _sync_upwards(final.parent, self._data_dir)
+            sync_upwards(final.parent, self._data_dir)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise InsufficientStorage("No space left for artifacts") from error
             raise
         return relative
@@ -62,30 +61,3 @@ class BlobStore:
             path.parent.rmdir()
         except OSError:
             return
-
-
-def _copy(source: int, offset: int, length: int, target: int) -> None:
-    """Reflink or in-kernel copy where the filesystem can, `sendfile` else."""
-    done = 0
-    while done < length:
-        want = min(length - done, _CHUNK)
-        try:
-            copied = os.copy_file_range(source, target, want, offset_src=offset + done)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
-                raise
-            copied = os.sendfile(target, source, offset + done, want)
-        if copied == 0:
-            raise OSError(errno.EIO, "the spooled body is shorter than its form says")
-        done += copied
-
-
-def _sync_upwards(folder: Path, top: Path) -> None:
-    """Syncs the folder and those above it, so that new folders survive a loss of power too."""
-    while folder != top and folder.is_relative_to(top):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        folder = folder.parent

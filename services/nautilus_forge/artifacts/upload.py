@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -26,8 +24,8 @@ from nautilus_forge.artifacts.errors import BrokenUpload, TooLarge
 from nautilus_forge.artifacts.expiry import parse_duration_s
 from nautilus_forge.artifacts.types import ARCHIVE, DOTENV, FORMATS
 from nautilus_forge.ci_half import CiHalf
-from nautilus_forge.errors import Forbidden
 from nautilus_forge.jobs.authorize import confirm, find_job, require_on_runner
+from nautilus_forge.spool import body_of
 
 MIB = 1 << 20
 
@@ -76,52 +74,12 @@ async def max_bytes(db: AsyncSession) -> int:
 
 @asynccontextmanager
 async def spooled(ci: CiHalf, request: Request, limit_bytes: int) -> AsyncIterator[int]:
-    """The request's body as an open file: what the gateway has spooled, else received into a temporary file.
+    """The request's body as an open file.
 
-    Raises `TooLarge`, `Forbidden` for a path that is not the gateway's, `BrokenUpload` for a body that is gone.
+    Raises `TooLarge`, `Forbidden` for a path that is not the gateway's, `BodyIsGone`.
     """
-    named = request.headers.get("x-nautilus-body-file")
-    fd = _open_spooled(ci, named) if named else await _receive(ci, request, limit_bytes)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _open_spooled(ci: CiHalf, named: str) -> int:
-    spool = ci.forge.settings.spool_dir
-    path = Path(named)
-    if spool is None or not path.is_absolute() or not path.resolve().is_relative_to(spool.resolve()):
-        raise Forbidden
-    try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise BrokenUpload("file is missing") from error
-
-
-async def _receive(ci: CiHalf, request: Request, limit_bytes: int) -> int:
-    folder = ci.forge.settings.tmp_dir
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix="upload-", dir=folder)
-    Path(name).unlink()
-    try:
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit_bytes + MIB:
-                raise TooLarge
-            if chunk:
-                await asyncio.to_thread(_write_all, fd, chunk)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    async with body_of(request, ci.forge.settings, limit_bytes + MIB, TooLarge) as body:
+        yield body.fd
 
 
 def parameters(form: multipart.Form, query: Mapping[str, str], job_id: int, token: str) -> Upload:

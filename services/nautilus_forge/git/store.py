@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+from nautilus_forge.files import TEMPORARY_PREFIX
 from nautilus_forge.git.command import Git
 from nautilus_forge.git.writing import COMMIT_FOLDER
 from nautilus_forge.settings import Settings
@@ -93,12 +94,14 @@ class RepositoryStore:
         making.rename(final)
 
     async def clear_leftovers(self) -> None:
-        """Remove what commits that were cut off by a crash left in the folder for temporary files."""
+        """Remove what commits and uploads that were cut off by a crash left in the folder for temporary files."""
         await asyncio.to_thread(self._clear_leftovers)
 
     def _clear_leftovers(self) -> None:
         for folder in self._tmp.glob(f"{COMMIT_FOLDER}*"):
             shutil.rmtree(folder, ignore_errors=True)
+        for file in self._tmp.glob(f"{TEMPORARY_PREFIX}*"):
+            file.unlink(missing_ok=True)
 
     def is_empty(self, project_id: int) -> bool:
         """Has the repository no branch? Looks at the ref files alone, without starting git."""

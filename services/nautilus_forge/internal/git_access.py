@@ -23,7 +23,7 @@ from nautilus_forge.projects.attributes import attribute
 
 _PATH = re.compile(r"/(?P<project>.+?)\.git/(?P<what>info/refs|git-upload-pack|git-receive-pack)")
 _SERVICES = ("git-upload-pack", "git-receive-pack")
-_DENIED = (
+DENIED = (
     "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or "
     "you're required to use a token instead of a password. If a token was provided, it was either incorrect, "
     "expired, or improperly scoped."
@@ -82,7 +82,7 @@ class GitGate:
         header = request.headers.get("authorization", "")
         who = await self._by_basic(request, db, header, is_push=asked.is_push) if header else NOBODY
         if who is None:
-            return Denied(401, _DENIED)
+            return Denied(401, DENIED)
         if who.user is not None and who.user.state != "active":
             return Denied(403, BLOCKED)
         project = await find_project(db, asked.project) if "/" in asked.project else None
@@ -106,18 +106,18 @@ def _judge(
 ) -> Allowed | Denied:
     """Nobody is asked for credentials wherever the answer would be no: existence is not told."""
     if project is None or standing is None or not standing.can(Ability.READ_PROJECT):
-        return Denied(404, NOT_FOUND) if who.user is not None else Denied(401, _DENIED)
+        return Denied(404, NOT_FOUND) if who.user is not None else Denied(401, DENIED)
     wanted = Ability.PUSH_CODE if asked.is_push else Ability.READ_CODE
-    if standing.can(wanted) or (asked.is_push and _may_job_push(who, project)):
+    if standing.can(wanted) or (asked.is_push and may_job_push(who, project)):
         return Allowed(project, who)
     if who.user is None:
-        return Denied(401, _DENIED)
+        return Denied(401, DENIED)
     if asked.is_push and project.is_archived:
         return Denied(403, ARCHIVED)
     return Denied(403, NO_PUSH if asked.is_push else NO_DOWNLOAD)
 
 
-def _may_job_push(who: Principal, project: Project) -> bool:
+def may_job_push(who: Principal, project: Project) -> bool:
     """A job may push to its own project where the project says so."""
     own = who.job is not None and who.job.project_id == project.id and not project.is_archived
     return own and bool(attribute(project, "ci_push_repository_for_job_token_allowed"))

@@ -13,6 +13,7 @@ import binascii
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from nautilus_forge.db.dependency import Db, TheForge
@@ -20,11 +21,15 @@ from nautilus_forge.db.models import Key
 from nautilus_forge.internal.git_access import Denied
 from nautilus_forge.internal.ssh_access import decide
 from nautilus_forge.keys.service import note_use, owner_of, that_lets_in
+from nautilus_forge.lfs.access import header_for_deploy_key, header_for_user
 from nautilus_forge.params import Id, ParamModel, Params
+from nautilus_forge.projects.attributes import attribute
+from nautilus_forge.projects.entities import http_url
+from nautilus_forge.responses import Json
 
 router = APIRouter()
 
-_NO_LFS = "Git LFS is not available on this server."
+NO_LFS = "Git LFS is not enabled for this project."
 
 
 class OfferedKey(ParamModel):
@@ -92,11 +97,32 @@ async def allowed(db: Db, forge: TheForge, params: Annotated[Command, Params(Com
 
 
 @router.post("/internal/ssh/lfs_authenticate")
-async def lfs_authenticate(db: Db, params: Annotated[LfsCommand, Params(LfsCommand)]) -> Response:
-    """No LFS here; who may not see the project is not told even that."""
+async def lfs_authenticate(
+    request: Request, db: Db, forge: TheForge, params: Annotated[LfsCommand, Params(LfsCommand)]
+) -> Response:
+    """Where the objects are and a token for them, as git-lfs wants it: this is passed on as it is.
+
+    Source: gitlab-shell internal/command/lfsauthenticate.
+    """
     command = "git-receive-pack" if params.operation == "upload" else "git-upload-pack"
     answer = await decide(db, params.key_id, command, params.path)
-    return _refused(answer if isinstance(answer, Denied) else Denied(404, _NO_LFS))
+    if isinstance(answer, Denied):
+        return _refused(answer)
+    project, key = answer.project, answer.key
+    if not attribute(project, "lfs_enabled"):
+        return _refused(Denied(404, NO_LFS))
+    await note_use(db, key, answer.user)
+    if key.is_deploy_key or answer.user is None:
+        header, expires_in_s = header_for_deploy_key(request, key, project, params.operation)
+    else:
+        header, expires_in_s = header_for_user(request, answer.user, project, params.operation, key.id)
+    return Json(
+        {
+            "header": {"Authorization": header},
+            "href": f"{http_url(forge.settings, project)}/info/lfs",
+            "expires_in": expires_in_s,
+        }
+    )
 
 
 def _lines(values: dict[str, str]) -> Response:

@@ -6,7 +6,7 @@ Source: docs of the runner protocol; GitLab lib/api/ci/runner.rb, lib/api/ci/hel
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter
 from sqlalchemy import text
@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from nautilus_forge.artifacts import upload
 from nautilus_forge.artifacts.download import send_blob
-from nautilus_forge.ci_half import Ci
+from nautilus_forge.ci_half import Ci, CiHalf
 from nautilus_forge.db.dependency import Db
-from nautilus_forge.errors import BadRequest, Forbidden, NotFound
+from nautilus_forge.errors import BadRequest, NotFound
 from nautilus_forge.jobs.authorize import find_job, resolve_job_token
 from nautilus_forge.jobs.errors import JobForbidden
 from nautilus_forge.jobs.requests import request_job
@@ -27,7 +27,6 @@ from nautilus_forge.params import MAX_ID, merged
 from nautilus_forge.responses import Json
 
 router = APIRouter()
-internal = APIRouter()
 
 _UPLOAD_PATH = re.compile(r"^/api/v4/jobs/([0-9]{1,19})/artifacts/?$")
 _ARCHIVE = text(
@@ -85,21 +84,15 @@ async def _may_download(db: AsyncSession, job_id: int, token: str, project_id: i
     return True
 
 
-@internal.get("/internal/upload/authorize")
-async def authorize_upload(request: Request, ci: Ci) -> Response:
-    """The gateway asks before it takes an upload in (`X-Original-Method`, `X-Original-URI`, `JOB-TOKEN`).
-
-    200 goes ahead; 401 and 403 do not: the upload's own route then answers the client.
-    """
-    if request.headers.get("x-original-method") != "POST":
-        raise Forbidden
-    parts = urlsplit(request.headers.get("x-original-uri", ""))
-    match = _UPLOAD_PATH.match(unquote(parts.path))
-    if match is None:
-        raise Forbidden
-    token = request.headers.get("job-token") or parse_qs(parts.query).get("token", [""])[-1]
+async def may_upload(ci: CiHalf, request: Request, method: str, path: str) -> bool:
+    """An upload gate (`ports.UploadGate`): of a job's artifacts, by its token. Raises `JobForbidden`."""
+    match = _UPLOAD_PATH.match(path)
+    if match is None or method != "POST":
+        return False
+    query = urlsplit(request.headers.get("x-original-uri", "")).query
+    token = request.headers.get("job-token") or parse_qs(query).get("token", [""])[-1]
     await upload.authorize(ci, int(match[1]), token)
-    return Response(status_code=200)
+    return True
 
 
 def job_token(request: Request) -> str:

@@ -45,6 +45,7 @@ async def finish_removal(forge: Forge, project_ids: Sequence[int]) -> None:
             await callback(project_id)
         async with forge.database.unit_of_work() as db:
             await db.execute(delete(Project).where(Project.id == project_id, Project.deleted_at.is_not(None)))
+    forge.lfs.collect.set()
     if forge.registry is not None:  # its images outlive a project until the registry has deleted them
         forge.registry.work.set()
 

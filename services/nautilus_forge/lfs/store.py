@@ -1,0 +1,109 @@
+"""The files of LFS objects: content-addressed, each whole or absent. All calls block: call them in a thread."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from nautilus_forge.errors import InsufficientStorage
+from nautilus_forge.files import copy_range, is_disk_full, sync_upwards
+from nautilus_forge.spool import Body
+
+FOLDER = "lfs-objects"
+_BUFFER = 1 << 20
+_SPARE = 64 << 20
+"""Room that an upload leaves on the disk, in bytes."""
+
+
+class LfsStore:
+    """Files below `data_dir/lfs-objects`, in folders by the first digits of the object's id, as GitLab has them.
+
+    A file's name ends in random digits: a new upload never meets the file of an object that is just being deleted.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def new_path(self, oid: str) -> str:
+        """Where a new file for the object may be put, below the data folder."""
+        return f"{FOLDER}/{oid[:2]}/{oid[2:4]}/{oid[4:]}-{secrets.token_hex(4)}"
+
+    def path(self, relative: str) -> Path:
+        """Raises ValueError for what our own tables cannot have said."""
+        path = self._data_dir / relative
+        if not relative.startswith(f"{FOLDER}/") or ".." in path.parts:
+            raise ValueError("not the path of an LFS object")
+        return path
+
+    def has(self, relative: str, size: int) -> bool:
+        try:
+            return self.path(relative).stat().st_size == size
+        except OSError:
+            return False
+
+    def has_room(self, size: int) -> bool:
+        """Is there room for so many bytes more?"""
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        disk = os.statvfs(self._data_dir)
+        return size + _SPARE <= disk.f_bavail * disk.f_frsize
+
+    def is_what_it_says(self, body: Body, oid: str, size: int) -> bool:
+        """Has the body this size and this SHA-256? Reads it once, by a buffer of 1 MiB."""
+        if body.size != size:
+            return False
+        digest, buffer, offset = hashlib.sha256(), bytearray(_BUFFER), 0
+        view = memoryview(buffer)
+        while count := os.preadv(body.fd, [view], offset):
+            digest.update(view[:count])
+            offset += count
+        return digest.hexdigest() == oid
+
+    def take(self, body: Body, relative: str) -> None:
+        """The body becomes the file: by a link where it can, else by a copy. Durable when this returns.
+
+        Raises `InsufficientStorage`; then nothing is left behind.
+        """
+        final = self.path(relative)
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.fsync(body.fd)
+            try:
+                os.link(body.path, final, follow_symlinks=False)
+                final.chmod(0o440)
+            except OSError as error:
+                if is_disk_full(error):
+                    raise
+                self._copy(body, final)
+            sync_upwards(final.parent, self._data_dir)
+        except OSError as error:
+            final.unlink(missing_ok=True)
+            if is_disk_full(error):
+                raise InsufficientStorage("No space left for LFS objects") from error
+            raise
+
+    def _copy(self, body: Body, final: Path) -> None:
+        """The spool folder lies on another filesystem, or its files are somebody else's."""
+        partial = final.with_name(f".{final.name}.partial")
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o440)
+        try:
+            copy_range(body.fd, 0, body.size, fd)
+            os.fsync(fd)
+            partial.rename(final)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+
+    def remove(self, relative: str) -> None:
+        """Deletes a file, and what a cut-off copy left of it. What is gone already is fine."""
+        path = self.path(relative)
+        for file in (path, path.with_name(f".{path.name}.partial")):
+            file.unlink(missing_ok=True)
+        for folder in (path.parent, path.parent.parent):
+            try:
+                folder.rmdir()
+            except OSError:
+                return
