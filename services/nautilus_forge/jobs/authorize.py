@@ -18,6 +18,7 @@ from nautilus_forge.ports import JobIdentity
 from nautilus_forge.tokens import secret
 from nautilus_forge.traces.live import LiveJob
 from nautilus_forge.traces.mask import Mask
+from nautilus_forge.variables.assemble import masked_values
 
 TOKEN_PREFIX = "glcbt-"  # noqa: S105 — a prefix
 
@@ -35,9 +36,6 @@ _CONFIRM = text(
     WHERE id = :id AND token_digest = :digest AND status IN ('running', 'canceling')
     RETURNING id
     """
-)
-_SECRETS = text(
-    "SELECT value FROM ci_variables WHERE is_masked AND (project_id = :project OR project_id IS NULL)"
 )
 _BY_TOKEN = text(
     """
@@ -108,8 +106,8 @@ async def _read(ci: CiHalf, job_id: int, token: str) -> LiveJob:
 
 async def mask_for(ci: CiHalf, db: AsyncSession, project_id: int, token: str | None) -> Mask:
     """What must not be shown in a job's log: its token, and every masked variable that it could have got."""
-    stored = (await db.execute(_SECRETS, {"project": project_id})).scalars().all()
-    values = [line for value in stored for line in ci.cipher.decrypt(value).splitlines()]
+    stored = await masked_values(db, ci.cipher, project_id)
+    values = [line for value in stored for line in value.splitlines()]
     return Mask([*values, token] if token else values)
 
 

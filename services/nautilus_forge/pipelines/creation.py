@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci.model import (
     CiConfigError,
-    CompiledJob,
     CompiledPipeline,
     Context,
     NoPipeline,
@@ -25,47 +25,39 @@ from nautilus_forge.ci.model import (
 from nautilus_forge.ci.predefined import PipelineFacts, as_mapping, pipeline_variables
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.engine import after_commit
-from nautilus_forge.db.models import Job, Pipeline, PipelineVariable, Project, User
+from nautilus_forge.db.models import Pipeline, PipelineSchedule, Project, User
 from nautilus_forge.forge import Forge
 from nautilus_forge.git import revisions
 from nautilus_forge.git.commits import Commit
-from nautilus_forge.jobs import definition
-from nautilus_forge.pipelines import configuration, redundancy
-from nautilus_forge.pipelines.cache_keys import with_key
+from nautilus_forge.pipelines import configuration, origin, redundancy, storing
 from nautilus_forge.pipelines.configuration import BrokenConfiguration, NoConfiguration, Source
 from nautilus_forge.pipelines.progress import process
-from nautilus_forge.pipelines.statuses import Status
+from nautilus_forge.pipelines.refusal import Refused
 from nautilus_forge.ports import ZERO_SHA, RefChange
-from nautilus_forge.projects import branches
 from nautilus_forge.variables.assemble import stored_variables
 from nautilus_forge.variables.predefined import commit_facts, project_facts, server_facts, user_facts
 
+__all__ = ["Plan", "Refused", "context_for", "create", "create_for_push", "is_ref_protected"]
+
 _SKIP = re.compile(r"\[(ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
-_NEXT_IID = text(
-    """
-    INSERT INTO ci_projects AS c (project_id, last_iid) VALUES (:project, 1)
-    ON CONFLICT (project_id) DO UPDATE SET last_iid = c.last_iid + 1 RETURNING last_iid
-    """
-)
-
 _LAST_IID = text("SELECT last_iid FROM ci_projects WHERE project_id = :project")
-
-
-class Refused(Exception):
-    """No pipeline was made; the message is GitLab's."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What `create` is to make. `given`: variables for this pipeline alone. `is_skipped`: make it without jobs.
 
-    `keeps_errors`: a configuration with mistakes makes a failed pipeline instead of `Refused`.
+    `keeps_errors`: a configuration with mistakes makes a failed pipeline instead of `Refused`. `inputs`: values for
+    the configuration's own `spec:inputs`. `schedule`, `trigger_id`: what asks for the pipeline.
     """
 
     source: Source
     given: Sequence[Variable] = ()
     is_skipped: bool = False
     keeps_errors: bool = True
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    schedule: PipelineSchedule | None = None
+    trigger_id: int | None = None
 
 
 async def create_for_push(
@@ -125,12 +117,21 @@ async def create(ci: CiHalf, db: AsyncSession, plan: Plan) -> Pipeline:
         raise Refused(errors)
     if is_skipped:
         compiled = CompiledPipeline((), ())
-    pipeline = await _store_pipeline(db, source, compiled, errors, is_protected, commit.committed_date)
-    await _store_variables(ci, db, pipeline.id, plan.given)
+    of_pipeline = storing.NewPipeline(
+        source,
+        compiled,
+        errors,
+        is_protected,
+        datetime.fromisoformat(commit.committed_date),
+        plan.schedule.id if plan.schedule is not None else None,
+        plan.trigger_id,
+    )
+    pipeline = await storing.store_pipeline(db, of_pipeline)
+    await storing.store_variables(ci, db, pipeline.id, plan.given)
     await _create_ref(ci.forge, pipeline)
     if errors is not None or is_skipped:
         return pipeline
-    await _store_jobs(ci, db, pipeline, compiled.jobs)
+    await storing.store_jobs(ci, db, pipeline, compiled.jobs)
     pipeline.status = (await process(db, pipeline.id)).value
     await db.refresh(pipeline)
     if source.kind == "push" and not source.is_tag:
@@ -147,7 +148,7 @@ async def _compile(
     nothing = CompiledPipeline((), ())
     try:
         yaml = await configuration.read_configuration(ci.forge, db, plan.source)
-        context = await _context(ci, db, plan.source, yaml, plan.given, commit, is_protected)
+        context = await _context(ci, db, plan, yaml, commit, is_protected)
         return await asyncio.to_thread(compile_pipeline, yaml, context), None
     except NoConfiguration:
         raise Refused("Missing CI config file") from None
@@ -163,37 +164,33 @@ async def context_for(ci: CiHalf, db: AsyncSession, source: Source, yaml: str) -
     """The context in which a pipeline of this text would be made."""
     git = ci.forge.repositories.git(source.project.id)
     commit = (await ci.commits.of(git, source.project.id, [source.sha]))[source.sha]
-    return await _context(ci, db, source, yaml, (), commit, await is_ref_protected(db, source))
+    return await _context(ci, db, Plan(source), yaml, commit, await is_ref_protected(db, source))
 
 
 async def is_ref_protected(db: AsyncSession, source: Source) -> bool:
-    """Tags cannot be protected here."""
-    rules = await branches.rules_of(db, source.project.id)
-    return not source.is_tag and branches.is_protected(rules, source.ref)
+    return await origin.is_protected(db, source.project.id, source.ref, is_tag=source.is_tag)
 
 
 async def _context(
-    ci: CiHalf,
-    db: AsyncSession,
-    source: Source,
-    yaml: str,
-    given: Sequence[Variable],
-    commit: Commit,
-    is_protected: bool,
+    ci: CiHalf, db: AsyncSession, plan: Plan, yaml: str, commit: Commit, is_protected: bool
 ) -> Context:
+    source = plan.source
     stored = await stored_variables(
         db, ci.cipher, source.project.id, is_protected=is_protected, environment=None
     )
-    predefined = await _predefined(ci, db, source, commit, is_protected)
-    return await configuration.make_context(
-        ci.forge, db, source, yaml, as_mapping(predefined), as_mapping([*stored, *given])
+    predefined = await _predefined(ci, db, plan, commit, is_protected)
+    context = await configuration.make_context(
+        ci.forge, db, source, yaml, as_mapping(predefined), as_mapping([*stored, *plan.given])
     )
+    return replace(context, inputs=plan.inputs) if plan.inputs else context
 
 
 async def _predefined(
-    ci: CiHalf, db: AsyncSession, source: Source, commit: Commit, is_protected: bool
+    ci: CiHalf, db: AsyncSession, plan: Plan, commit: Commit, is_protected: bool
 ) -> tuple[Variable, ...]:
     """What `rules` may look at: the `iid` is the one that the pipeline will get, if it is made."""
+    source = plan.source
+    description = plan.schedule.description if plan.schedule is not None else None
     settings = ci.forge.settings
     last = await db.scalar(_LAST_IID, {"project": source.project.id})
     facts = commit_facts(
@@ -203,87 +200,9 @@ async def _predefined(
         server_facts(settings),
         project_facts(settings.external_url, source.project),
         facts,
-        PipelineFacts((last or 0) + 1, source.kind, datetime.now(UTC)),
+        PipelineFacts((last or 0) + 1, source.kind, datetime.now(UTC), schedule_description=description),
         user_facts(source.user),
     )
-
-
-async def _store_pipeline(
-    db: AsyncSession,
-    source: Source,
-    compiled: CompiledPipeline,
-    errors: str | None,
-    is_protected: bool,
-    committed_date: str,
-) -> Pipeline:
-    status = Status.FAILED if errors is not None else Status.CREATED if compiled.jobs else Status.SKIPPED
-    now = await db.scalar(text("SELECT now()"))
-    pipeline = Pipeline(
-        iid=(await db.execute(_NEXT_IID, {"project": source.project.id})).scalar_one(),
-        project_id=source.project.id,
-        user_id=source.user.id if source.user is not None else None,
-        ref=source.ref,
-        is_tag=source.is_tag,
-        is_protected=is_protected,
-        sha=source.sha,
-        before_sha=source.before_sha,
-        source=source.kind,
-        status=status.value,
-        name=compiled.name,
-        stages=list(compiled.stages),
-        config_path=source.project.ci_path,
-        auto_cancel={
-            "on_new_commit": compiled.auto_cancel_on_new_commit,
-            "on_job_failure": compiled.auto_cancel_on_job_failure,
-        },
-        yaml_errors=errors,
-        failure_reason="config_error" if errors is not None else None,
-        committed_at=datetime.fromisoformat(committed_date),
-        finished_at=now if status is not Status.CREATED else None,
-    )
-    db.add(pipeline)
-    await db.flush()
-    return pipeline
-
-
-async def _store_variables(ci: CiHalf, db: AsyncSession, pipeline_id: int, given: Sequence[Variable]) -> None:
-    db.add_all(
-        PipelineVariable(
-            pipeline_id=pipeline_id,
-            key=variable.key,
-            value=ci.cipher.encrypt(variable.value),
-            variable_type="file" if variable.file else "env_var",
-            is_raw=variable.raw,
-        )
-        for variable in given
-    )
-    await db.flush()
-
-
-async def _store_jobs(ci: CiHalf, db: AsyncSession, pipeline: Pipeline, jobs: Sequence[CompiledJob]) -> None:
-    git = ci.forge.repositories.git(pipeline.project_id)
-    for compiled in jobs:
-        job = replace(
-            compiled, cache=tuple([await with_key(git, pipeline.sha, cache) for cache in compiled.cache])
-        )
-        db.add(
-            Job(
-                pipeline_id=pipeline.id,
-                project_id=pipeline.project_id,
-                user_id=pipeline.user_id,
-                name=job.name,
-                stage=job.stage,
-                stage_idx=job.stage_idx,
-                status=Status.CREATED.value,
-                when=job.when.value,
-                allow_failure=job.allow_failure,
-                definition=definition.to_json(job),
-                needs=[need.job for need in job.needs] if job.needs is not None else None,
-                tags=list(job.tags),
-                is_protected=pipeline.is_protected,
-            )
-        )
-    await db.flush()
 
 
 async def _create_ref(forge: Forge, pipeline: Pipeline) -> None:

@@ -23,13 +23,11 @@ from nautilus_forge.jobs.entities import show_jobs
 from nautilus_forge.jobs.scopes import Scope
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Field, ParamModel, Params, path_id
-from nautilus_forge.pipelines import creation, service
-from nautilus_forge.pipelines.configuration import Source
+from nautilus_forge.pipelines import creation, origin, service
 from nautilus_forge.pipelines.entities import pipeline_detail, pipeline_listed
+from nautilus_forge.pipelines.refusal import Refused
 from nautilus_forge.pipelines.statuses import COMPLETED, Status
-from nautilus_forge.policy import Ability, Level
-from nautilus_forge.ports import ZERO_SHA
-from nautilus_forge.projects import branches
+from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.variables.assemble import pipeline_variables
@@ -70,6 +68,7 @@ class GivenVariable(ParamModel):
 class CreatePipeline(ParamModel):
     ref: str
     variables: list[GivenVariable] = Field(default_factory=list)
+    inputs: dict[str, Any] = Field(default_factory=dict)
 
 
 class Latest(ParamModel):
@@ -138,45 +137,16 @@ async def create_pipeline(
     at: Creatable, db: Db, ci: Ci, params: Annotated[CreatePipeline, Params(CreatePipeline)]
 ) -> Response:
     """201; 400 with `message.base` for a ref that is none, and for a configuration that makes no pipeline."""
-    source = await _source(ci, db, at, params.ref)
+    git, level = ci.forge.repositories.git(at.project.id), at.standing.level
     given = [Variable(v.key, v.value, public=False, file=v.variable_type == "file") for v in params.variables]
     try:
-        pipeline = await creation.create(ci, db, creation.Plan(source, given, keeps_errors=False))
-    except creation.Refused as refused:
+        source = await origin.source_of(db, git, at.project, at.user, level, params.ref, "api")
+        origin.require_variables(at.project, level, given)
+        plan = creation.Plan(source, given, keeps_errors=False, inputs=params.inputs)
+        pipeline = await creation.create(ci, db, plan)
+    except Refused as refused:
         raise InvalidRecord({"base": str(refused).split("\n")}) from refused
     return await _shown(ci, db, at, pipeline, 201)
-
-
-async def _source(ci: CiHalf, db: AsyncSession, at: ProjectAccess, ref: str) -> Source:
-    """Raises `InvalidRecord`: no such branch or tag, or one that this person may not run pipelines on."""
-    git = ci.forge.repositories.git(at.project.id)
-    name, is_tag = ref, False
-    for prefix, kind in (("refs/heads/", False), ("refs/tags/", True)):
-        if ref.startswith(prefix):
-            name, is_tag = ref.removeprefix(prefix), kind
-    sha = None
-    if revisions.is_speakable(name):
-        if not ref.startswith("refs/tags/"):
-            sha = await revisions.commit_sha(git, f"refs/heads/{name}")
-        if sha is None and not ref.startswith("refs/heads/"):
-            sha, is_tag = await revisions.commit_sha(git, f"refs/tags/{name}"), True
-    if sha is None:
-        raise InvalidRecord({"base": ["Reference not found"]})
-    if not is_tag and not _may_run_on(await branches.rules_of(db, at.project.id), name, at.standing.level):
-        raise InvalidRecord(
-            {"base": [f"You do not have sufficient permission to run a pipeline on '{name}'"]}
-        )
-    return Source(at.project, at.user, name, is_tag, sha, ZERO_SHA, "api")
-
-
-def _may_run_on(rules: Any, branch: str, level: Level) -> bool:
-    """On a protected branch only those who may push or merge there."""
-    applying = branches.matching(rules, branch)
-    return not applying or any(
-        limit != Level.NONE and level >= limit
-        for rule in applying
-        for limit in (rule.push_access_level, rule.merge_access_level)
-    )
 
 
 @router.get("/projects/{id}/pipelines/latest")

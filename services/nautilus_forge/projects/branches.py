@@ -19,10 +19,11 @@ async def rules_of(db: AsyncSession, project_id: int) -> Sequence[ProtectedBranc
 
 def matching(rules: Sequence[ProtectedBranch], branch: str) -> list[ProtectedBranch]:
     """The rules that apply to a branch; `*` in a rule's name stands for anything."""
-    return [rule for rule in rules if _matches(rule.name, branch)]
+    return [rule for rule in rules if matches(rule.name, branch)]
 
 
-def _matches(pattern: str, branch: str) -> bool:
+def matches(pattern: str, branch: str) -> bool:
+    """Does a rule's name (`release-*`) mean this branch or tag?"""
     if "*" not in pattern:
         return pattern == branch
     return (

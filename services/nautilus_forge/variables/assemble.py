@@ -1,7 +1,7 @@
 """All variables of a job, in GitLab's order of precedence.
 
-Lowest first: predefined, those of the file, dotenv reports of dependencies, the instance's, the project's, the
-pipeline's own, those given when a manual job was played.
+Lowest first: predefined, those of the file, dotenv reports of dependencies, the instance's, those of the groups
+above the project (the outermost first), the project's, the pipeline's own, those given when a manual job was played.
 Source: doc/ci/variables/_index.md "CI/CD variable precedence"; GitLab lib/gitlab/ci/variables/builder.rb.
 """
 
@@ -23,13 +23,26 @@ from nautilus_forge.variables.cipher import Cipher
 from nautilus_forge.variables.expand import expand_all, expand_text
 from nautilus_forge.variables.predefined import About, about_pipeline, of_job
 
+_ABOVE = """
+    WITH RECURSIVE above AS (
+        SELECT n.id, n.parent_id, 1 AS distance FROM namespaces n JOIN projects p ON p.namespace_id = n.id
+        WHERE p.id = :project
+        UNION ALL SELECT n.id, n.parent_id, above.distance + 1 FROM namespaces n JOIN above ON n.id = above.parent_id
+    ), reaching AS (
+        SELECT v.*, 0 AS distance FROM ci_variables v WHERE v.project_id = :project
+        UNION ALL SELECT v.*, above.distance FROM ci_variables v JOIN above ON above.id = v.namespace_id
+        UNION ALL SELECT v.*, 1000000 FROM ci_variables v WHERE v.project_id IS NULL AND v.namespace_id IS NULL
+    )
+    """
 _STORED = text(
-    """
-    SELECT project_id, key, value, variable_type, is_masked, is_raw, environment_scope FROM ci_variables
-    WHERE (project_id = :project OR project_id IS NULL) AND (NOT is_protected OR :is_protected)
-    ORDER BY project_id NULLS FIRST, length(replace(environment_scope, '*', '')), id
-    """
+    f"""
+    {_ABOVE}
+    SELECT key, value, variable_type, is_masked, is_raw, environment_scope FROM reaching
+    WHERE NOT is_protected OR :is_protected
+    ORDER BY distance DESC, length(replace(environment_scope, '*', '')), id
+    """  # noqa: S608 — our own text
 )
+_SECRETS = text(f"{_ABOVE} SELECT value FROM reaching WHERE is_masked")  # noqa: S608
 _OF_PIPELINE = text(
     "SELECT key, value, variable_type, is_raw FROM ci_pipeline_variables WHERE pipeline_id = :pipeline ORDER BY id"
 )
@@ -41,7 +54,10 @@ _OF_JOBS = text(
 async def stored_variables(
     db: AsyncSession, cipher: Cipher, project_id: int, *, is_protected: bool, environment: str | None
 ) -> list[Variable]:
-    """The instance's variables, then the project's, for a ref and an environment; the better match comes later."""
+    """The instance's variables, the groups', then the project's, for a ref and an environment.
+
+    Of one holder's, the better match of the environment comes later.
+    """
     rows = await db.execute(_STORED, {"project": project_id, "is_protected": is_protected})
     return [
         Variable(
@@ -55,6 +71,12 @@ async def stored_variables(
         for row in rows
         if is_in_scope(row.environment_scope, environment)
     ]
+
+
+async def masked_values(db: AsyncSession, cipher: Cipher, project_id: int) -> list[str]:
+    """The values of all masked variables that a job of the project could have got."""
+    stored = (await db.execute(_SECRETS, {"project": project_id})).scalars().all()
+    return [cipher.decrypt(value) for value in stored]
 
 
 def is_in_scope(scope: str, environment: str | None) -> bool:

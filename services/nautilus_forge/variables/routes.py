@@ -21,6 +21,7 @@ from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.variables import service
+from nautilus_forge.variables.service import INSTANCE, Holder
 
 router = APIRouter()
 
@@ -84,14 +85,16 @@ def shown_of_instance(ci: CiHalf, variable: Variable) -> dict[str, Any]:
 
 @router.get("/projects/{id}/variables")
 async def list_variables(at: Readable, db: Db, ci: Ci, page: Paged) -> Response:
-    return await page.of(db, service.select_all(at.project.id), lambda variable: shown(ci, variable))
+    return await page.of(db, service.select_all(Holder(at.project.id)), lambda variable: shown(ci, variable))
 
 
 @router.post("/projects/{id}/variables")
 async def create_variable(
     at: Writable, db: Db, ci: Ci, params: Annotated[CreateVariable, Params(CreateVariable)]
 ) -> Response:
-    return Json(shown(ci, await service.create(db, ci.cipher, at.project.id, params.model_dump())), 201)
+    return Json(
+        shown(ci, await service.create(db, ci.cipher, Holder(at.project.id), params.model_dump())), 201
+    )
 
 
 @router.get("/projects/{id}/variables/{key}")
@@ -99,14 +102,14 @@ async def read_variable(
     at: Readable, db: Db, ci: Ci, key: Key, params: Annotated[Filtered, Params(Filtered)]
 ) -> Response:
     scope = params.filter.environment_scope
-    return Json(shown(ci, await service.find(db, at.project.id, key, scope)))
+    return Json(shown(ci, await service.find(db, Holder(at.project.id), key, scope)))
 
 
 @router.put("/projects/{id}/variables/{key}")
 async def update_variable(
     at: Writable, db: Db, ci: Ci, key: Key, params: Annotated[UpdateVariable, Params(UpdateVariable)]
 ) -> Response:
-    variable = await service.find(db, at.project.id, key, params.filter.environment_scope)
+    variable = await service.find(db, Holder(at.project.id), key, params.filter.environment_scope)
     return Json(shown(ci, await service.change(db, ci.cipher, variable, params.given())))
 
 
@@ -114,13 +117,13 @@ async def update_variable(
 async def delete_variable(
     at: Writable, db: Db, key: Key, params: Annotated[Filtered, Params(Filtered)]
 ) -> Response:
-    await db.delete(await service.find(db, at.project.id, key, params.filter.environment_scope))
+    await db.delete(await service.find(db, Holder(at.project.id), key, params.filter.environment_scope))
     return no_content()
 
 
 @router.get("/admin/ci/variables")
 async def list_of_instance(who: Admin, db: Db, ci: Ci, page: Paged) -> Response:
-    return await page.of(db, service.select_all(None), lambda variable: shown_of_instance(ci, variable))
+    return await page.of(db, service.select_all(INSTANCE), lambda variable: shown_of_instance(ci, variable))
 
 
 @router.post("/admin/ci/variables")
@@ -128,12 +131,12 @@ async def create_of_instance(
     who: Admin, db: Db, ci: Ci, params: Annotated[CreateVariable, Params(CreateVariable)]
 ) -> Response:
     given = params.model_dump(exclude={"environment_scope", "masked_and_hidden"})
-    return Json(shown_of_instance(ci, await service.create(db, ci.cipher, None, given)), 201)
+    return Json(shown_of_instance(ci, await service.create(db, ci.cipher, INSTANCE, given)), 201)
 
 
 @router.get("/admin/ci/variables/{key}")
 async def read_of_instance(who: Admin, db: Db, ci: Ci, key: Key) -> Response:
-    return Json(shown_of_instance(ci, await service.find(db, None, key, None)))
+    return Json(shown_of_instance(ci, await service.find(db, INSTANCE, key, None)))
 
 
 @router.put("/admin/ci/variables/{key}")
@@ -141,11 +144,11 @@ async def update_of_instance(
     who: Admin, db: Db, ci: Ci, key: Key, params: Annotated[UpdateVariable, Params(UpdateVariable)]
 ) -> Response:
     given = {k: v for k, v in params.given().items() if k not in ("environment_scope", "filter")}
-    variable = await service.find(db, None, key, None)
+    variable = await service.find(db, INSTANCE, key, None)
     return Json(shown_of_instance(ci, await service.change(db, ci.cipher, variable, given)))
 
 
 @router.delete("/admin/ci/variables/{key}")
 async def delete_of_instance(who: Admin, db: Db, key: Key) -> Response:
-    await db.delete(await service.find(db, None, key, None))
+    await db.delete(await service.find(db, INSTANCE, key, None))
     return no_content()
