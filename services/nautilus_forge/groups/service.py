@@ -18,6 +18,7 @@ from nautilus_forge.errors import BadRequest, InvalidRecord
 from nautilus_forge.forge import Forge
 from nautilus_forge.groups import naming
 from nautilus_forge.groups.queries import below
+from nautilus_forge.namespaces import visibility as allowed
 from nautilus_forge.policy import Level, is_more_open
 from nautilus_forge.registry import renaming
 
@@ -37,7 +38,9 @@ async def create_group(
     given = dict(given)
     name, path = given.pop("name").strip(), given.pop("path")
     settings = await current_values(db)
-    visibility = given.pop("visibility", None) or _default(settings.default_group_visibility, parent)
+    visibility = given.pop("visibility", None) or allowed.default_in(
+        parent, settings.default_group_visibility
+    )
     given.setdefault("project_creation_level", settings.default_project_creation_level)
     problems = await _problems(db, parent, name=name, path=path)
     problems |= _visibility_problems(creator, visibility, parent, settings.restricted_visibility_levels)
@@ -64,12 +67,6 @@ async def create_group(
     await db.flush()
     await db.refresh(group)
     return group
-
-
-def _default(wanted: str, parent: Namespace | None) -> str:
-    if parent is not None and is_more_open(wanted, parent.visibility):
-        return parent.visibility
-    return wanted
 
 
 def _not_saved(problems: Problems) -> BadRequest:
@@ -203,15 +200,8 @@ async def _is_name_taken(db: AsyncSession, parent: Namespace, name: str, but: Na
 def _visibility_problems(
     user: User, visibility: str, parent: Namespace | None, restricted: list[str]
 ) -> Problems:
-    if visibility in restricted and not user.is_admin:
-        return {"visibility_level": [f"{visibility} has been restricted by your GitLab administrator"]}
-    if parent is not None and is_more_open(visibility, parent.visibility):
-        return {
-            "visibility_level": [
-                f"{visibility} is not allowed since the parent group has a {parent.visibility} visibility."
-            ]
-        }
-    return {}
+    found = allowed.restriction(user, visibility, restricted) or allowed.problems_of_group(parent, visibility)
+    return {"visibility_level": found} if found else {}
 
 
 async def _problems_below(db: AsyncSession, group: Namespace, visibility: str) -> Problems:

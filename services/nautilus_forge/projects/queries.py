@@ -5,10 +5,15 @@ Source: gitlabhq app/finders/projects_finder.rb.
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Select, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from collections.abc import Sequence
+from typing import Any
 
-from nautilus_forge.db.models import Member, Namespace, Project, User
+from sqlalchemy import ColumnElement, Select, case, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from nautilus_forge.db.models import Member, Namespace, Project, ProjectImport, Star, Topic, User
 from nautilus_forge.namespaces import level
 from nautilus_forge.policy import Level, Visibility
 from nautilus_forge.users.queries import like
@@ -20,6 +25,7 @@ _ORDERS = {
     "created_at": Project.created_at,
     "updated_at": Project.updated_at,
     "last_activity_at": Project.last_activity_at,
+    "star_count": Project.star_count,
 }
 
 
@@ -57,7 +63,56 @@ def searched(statement: Select[Project], text: str, *, with_namespace: bool) -> 
     return statement.where(or_(*columns))
 
 
-def ordered(statement: Select[Project], order_by: str, sort: str) -> Select[Project]:
+def starred_by(user: User) -> ColumnElement[bool]:
+    return Project.id.in_(select(Star.project_id).where(Star.user_id == user.id))
+
+
+def about(statement: Select[Project], topics: Sequence[str], topic_id: int | None) -> Select[Project]:
+    """Projects with all of these topics."""
+    for topic in topics:
+        statement = statement.where(Project.topics.contains([topic]))
+    if topic_id is not None:
+        name = select(func.jsonb_build_array(Topic.name)).where(Topic.id == topic_id).scalar_subquery()
+        statement = statement.where(Project.topics.op("@>")(func.coalesce(name, literal("[0]").cast(JSONB))))
+    return statement
+
+
+def written_in(language: str) -> ColumnElement[bool]:
+    """Without regard to case; as far as the project's languages have been counted."""
+    key = func.jsonb_object_keys(Project.languages).column_valued("key")
+    return select(literal(1)).select_from(key).where(func.lower(key) == language.lower()).exists()
+
+
+def is_imported() -> ColumnElement[bool]:
+    return Project.id.in_(select(ProjectImport.project_id).where(ProjectImport.kind == "git"))
+
+
+def has_feature(name: str) -> ColumnElement[bool]:
+    """Is it not switched off (`issues_access_level`, …)?"""
+    switched: ColumnElement[str] = func.coalesce(Project.attributes[name].astext, "enabled")
+    return switched != "disabled"
+
+
+def _similarity(text: str) -> ColumnElement[Any]:
+    """How much of path, name and description the text is, the path counting most.
+
+    Source: gitlabhq app/models/project.rb (`sorted_by_similarity_desc`: weights 1, 0.7, 0.2).
+    """
+    pattern = like(text)
+
+    def share(column: InstrumentedAttribute[Any], weight: float) -> ColumnElement[Any]:
+        length = func.greatest(func.length(column), 1)
+        return case((column.ilike(pattern), weight * len(text) / length), else_=0.0)
+
+    return share(Project.path, 1.0) + share(Project.name, 0.7) + share(Project.description, 0.2)
+
+
+def ordered(
+    statement: Select[Project], order_by: str, sort: str, search: str | None = None
+) -> Select[Project]:
+    """`similarity` needs a `search`, without it the order is that of creation."""
+    if order_by == "similarity" and search:
+        return statement.order_by(_similarity(search).desc(), Project.id.desc())
     column = _ORDERS.get(order_by, Project.created_at)
     if sort == "asc":
         return statement.order_by(column.asc(), Project.id.asc())

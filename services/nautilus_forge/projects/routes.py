@@ -17,9 +17,10 @@ from nautilus_forge.db.models import Namespace, Project, User
 from nautilus_forge.errors import InvalidParams, InvalidRecord
 from nautilus_forge.forge import Forge
 from nautilus_forge.namespaces import level as namespace_level
+from nautilus_forge.namespaces.creating import may_create_in, require_room
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Params, path_id
-from nautilus_forge.policy import Ability, Level
+from nautilus_forge.policy import Ability
 from nautilus_forge.projects import entities, listing, service
 from nautilus_forge.projects.access import ProjectAccess, project_with
 from nautilus_forge.projects.params import ChangeProject, CreateProject, ListProjects
@@ -80,8 +81,10 @@ async def create_project_for_user(
 async def _namespace_for(db: AsyncSession, user: User, namespace_id: int | None) -> Namespace:
     """Raises `InvalidRecord` for a namespace in which the user may make no project."""
     namespace = await namespace_level.own_or(db, user, namespace_id)
-    if namespace is None or await namespace_level.of(db, user, namespace) < Level.DEVELOPER:
+    if namespace is None or not await may_create_in(db, user, namespace):
         raise InvalidRecord({"namespace": ["is not valid"]})
+    if namespace.owner_id is not None:
+        await require_room(db, user, namespace)
     return namespace
 
 
@@ -123,7 +126,7 @@ async def change_project(
         raise InvalidParams("no attribute is given, at least one parameter must be provided")
     if params.visibility is not None and params.visibility != at.project.visibility:
         at.require(Ability.CHANGE_VISIBILITY)
-    await service.change_project(db, forge, at.project, given)
+    await service.change_project(db, forge, at.who.require_user(), at.project, given)
     return Json((await listing.shown(db, forge, at.user, [at.project]))[0])
 
 

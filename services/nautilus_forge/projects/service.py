@@ -13,10 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.db.models import Member, Namespace, Project, User
+from nautilus_forge.db.models.namespace import NamespaceKind
 from nautilus_forge.errors import BadRequest, InvalidRecord
 from nautilus_forge.forge import Forge
 from nautilus_forge.git import refs
 from nautilus_forge.git.writing import ZERO_SHA, Action, Person, write_commit
+from nautilus_forge.namespaces import visibility as allowed
 from nautilus_forge.policy import Level
 from nautilus_forge.projects import naming
 from nautilus_forge.projects.branches import protect_default_branch
@@ -46,15 +48,17 @@ async def create_project(
 ) -> Project:
     """A project with its empty repository (or one with a README). Raises `InvalidRecord`.
 
-    `given`: columns and attributes as the API names them; `owner` becomes the owning member.
+    `given`: columns and attributes as the API names them; `owner` becomes the owning member of a project that
+    is in nobody's group (who may do what in a group's project, the group's members say).
     """
     settings = await current_values(db)
     given = dict(given)
     name = given.pop("name", None) or given.get("path", "")
     path = given.pop("path", None) or naming.path_of_name(name)
-    given.setdefault("visibility", settings.default_project_visibility)
+    given.setdefault("visibility", allowed.default_in(namespace, settings.default_project_visibility))
     branch = given.pop("default_branch", None) or settings.default_branch_name
     _refuse(name=name, path=path, branch=branch, ci_path=given.get("ci_config_path"))
+    _refuse_visibility(creator, namespace, given["visibility"], settings.restricted_visibility_levels)
     await require_free_path(db, namespace, path)
     project = Project(
         namespace_id=namespace.id,
@@ -67,10 +71,13 @@ async def create_project(
     apply(project, given)
     db.add(project)
     await _flush(db)
-    db.add(
-        Member(user_id=owner.id, project_id=project.id, access_level=Level.OWNER, created_by_id=creator.id)
-    )
-    await db.flush()
+    if namespace.kind == NamespaceKind.USER:
+        db.add(
+            Member(
+                user_id=owner.id, project_id=project.id, access_level=Level.OWNER, created_by_id=creator.id
+            )
+        )
+        await db.flush()
     await db.refresh(project)
     await forge.repositories.create(project.id, branch)
     if with_readme:
@@ -87,6 +94,12 @@ def _refuse(*, name: str, path: str, branch: str, ci_path: str | None) -> None:
     }
     if real := {field: messages for field, messages in problems.items() if messages}:
         raise InvalidRecord(real)
+
+
+def _refuse_visibility(user: User, namespace: Namespace, visibility: str, restricted: list[str]) -> None:
+    found = allowed.restriction(user, visibility, restricted)
+    if found := found or allowed.problems_of_project(namespace, visibility):
+        raise InvalidRecord({"visibility_level": found})
 
 
 async def require_free_path(db: AsyncSession, namespace: Namespace, path: str, but: int = 0) -> None:
@@ -145,7 +158,9 @@ def apply(project: Project, given: dict[str, Any]) -> None:
     project.attributes = attributes
 
 
-async def change_project(db: AsyncSession, forge: Forge, project: Project, given: dict[str, Any]) -> None:
+async def change_project(
+    db: AsyncSession, forge: Forge, user: User, project: Project, given: dict[str, Any]
+) -> None:
     """Raises `InvalidRecord`, and `BadRequest` for a default branch that does not exist."""
     _refuse(
         name=given.get("name") or project.name,
@@ -153,6 +168,9 @@ async def change_project(db: AsyncSession, forge: Forge, project: Project, given
         branch=given.get("default_branch") or project.default_branch,
         ci_path=given.get("ci_config_path"),
     )
+    if (visibility := given.get("visibility")) is not None and visibility != project.visibility:
+        settings = await current_values(db)
+        _refuse_visibility(user, project.namespace, visibility, settings.restricted_visibility_levels)
     is_renamed = bool(given.get("path")) and given["path"] != project.path
     if is_renamed:
         await require_free_path(db, project.namespace, given["path"], but=project.id)
