@@ -79,7 +79,7 @@ def _change_group_file(gid: int, *argv: str) -> None:
     if done.returncode != 0:
         raise HomeUnusable(
             f"the Docker socket belongs to group {gid}, and the runner's user cannot be put into it "
-            f"({done.stderr.strip()}): start the container without --read-only, or without the socket"
+            f"({done.stderr.strip()}): start the container without --read-only and --cap-drop, or without the socket"
         )
 
 

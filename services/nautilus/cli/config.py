@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from nautilus.appliance import folders
+from nautilus.appliance.plan import Plan, read_plan
 from nautilus.appliance.settings import (
     ApplianceSettings,
     Given,
@@ -170,9 +172,15 @@ def _addresses() -> dict[str, str]:
         "clones, runners": plan.gitlab_external_url,
         "container registry": plan.registry_external_url,
         "SSH": f"ssh://git@{host}:{plan.ssh_port}",
-        "listens": ", ".join(f"{name} {port}" for name, port in plan.ports.items()),
+        "listens": ", ".join(f"{name} {port}" for name, port in _listening(settings, plan).items()),
         "TLS": plan.tls,
     }
+
+
+def _listening(settings: ApplianceSettings, plan: Plan) -> dict[str, int]:
+    """The ports; of an appliance that runs its own SSH port, which looks taken to a plan made beside it."""
+    running = read_plan(settings.layout.appliance_file) if folders.is_locked(settings.layout) else None
+    return plan.ports | ({"ssh": running.ports["ssh"]} if running and "ssh" in running.ports else {})
 
 
 def _home_source() -> str:

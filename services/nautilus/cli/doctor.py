@@ -14,6 +14,7 @@ import typer
 
 from nautilus.appliance import folders, postgres
 from nautilus.appliance.accounts import can_reach
+from nautilus.appliance.container import SOCKET
 from nautilus.appliance.errors import ApplianceError
 from nautilus.appliance.executor import choose_executor
 from nautilus.appliance.folders import LEAST_FREE_MIB
@@ -142,7 +143,13 @@ def check_docker(settings: ApplianceSettings) -> Finding:
     choice = choose_executor(settings)
     if choice.executor == "docker" and "answers and has" in choice.reason:
         return Finding("docker", "ok", choice.reason)
+    if settings.bundled_runner == "off":
+        return Finding(
+            "docker", "ok", "not used here: other machines run the jobs (NAUTILUS_BUNDLED_RUNNER=off)"
+        )
     mend = "start Docker and build the job image (`docker build --target job -t nautilus-job .`) for jobs in containers"
+    if settings.in_image:
+        mend = f"add `--volume {SOCKET}:{SOCKET}`, or set NAUTILUS_BUNDLED_RUNNER=off where other machines run the jobs"
     return Finding("docker", "warning", choice.reason, mend)
 
 

@@ -43,7 +43,7 @@ def _from_here(plan: Plan) -> list[Finding]:
 
 def _from_jobs(plan: Plan, ca: str) -> list[Finding]:
     """As process jobs share this machine, only jobs in containers are another place."""
-    if plan.executor != "docker":
+    if plan.executor != "docker" or plan.bundled_runner == "off":
         return []
     try:
         answers = probe_in_container(
@@ -61,11 +61,14 @@ def _from_host(settings: ApplianceSettings, plan: Plan, ca: str) -> list[Finding
     )
     if not settings.in_image:
         return [_finding("host", answer, plan) for answer in probe_here(targets, ca, plan.instance)]
+    without = [Finding(_PLACES["host"], "ok", "not asked: that needs the Docker socket")]
     if plan.executor != "docker":
-        return [Finding(_PLACES["host"], "ok", "not asked: that needs the Docker socket")]
+        return without
     try:
         answers = probe_in_container(targets, ca, plan.job_image, "host", [], plan.instance)
     except NotProbed as error:
+        if plan.bundled_runner == "off":
+            return without
         return [Finding(_PLACES["host"], "warning", f"not asked: {error}", "see the line `docker`")]
     return [_finding("host", answer, plan) for answer in answers]
 
