@@ -18,7 +18,7 @@ from typing import Any
 from nautilus.appliance.addresses import host_of, is_local, make_url, port_of, with_port
 from nautilus.appliance.errors import PortTaken
 from nautilus.appliance.executor import JOB_HOST, Choice, choose_executor
-from nautilus.appliance.ports import can_bind
+from nautilus.appliance.ports import can_bind, has_ipv6
 from nautilus.appliance.settings import ApplianceSettings, tls_mode, trusted_ca_files
 
 _PREFERRED = {
@@ -227,7 +227,9 @@ def _completed(stored: dict[str, Any]) -> Plan:
 
 def _listen(settings: ApplianceSettings, choice: Choice) -> list[str]:
     """The addresses to bind: this machine's own programs and its containers must reach the gateway in any case."""
-    listen = [settings.listen] if settings.listen else ["0.0.0.0" if settings.in_image else "127.0.0.1"]
+    if settings.in_image and not settings.listen:
+        return ["0.0.0.0", "::"] if has_ipv6() else ["0.0.0.0"]
+    listen = [settings.listen or "127.0.0.1"]
     wanted = ["127.0.0.1", *([choice.gateway_address] if choice.gateway_address else [])]
     if listen[0] in _EVERYWHERE:
         return listen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 
 def can_bind(address: str, port: int = 0) -> bool:
@@ -17,3 +18,15 @@ def can_bind(address: str, port: int = 0) -> bool:
         except OSError:
             return False
     return True
+
+
+def has_ipv6(table: Path = Path("/proc/net/if_inet6")) -> bool:
+    """Whether an interface has an IPv6 address that others can reach: loopback's and link-local ones are none.
+
+    Source: Linux, proc_net(5): address, interface's number, prefix length, scope (0x00: global), flags, name.
+    """
+    try:
+        lines = table.read_text().splitlines()
+    except OSError:
+        return False
+    return any(int(line.split()[3], 16) == 0 for line in lines)

@@ -83,7 +83,7 @@ class ApplianceSettings:
         "NAUTILUS_SSH", values.switch, "on where sshd is installed", "Git over SSH: on or off", True
     )
     listen: str | None = _setting(
-        "NAUTILUS_LISTEN", values.address, "127.0.0.1 (image: 0.0.0.0)", "the address to listen on"
+        "NAUTILUS_LISTEN", values.address, "127.0.0.1 (image: all)", "the address to listen on"
     )
     external_url: str | None = _setting(
         "NAUTILUS_EXTERNAL_URL", values.url, "http://localhost:PORT", "the address that people use"

@@ -248,10 +248,11 @@ def _clock_skew_s(plan: Plan) -> float | None:
 
 def _show(findings: list[Finding]) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(highlight=False)
     marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
     for f in findings:
-        console.print(f"{marks[f.state]} {f.check:<13} {f.detail}", soft_wrap=True)
+        console.print(f"{marks[f.state]} {f.check:<13} {escape(f.detail)}", soft_wrap=True)
         if f.mend:
-            console.print(f"  {'':<13} → {f.mend}", soft_wrap=True)
+            console.print(f"  {'':<13} → {escape(f.mend)}", soft_wrap=True)

@@ -14,6 +14,7 @@ from nautilus.appliance.executor import Choice
 from nautilus.appliance.jobs_environment import download_environment
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import ensure_plan, make_plan, published_ports, read_plan
+from nautilus.appliance.ports import has_ipv6
 from nautilus.appliance.rendering import runner_configuration
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.stock_runner import shared_gitlab_url
@@ -71,7 +72,31 @@ def test_in_the_image_the_ports_are_the_published_ones() -> None:
     assert plan.gitlab_external_url == "http://localhost:10080"
     assert plan.registry_external_url == "http://localhost:5050"
     assert (plan.ssh_host, plan.ssh_port) == ("localhost", 22)
-    assert plan.listen == ["0.0.0.0"]
+    assert plan.listen == (["0.0.0.0", "::"] if has_ipv6() else ["0.0.0.0"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_there"),
+    [
+        ([], False),
+        (["00000000000000000000000000000001 01 80 10 80       lo"], False),
+        (["fe800000000000000042acfffe160002 0b 40 20 80     eth0"], False),
+        (
+            [
+                "fe800000000000000042acfffe160002 0b 40 20 80     eth0",
+                "fd000077000000000000000000000002 0b 40 00 82     eth0",
+            ],
+            True,
+        ),
+    ],
+    ids=["nothing", "loopback", "link-local", "a network's"],
+)
+def test_ipv6_is_listened_on_where_an_interface_has_an_address(
+    lines: list[str], is_there: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "if_inet6").write_text("".join(f"{line}\n" for line in lines))
+    assert has_ipv6(tmp_path / "if_inet6") is is_there
+    assert not has_ipv6(tmp_path / "missing")
 
 
 def test_gitlab_s_address_follows_the_external_url() -> None:
