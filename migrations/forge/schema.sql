@@ -938,6 +938,7 @@ CREATE TABLE ci_junit_summaries (
     CONSTRAINT fk_ci_junit_summaries_artifact_id FOREIGN KEY(artifact_id) REFERENCES ci_job_artifacts (id) ON DELETE CASCADE
 );
 ALTER TABLE ci_projects ADD COLUMN last_deployment_iid BIGINT DEFAULT '0' NOT NULL;
+ALTER TABLE ci_projects ADD COLUMN is_job_token_limited BOOLEAN DEFAULT 'true' NOT NULL;
 ALTER TABLE ci_pipelines ADD COLUMN schedule_id BIGINT;
 ALTER TABLE ci_pipelines ADD CONSTRAINT fk_ci_pipelines_schedule_id FOREIGN KEY(schedule_id) REFERENCES ci_pipeline_schedules (id) ON DELETE SET NULL;
 ALTER TABLE ci_pipelines ADD COLUMN trigger_id BIGINT;

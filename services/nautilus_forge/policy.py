@@ -49,6 +49,10 @@ class Ability(Enum):
     DESTROY_PIPELINE = "destroy_pipeline"
     READ_VARIABLE = "admin_cicd_variables"
     ADMIN_VARIABLE = "admin_cicd_variables_write"
+    ADMIN_TRIGGER = "manage_trigger"
+    READ_ENVIRONMENT = "read_environment"
+    UPDATE_ENVIRONMENT = "update_environment"
+    DESTROY_DEPLOYMENT = "destroy_deployment"
     READ_RUNNER = "read_runners"
     ADMIN_RUNNER = "admin_runner"
     ADMIN_PROTECTED = "admin_protected_branch"
@@ -80,6 +84,10 @@ _MINIMUM: dict[Ability, Level] = {
     Ability.DESTROY_PIPELINE: Level.OWNER,
     Ability.READ_VARIABLE: Level.MAINTAINER,
     Ability.ADMIN_VARIABLE: Level.MAINTAINER,
+    Ability.ADMIN_TRIGGER: Level.MAINTAINER,
+    Ability.READ_ENVIRONMENT: Level.REPORTER,
+    Ability.UPDATE_ENVIRONMENT: Level.DEVELOPER,
+    Ability.DESTROY_DEPLOYMENT: Level.MAINTAINER,
     Ability.READ_RUNNER: Level.MAINTAINER,
     Ability.ADMIN_RUNNER: Level.MAINTAINER,
     Ability.ADMIN_PROTECTED: Level.MAINTAINER,
@@ -113,14 +121,20 @@ _OF_MERGE_REQUESTS = {
     Ability.DESTROY_MERGE_REQUEST,
 }
 
-_OF_JOB = _OPEN | _OPEN_WITH_PUBLIC_JOBS | {Ability.READ_IMAGE, Ability.CREATE_IMAGE, Ability.DESTROY_IMAGE}
-"""What a job token may do in its own project, whatever its user's level."""
+_OF_JOB = (
+    _OPEN
+    | _OPEN_WITH_PUBLIC_JOBS
+    | {Ability.READ_IMAGE, Ability.CREATE_IMAGE, Ability.DESTROY_IMAGE}
+    | {Ability.READ_ENVIRONMENT, Ability.UPDATE_ENVIRONMENT}
+)
+"""What a job token may do at most in its own project, and in those that let its project in."""
 
 _WHILE_ARCHIVED = (
     _OPEN
     | _OPEN_WITH_PUBLIC_JOBS
     | {
         Ability.READ_MERGE_REQUEST,
+        Ability.READ_ENVIRONMENT,
         Ability.READ_IMAGE,
         Ability.READ_VARIABLE,
         Ability.READ_RUNNER,
@@ -136,7 +150,8 @@ _WHILE_ARCHIVED = (
 class Standing:
     """How somebody stands to one project. `is_signed_in`: a user of ours who is not external.
 
-    `job`: "own" or "other" for a job token used on the job's own or another project, else None.
+    `job`: for a job token "own" (the job's own project), "allowed" (one whose allowlist has the job's project) or
+    "other"; else None.
     `registry`: who reaches the images: enabled (all who see the project), private (members), disabled (nobody).
     """
 
@@ -170,9 +185,10 @@ class Standing:
         raise Forbidden
 
     def _may_job(self, ability: Ability) -> bool:
-        if self.job == "own":
+        if self.job in ("own", "allowed"):
             of_its_user = self.level >= self._minimum(ability) or self._is_open(ability)
-            return ability in _OF_JOB and (ability in _OF_IMAGES or of_its_user)
+            is_own_image = self.job == "own" and ability in _OF_IMAGES
+            return ability in _OF_JOB and (is_own_image or of_its_user)
         return self.visibility == Visibility.PUBLIC and (ability in _OPEN or self._is_open_image(ability))
 
     def _is_open_image(self, ability: Ability) -> bool:

@@ -38,6 +38,9 @@ def upgrade() -> None:
     op.add_column(
         "ci_projects", sa.Column("last_deployment_iid", sa.BigInteger(), server_default="0", nullable=False)
     )
+    op.add_column(
+        "ci_projects", sa.Column("is_job_token_limited", sa.Boolean(), server_default="true", nullable=False)
+    )
     _extend_pipelines()
     _extend_variables()
 
@@ -258,6 +261,7 @@ def downgrade() -> None:
     op.drop_column("ci_variables", "namespace_id")
     for column in ("schedule_id", "trigger_id"):
         op.drop_column("ci_pipelines", column)
+    op.drop_column("ci_projects", "is_job_token_limited")
     op.drop_column("ci_projects", "last_deployment_iid")
     for table in (
         "ci_junit_summaries",

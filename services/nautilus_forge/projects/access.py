@@ -18,6 +18,7 @@ from nautilus_forge.errors import NotFound
 from nautilus_forge.namespaces.level import counts
 from nautilus_forge.policy import Ability, Level, Standing
 from nautilus_forge.projects.attributes import attribute
+from nautilus_forge.projects.job_reach import reach_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ async def standing_of(db: AsyncSession, who: Principal, project: Project) -> Sta
     user = who.user
     job = None
     if who.job is not None:
-        job = "own" if who.job.project_id == project.id else "other"
+        job = await reach_of(db, who.job.project_id, project.id)
     return Standing(
         visibility=project.visibility,
         level=await level_of(db, user, project),

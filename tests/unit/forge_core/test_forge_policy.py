@@ -24,6 +24,10 @@ MINIMUM_IN_PRIVATE = {
     Ability.DESTROY_PIPELINE: Level.OWNER,
     Ability.READ_VARIABLE: Level.MAINTAINER,
     Ability.ADMIN_VARIABLE: Level.MAINTAINER,
+    Ability.ADMIN_TRIGGER: Level.MAINTAINER,
+    Ability.READ_ENVIRONMENT: Level.REPORTER,
+    Ability.UPDATE_ENVIRONMENT: Level.DEVELOPER,
+    Ability.DESTROY_DEPLOYMENT: Level.MAINTAINER,
     Ability.READ_RUNNER: Level.MAINTAINER,
     Ability.ADMIN_RUNNER: Level.MAINTAINER,
     Ability.ADMIN_PROTECTED: Level.MAINTAINER,
@@ -98,13 +102,25 @@ def test_internal_is_not_for_nobody_and_not_for_external_users() -> None:
 
 
 @given(level=st.sampled_from(Level), ability=st.sampled_from(Ability))
-def test_a_job_never_changes_anything_but_images(level: Level, ability: Ability) -> None:
+def test_a_job_never_changes_anything_but_images_and_environments(level: Level, ability: Ability) -> None:
     own = Standing(PRIVATE, level, is_signed_in=True, job="own")
     if ability in IMAGES:
         assert own.can(ability) is (ability is not Ability.ADMIN_IMAGE)
         return
+    if ability is Ability.UPDATE_ENVIRONMENT:
+        assert own.can(ability) is (level >= Level.DEVELOPER)
+        return
     changes = MINIMUM_IN_PRIVATE[ability] >= Level.DEVELOPER
     assert not (changes and own.can(ability))
+
+
+@given(level=st.sampled_from(Level), ability=st.sampled_from(Ability))
+def test_where_a_job_is_let_in_it_does_no_more_than_its_user_and_than_at_home(
+    level: Level, ability: Ability
+) -> None:
+    if Standing(PRIVATE, level, is_signed_in=True, job="allowed").can(ability):
+        assert Standing(PRIVATE, level, is_signed_in=True, job="own").can(ability)
+        assert Standing(PRIVATE, level, is_signed_in=True).can(ability)
 
 
 @given(level=st.sampled_from(Level), ability=st.sampled_from(Ability))

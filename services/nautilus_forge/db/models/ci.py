@@ -38,8 +38,8 @@ def _user() -> Mapped[Any]:
 
 
 class CiProject(Base):
-    """What CI keeps of a project: the last `iid` given to a pipeline and to a deployment, and the digest of its
-    registration token.
+    """What CI keeps of a project: the last `iid` given to a pipeline and to a deployment, the digest of its
+    registration token, and whether job tokens of other projects reach it only by `JobTokenAllowance`s.
     """
 
     __tablename__ = "ci_projects"
@@ -50,6 +50,7 @@ class CiProject(Base):
     last_iid: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     last_deployment_iid: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     registration_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
+    is_job_token_limited: Mapped[bool] = mapped_column(default=True, server_default="true")
 
 
 class CiInstance(Base):
