@@ -65,7 +65,7 @@ def import_(
     emit(
         _summary(source, manifest),
         as_json,
-        lambda: print(f"Imported into {settings.home}: {_words(manifest)}. Start it with `nautilus up`."),
+        lambda: print(f"Imported into {settings.home}: {_words(manifest)}. {_next_step(settings)}"),
     )
 
 
@@ -78,6 +78,10 @@ def _summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "files": len(manifest.entries),
         "bytes": sum(entry.size_bytes for entry in manifest.entries),
     }
+
+
+def _next_step(settings: ApplianceSettings) -> str:
+    return "Start a container on that volume." if settings.in_image else "Start it with `./nautilus up`."
 
 
 def _words(manifest: Manifest) -> str:

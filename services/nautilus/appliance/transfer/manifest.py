@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from nautilus.appliance.errors import TransferFailed
-from nautilus.appliance.files import sync
+from nautilus.appliance.files import replace_private, sync
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -44,12 +43,7 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    new = folder / f"{NAME}.new"
-    with new.open("w") as file:
-        file.write(json.dumps(asdict(manifest), indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(folder / NAME)
+    replace_private(folder / NAME, json.dumps(asdict(manifest), indent=2) + "\n")
     sync(folder)
 
 
