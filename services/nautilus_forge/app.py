@@ -29,12 +29,12 @@ from nautilus_forge.lfs import batch_routes as lfs_batch
 from nautilus_forge.lfs import half as lfs_half
 from nautilus_forge.lfs import lock_routes as lfs_locks
 from nautilus_forge.lfs import storage_routes as lfs_storage
+from nautilus_forge.members import routes as members
 from nautilus_forge.namespaces import routes as namespaces
 from nautilus_forge.oauth import applications
 from nautilus_forge.oauth import authorize_routes as oauth_authorize
 from nautilus_forge.oauth import oidc_routes as oauth_oidc
 from nautilus_forge.oauth import token_routes as oauth_token
-from nautilus_forge.projects import member_routes as project_members
 from nautilus_forge.projects import protected_routes as protected_branches
 from nautilus_forge.projects import routes as projects
 from nautilus_forge.projects.removal import finish_removals
@@ -69,7 +69,7 @@ def api_routers() -> list[APIRouter]:
         namespaces.router,
         groups.router,
         projects.router,
-        project_members.router,
+        members.router,
         protected_branches.router,
         repository_reading.router,
         repository_files.router,

@@ -53,6 +53,8 @@ CommaList = Annotated[list[str], BeforeValidator(_split)]
 """An array, or a string with commas."""
 Id = Annotated[int, AfterValidator(_http_id)]
 """An integer that can name a row."""
+Ids = Annotated[list[Id], BeforeValidator(_split)]
+"""An array of ids, or a string with commas."""
 
 M = TypeVar("M", bound=ParamModel)
 
@@ -230,6 +232,7 @@ __all__ = [
     "CommaList",
     "Field",
     "Id",
+    "Ids",
     "ParamModel",
     "Params",
     "check",

@@ -5,24 +5,12 @@ Source: gitlabhq lib/api/groups.rb, lib/api/helpers/groups_helpers.rb.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator
-
-from nautilus_forge.params import Field, Id, ParamModel
+from nautilus_forge.params import Field, Id, Ids, ParamModel
 from nautilus_forge.projects.params import ListProjects, VisibilityName
 
 AccessLevel = Literal[10, 15, 20, 30, 40, 50]
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-Ids = Annotated[list[Id], BeforeValidator(_numbers)]
-"""An array of ids, or a string with commas."""
 
 
 class GroupSettings(ParamModel):

@@ -1,0 +1,1 @@
+"""Who belongs to a project or a group, and at which level."""
