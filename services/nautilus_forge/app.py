@@ -19,6 +19,8 @@ from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.groups import removal as group_removal
 from nautilus_forge.groups import routes as groups
 from nautilus_forge.http import Edge, install_error_handlers
+from nautilus_forge.imports import routes as project_imports
+from nautilus_forge.imports.worker import Imports
 from nautilus_forge.instance import routes as instance
 from nautilus_forge.internal import ssh_routes as internal_ssh
 from nautilus_forge.internal import upload_routes as internal_uploads
@@ -68,6 +70,7 @@ def api_routers() -> list[APIRouter]:
         tokens.router,
         namespaces.router,
         groups.router,
+        project_imports.router,
         projects.router,
         members.router,
         protected_branches.router,
@@ -108,10 +111,13 @@ def build_forge(settings: Settings) -> Forge:
         secret_key=startup.secret_key(settings),
     )
     forge.basic = BasicGate()
+    forge.imports = Imports(forge)
     forge.on_ready += [ensure_hooks, ensure_accounts]
     lfs_half.join(forge)
     ci_join.join(forge)
     forge.on_ready += [group_removal.finish_removals, finish_removals, updates.start_sweeping]
+    forge.on_ready.append(forge.imports.resume)
+    forge.on_project_deleted.append(forge.imports.forget)
     registry_half.join(forge)
     return forge
 

@@ -31,6 +31,7 @@ from nautilus_forge.settings import Settings
 if TYPE_CHECKING:
     from nautilus_forge.basic_auth import BasicGate
     from nautilus_forge.ci_half import CiHalf
+    from nautilus_forge.imports.worker import Imports
     from nautilus_forge.lfs.half import Lfs
     from nautilus_forge.registry.half import ContainerRegistry
 
@@ -72,6 +73,8 @@ class Forge:
     """Who presents a name and a password, to git and to the registry; `app.build_forge` sets it."""
     lfs: Lfs = field(init=False)
     """Git LFS; `lfs.half.join` sets it."""
+    imports: Imports = field(init=False)
+    """Repositories that are being filled from elsewhere; `app.build_forge` sets it."""
     registry: ContainerRegistry | None = None
     """The container registry; `registry.half.join` sets it where there is one."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)

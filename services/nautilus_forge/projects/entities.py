@@ -1,13 +1,15 @@
-"""Projects and members as GitLab shows them.
+"""Projects as GitLab shows them.
 
-Source: gitlabhq lib/api/entities/{project_identity,basic_project_details,project,member}.rb.
+Source: gitlabhq lib/api/entities/{project_identity,basic_project_details,project}.rb.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from nautilus_forge.db.models import Member, Project, User
+from nautilus_forge.db.models import Namespace, Project, ProjectGroupLink, ProjectImport, User
 from nautilus_forge.namespaces.entities import namespace_basic
 from nautilus_forge.projects.attributes import DEFAULTS
 from nautilus_forge.responses import day, timestamp
@@ -22,6 +24,29 @@ _ENABLED_BY = {
     "snippets_enabled": "snippets_access_level",
     "container_registry_enabled": "container_registry_access_level",
 }
+
+_FOR_MAINTAINERS: dict[str, Any] = {
+    "import_error": None,
+    "service_desk_address": None,
+    "runners_token": None,
+    "runner_token_expiration_interval": None,
+}
+"""`runners_token` is kept as a digest alone: only who resets it sees it."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What other tables say about a project. `parent`: what it is a fork of, as far as the viewer may see that.
+
+    `statistics` None: not asked for.
+    """
+
+    forks_count: int = 0
+    parent: Project | None = None
+    parent_forks_count: int = 0
+    filling: ProjectImport | None = None
+    shared_with: Sequence[tuple[ProjectGroupLink, Namespace]] = ()
+    statistics: dict[str, int] | None = None
 
 
 def http_url(settings: Settings, project: Project) -> str:
@@ -47,7 +72,7 @@ def identity(project: Project) -> dict[str, Any]:
     }
 
 
-def basic(settings: Settings, project: Project) -> dict[str, Any]:
+def basic(settings: Settings, project: Project, forks_count: int = 0) -> dict[str, Any]:
     """What `simple=true` shows, and what nobody in particular sees."""
     web_url = f"{settings.external_url}/{project.path_with_namespace}"
     return identity(project) | {
@@ -58,9 +83,9 @@ def basic(settings: Settings, project: Project) -> dict[str, Any]:
         "http_url_to_repo": http_url(settings, project),
         "web_url": web_url,
         "readme_url": f"{web_url}/-/blob/{project.default_branch}/README.md",
-        "forks_count": 0,
+        "forks_count": forks_count,
         "avatar_url": None,
-        "star_count": 0,
+        "star_count": project.star_count,
         "last_activity_at": timestamp(project.last_activity_at),
         "visibility": project.visibility,
         "namespace": namespace_basic(settings, project.namespace),
@@ -76,11 +101,15 @@ def full(
     project_level: int | None = None,
     group_level: int | None = None,
     sees_settings: bool = False,
+    around: Surroundings | None = None,
 ) -> dict[str, Any]:
     """`project_level`, `group_level`: the viewer's memberships. `sees_settings`: what only maintainers see too."""
+    around = around or Surroundings()
+    filling = around.filling
     attributes = DEFAULTS | project.attributes
-    shown = basic(settings, project) | attributes
+    shown = basic(settings, project, around.forks_count) | attributes
     shown |= {name: attributes[level] != "disabled" for name, level in _ENABLED_BY.items()}
+    shown["emails_disabled"] = not attributes["emails_enabled"]
     shown |= {
         "container_registry_image_prefix": image_prefix(settings, project),
         "_links": _links(settings, project),
@@ -93,24 +122,55 @@ def full(
         "can_create_merge_request_in": project_level is not None,
         "shared_runners_enabled": project.shared_runners_enabled,
         "creator_id": project.creator_id,
-        "import_url": None,
-        "import_type": None,
-        "import_status": "none",
+        "import_url": filling.url if filling is not None and sees_settings else None,
+        "import_type": "git" if filling is not None and filling.kind == "git" else None,
+        "import_status": filling.status if filling is not None else "none",
         "open_issues_count": 0,
         "description_html": "",
         "updated_at": timestamp(project.updated_at),
         "build_timeout": project.build_timeout_s,
         "ci_config_path": project.ci_config_path or "",
-        "shared_with_groups": [],
+        "shared_with_groups": [shared_group(link, group) for link, group in around.shared_with],
         "marked_for_deletion_at": None,
         "permissions": {"project_access": _access(project_level), "group_access": _access(group_level)},
     }
     if owner is None:
         del shown["owner"]
-    if not sees_settings:
-        for name in ("ci_push_repository_for_job_token_allowed", "ci_separated_caches"):
-            del shown[name]
+    if around.parent is not None:
+        shown["forked_from_project"] = basic(settings, around.parent, around.parent_forks_count)
+        shown["mr_default_target_self"] = bool(project.attributes.get("mr_default_target_self"))
+    else:
+        shown.pop("mr_default_target_self", None)
+    if around.statistics is not None:
+        shown["statistics"] = around.statistics
+    if sees_settings:
+        return shown | _FOR_MAINTAINERS | {"import_error": filling.error if filling is not None else None}
+    for name in ("ci_push_repository_for_job_token_allowed", "ci_separated_caches"):
+        del shown[name]
     return shown
+
+
+def shared_group(link: ProjectGroupLink, group: Namespace) -> dict[str, Any]:
+    """Source: gitlabhq lib/api/entities/shared_group_with_project.rb."""
+    return {
+        "group_id": group.id,
+        "group_name": group.name,
+        "group_full_path": group.full_path,
+        "group_access_level": link.group_access,
+        "expires_at": day(link.expires_at),
+    }
+
+
+def import_status(project: Project, filling: ProjectImport | None) -> dict[str, Any]:
+    """Source: gitlabhq lib/api/entities/project_import_status.rb."""
+    return identity(project) | {
+        "import_status": filling.status if filling is not None else "none",
+        "import_type": "git" if filling is not None and filling.kind == "git" else None,
+        "correlation_id": None,
+        "failed_relations": [],
+        "import_error": filling.error if filling is not None else None,
+        "stats": None,
+    }
 
 
 def _links(settings: Settings, project: Project) -> dict[str, str]:
@@ -125,13 +185,3 @@ def _links(settings: Settings, project: Project) -> dict[str, str]:
 
 def _access(level: int | None) -> dict[str, int] | None:
     return None if level is None else {"access_level": level, "notification_level": 3}
-
-
-def member(settings: Settings, shown: Member, user: User, creator: User | None) -> dict[str, Any]:
-    return user_basic(settings, user) | {
-        "access_level": shown.access_level,
-        "created_at": timestamp(shown.created_at),
-        "created_by": user_basic(settings, creator) if creator is not None else None,
-        "expires_at": day(shown.expires_at),
-        "membership_state": "active",
-    }

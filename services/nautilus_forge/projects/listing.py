@@ -10,11 +10,13 @@ from starlette.responses import Response
 
 from nautilus_forge.auth import Principal
 from nautilus_forge.db.models import Project, User
+from nautilus_forge.errors import NotAllowed
 from nautilus_forge.forge import Forge
 from nautilus_forge.pagination import Page
 from nautilus_forge.policy import Level
 from nautilus_forge.projects import entities, keyset, queries
 from nautilus_forge.projects.params import ListProjects
+from nautilus_forge.projects.surroundings import forks_counts, surroundings_of
 from nautilus_forge.responses import Json
 
 
@@ -34,15 +36,23 @@ def filtered(user: User | None, params: ListProjects) -> Select[Project]:
         statement = statement.where(Project.visibility == params.visibility)
     if params.archived is not None:
         statement = statement.where(Project.is_archived.is_(params.archived))
-    for topic in params.topic or ():
-        statement = statement.where(Project.topics.contains([topic]))
+    if user is not None and params.starred:
+        statement = statement.where(queries.starred_by(user))
+    statement = queries.about(statement, params.topic or (), params.topic_id)
+    if params.with_programming_language:
+        statement = statement.where(queries.written_in(params.with_programming_language))
+    if params.imported:
+        statement = statement.where(queries.is_imported())
+    for feature in params.wanted_features():
+        statement = statement.where(queries.has_feature(feature))
     for column, low, high in (
         (Project.id, params.id_after, params.id_before),
         (Project.last_activity_at, params.last_activity_after, params.last_activity_before),
+        (Project.updated_at, params.updated_after, params.updated_before),
     ):
         statement = statement.where(column > low) if low is not None else statement
         statement = statement.where(column < high) if high is not None else statement
-    return queries.ordered(statement, params.order_by, params.sort)
+    return queries.ordered(statement, params.order_by, params.sort, params.search)
 
 
 async def listed(
@@ -53,27 +63,47 @@ async def listed(
     params: ListProjects,
     statement: Select[Project],
 ) -> Response:
-    """One page, by number or by key."""
-    by_key = params.pagination == "keyset" and params.order_by == "id"
+    """One page, by number or by key. Raises `NotAllowed` for keys in another order than that of the ids."""
+    by_key = params.pagination == "keyset"
+    if by_key and params.order_by != "id":
+        raise NotAllowed(body={"error": "Keyset pagination is not yet available for this type of request"})
     total = None if by_key else await page.count(db, statement)
     limited = statement.limit(page.per_page).offset(0 if by_key else page.offset)
     found = list((await db.scalars(limited)).unique().all())
     if params.simple or who.user is None:
-        page_of = [entities.basic(forge.settings, project) for project in found]
+        counts = await forks_counts(db, [project.id for project in found])
+        page_of = [entities.basic(forge.settings, project, counts.get(project.id, 0)) for project in found]
     else:
-        page_of = await shown(db, forge, who.user, found)
+        page_of = await shown(db, forge, who.user, found, with_statistics=params.statistics)
     if by_key:
         return Json(page_of, headers=keyset.headers(page, params.sort, [project.id for project in found]))
     return page.respond(page_of, total)
 
 
 async def shown(
-    db: AsyncSession, forge: Forge, user: User | None, found: list[Project]
+    db: AsyncSession,
+    forge: Forge,
+    user: User | None,
+    found: list[Project],
+    *,
+    with_statistics: bool = False,
 ) -> list[dict[str, Any]]:
     """As the user sees them; a fixed number of queries however many they are."""
     levels = await queries.memberships(db, user, [project.id for project in found])
     groups = await queries.group_memberships(db, user, list({project.namespace_id for project in found}))
     owners = await queries.owners(db, found)
+    measured = [
+        project
+        for project in found
+        if with_statistics
+        and user is not None
+        and (
+            user.is_admin
+            or project.namespace.owner_id == user.id
+            or max(levels.get(project.id, 0), groups.get(project.namespace_id, 0)) >= Level.REPORTER
+        )
+    ]
+    around = await surroundings_of(db, forge, user, found, measured=measured)
     return [
         entities.full(
             forge.settings,
@@ -83,7 +113,11 @@ async def shown(
             project_level=levels.get(project.id),
             group_level=groups.get(project.namespace_id),
             sees_settings=user is not None
-            and (user.is_admin or levels.get(project.id, 0) >= Level.MAINTAINER),
+            and (
+                user.is_admin
+                or max(levels.get(project.id, 0), groups.get(project.namespace_id, 0)) >= Level.MAINTAINER
+            ),
+            around=around[project.id],
         )
         for project in found
     ]

@@ -58,6 +58,6 @@ def path_problems(path: str) -> list[str]:
 
 def ci_path_problems(path: str | None) -> list[str]:
     """A path inside the repository (`a/b.yml`), one of another project (`x.yml@group/project`), or a URL."""
-    if path and (path.startswith("/") or ".." in path.split("@")[0].split("/")):
+    if path and (path.startswith("/") or ".." in path):
         return ["can't include leading slash or directory traversal."]
     return []

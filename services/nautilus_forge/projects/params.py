@@ -5,6 +5,7 @@ Source: gitlabhq lib/api/helpers/projects_helpers.rb, lib/api/projects.rb.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -68,6 +69,20 @@ class ProjectSettings(ParamModel):
     squash_option: Literal["never", "always", "default_on", "default_off"] | None = None
     emails_enabled: bool | None = None
     group_runners_enabled: bool | None = None
+    mr_default_target_self: bool | None = None
+    ci_forward_deployment_rollback_allowed: bool | None = None
+    ci_allow_fork_pipelines_to_run_in_parent_project: bool | None = None
+    ci_delete_pipelines_in_seconds: int | None = Field(default=None, ge=86_400, le=31_536_000)
+    auto_devops_deploy_strategy: Literal["continuous", "manual", "timed_incremental"] | None = None
+    resolve_outdated_diff_discussions: bool | None = None
+    enforce_auth_checks_on_uploads: bool | None = None
+    suggestion_commit_message: str | None = Field(default=None, max_length=255)
+    merge_commit_template: str | None = Field(default=None, max_length=500)
+    squash_commit_template: str | None = Field(default=None, max_length=500)
+    issue_branch_template: str | None = Field(default=None, max_length=255)
+    warn_about_potentially_unwanted_characters: bool | None = None
+    autoclose_referenced_issues: bool | None = None
+    max_artifacts_size: int | None = Field(default=None, ge=0, description="MiB")
     issues_access_level: Feature = _level("issues")
     repository_access_level: Feature = "enabled"
     merge_requests_access_level: Feature = _level("merge_requests")
@@ -76,6 +91,16 @@ class ProjectSettings(ParamModel):
     builds_access_level: Feature = _level("builds")
     snippets_access_level: Feature = _level("snippets")
     container_registry_access_level: Feature = _level("container_registry")
+    model_registry_access_level: Feature = "enabled"
+    model_experiments_access_level: Feature = "enabled"
+    monitor_access_level: Feature = "enabled"
+    infrastructure_access_level: Feature = "enabled"
+    feature_flags_access_level: Feature = "enabled"
+    environments_access_level: Feature = "enabled"
+    releases_access_level: Feature = "enabled"
+    security_and_compliance_access_level: Feature = "enabled"
+    analytics_access_level: Feature = "enabled"
+    pages_access_level: FeatureLevel | Literal["public"] = "enabled"
 
 
 class CreateProject(ProjectSettings):
@@ -83,6 +108,10 @@ class CreateProject(ProjectSettings):
     path: str | None = None
     namespace_id: Id | None = None
     initialize_with_readme: bool = False
+    import_url: str | None = None
+    template_name: str | None = None
+    template_project_id: Id | None = None
+    use_custom_template: bool = False
 
 
 class ChangeProject(ProjectSettings):
@@ -105,8 +134,23 @@ class ListProjects(ParamModel):
     sort: Literal["asc", "desc"] = "desc"
     min_access_level: Literal[10, 15, 20, 30, 40, 50] | None = None
     topic: CommaList | None = None
+    topic_id: Id | None = None
+    with_programming_language: str | None = None
+    with_issues_enabled: bool = False
+    with_merge_requests_enabled: bool = False
+    imported: bool = False
+    statistics: bool = False
+    updated_after: datetime | None = None
+    updated_before: datetime | None = None
     id_after: Id | None = None
     id_before: Id | None = None
     last_activity_after: datetime | None = None
     last_activity_before: datetime | None = None
-    pagination: Literal["offset", "keyset"] = "offset"
+    pagination: Literal["legacy", "offset", "keyset"] = "offset"
+
+    def wanted_features(self) -> Iterator[str]:
+        """The attributes of the features that projects shall have."""
+        if self.with_issues_enabled:
+            yield "issues_access_level"
+        if self.with_merge_requests_enabled:
+            yield "merge_requests_access_level"

@@ -16,11 +16,14 @@ from nautilus_forge.db.dependency import Db, TheForge
 from nautilus_forge.db.models import Namespace, Project, User
 from nautilus_forge.errors import InvalidParams, InvalidRecord
 from nautilus_forge.forge import Forge
+from nautilus_forge.imports import service as imports
+from nautilus_forge.imports.sources import import_rules, reachable
 from nautilus_forge.namespaces import level as namespace_level
 from nautilus_forge.namespaces.creating import may_create_in, require_room
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Params, path_id
 from nautilus_forge.policy import Ability
+from nautilus_forge.project_templates.catalogue import TEMPLATES, ProjectTemplate
 from nautilus_forge.projects import entities, listing, service
 from nautilus_forge.projects.access import ProjectAccess, project_with
 from nautilus_forge.projects.params import ChangeProject, CreateProject, ListProjects
@@ -88,24 +91,61 @@ async def _namespace_for(db: AsyncSession, user: User, namespace_id: int | None)
     return namespace
 
 
+_NOT_ATTRIBUTES = {
+    "namespace_id",
+    "initialize_with_readme",
+    "import_url",
+    "template_name",
+    "template_project_id",
+    "use_custom_template",
+}
+
+
+def _template(params: CreateProject) -> ProjectTemplate | None:
+    """Raises `InvalidParams`, and `InvalidRecord` for a template that is none.
+
+    Source: gitlabhq app/services/projects/create_from_template_service.rb.
+    """
+    given = [name for name in ("import_url", "template_name", "template_project_id") if getattr(params, name)]
+    if len(given) > 1:
+        raise InvalidParams(f"{', '.join(given)} are mutually exclusive")
+    if params.use_custom_template or params.template_project_id is not None:
+        raise InvalidParams("use_custom_template is not available: only the built-in templates are")
+    if not params.template_name:
+        return None
+    template = TEMPLATES.get(params.template_name)
+    if template is None:
+        raise InvalidRecord({"template_name": [f"'{params.template_name}' is unknown or invalid"]})
+    return template
+
+
 async def _created(
     db: AsyncSession, forge: Forge, creator: User, owner: User, namespace: Namespace, params: CreateProject
 ) -> Response:
     if not params.name and not params.path:
         raise InvalidParams("name, path are missing, at least one parameter must be provided")
-    given = params.given()
-    for name in ("namespace_id", "initialize_with_readme"):
-        given.pop(name, None)
-    given = {name: value for name, value in given.items() if value is not None}
+    template = _template(params)
+    target = None
+    if params.import_url:
+        rules = await import_rules(db, forge.settings)
+        await db.commit()  # gives the connection back while the other server is asked
+        target = await reachable(params.import_url, rules)
     project = await service.create_project(
         db,
         forge,
         creator=creator,
         owner=owner,
         namespace=namespace,
-        given=given,
-        with_readme=params.initialize_with_readme,
+        given={
+            name: value
+            for name, value in params.given().items()
+            if value is not None and name not in _NOT_ATTRIBUTES
+        },
+        with_readme=params.initialize_with_readme and target is None,
+        template=template,
     )
+    if target is not None:
+        await imports.schedule_git(db, forge, project, target, creator.id)
     return Json((await listing.shown(db, forge, owner, [project]))[0], 201)
 
 

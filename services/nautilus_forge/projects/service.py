@@ -5,6 +5,7 @@ Source: gitlabhq app/services/projects/{create,update}_service.rb.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, select
@@ -20,7 +21,8 @@ from nautilus_forge.git import refs
 from nautilus_forge.git.writing import ZERO_SHA, Action, Person, write_commit
 from nautilus_forge.namespaces import visibility as allowed
 from nautilus_forge.policy import Level
-from nautilus_forge.projects import naming
+from nautilus_forge.project_templates.catalogue import ProjectTemplate
+from nautilus_forge.projects import naming, topics
 from nautilus_forge.projects.branches import protect_default_branch
 from nautilus_forge.registry import renaming
 
@@ -44,9 +46,10 @@ async def create_project(
     owner: User,
     namespace: Namespace,
     given: dict[str, Any],
-    with_readme: bool,
+    with_readme: bool = False,
+    template: ProjectTemplate | None = None,
 ) -> Project:
-    """A project with its empty repository (or one with a README). Raises `InvalidRecord`.
+    """A project with its empty repository (or one with a README, or a template's files). Raises `InvalidRecord`.
 
     `given`: columns and attributes as the API names them; `owner` becomes the owning member of a project that
     is in nobody's group (who may do what in a group's project, the group's members say).
@@ -59,6 +62,7 @@ async def create_project(
     branch = given.pop("default_branch", None) or settings.default_branch_name
     _refuse(name=name, path=path, branch=branch, ci_path=given.get("ci_config_path"))
     _refuse_visibility(creator, namespace, given["visibility"], settings.restricted_visibility_levels)
+    await topics.ensure(db, given.get("topics") or ())
     await require_free_path(db, namespace, path)
     project = Project(
         namespace_id=namespace.id,
@@ -80,8 +84,13 @@ async def create_project(
         await db.flush()
     await db.refresh(project)
     await forge.repositories.create(project.id, branch)
-    if with_readme:
-        await _write_readme(db, forge, project, creator)
+    if template is not None:
+        files, message = template.files(), f"Initialized from '{template.title}' project template"
+        await _write_first_commit(db, forge, project, creator, files, message)
+    elif with_readme:
+        text = f"# {project.name}\n" + (f"\n{project.description}\n" if project.description else "")
+        files = {"README.md": text.encode()}
+        await _write_first_commit(db, forge, project, creator, files, "Initial commit")
     return project
 
 
@@ -125,17 +134,23 @@ async def _flush(db: AsyncSession) -> None:
         raise _taken() from error
 
 
-async def _write_readme(db: AsyncSession, forge: Forge, project: Project, user: User) -> None:
-    """The first commit: a README with name and description. Nothing of it can start a pipeline."""
+async def _write_first_commit(
+    db: AsyncSession,
+    forge: Forge,
+    project: Project,
+    user: User,
+    files: Mapping[str, bytes],
+    message: str,
+) -> None:
+    """Makes no pipeline, as in GitLab."""
     git = forge.repositories.git(project.id)
-    text = f"# {project.name}\n" + (f"\n{project.description}\n" if project.description else "")
     person = Person(user.name, user.email)
     sha = await write_commit(
         git,
         forge.repositories.tmp_dir,
         parent=None,
-        actions=[Action("create", "README.md", content=text.encode())],
-        message="Initial commit",
+        actions=[Action("create", path, content=content) for path, content in files.items()],
+        message=message,
         author=person,
         committer=person,
     )
@@ -171,6 +186,7 @@ async def change_project(
     if (visibility := given.get("visibility")) is not None and visibility != project.visibility:
         settings = await current_values(db)
         _refuse_visibility(user, project.namespace, visibility, settings.restricted_visibility_levels)
+    await topics.ensure(db, given.get("topics") or ())
     is_renamed = bool(given.get("path")) and given["path"] != project.path
     if is_renamed:
         await require_free_path(db, project.namespace, given["path"], but=project.id)

@@ -1,0 +1,1 @@
+"""The built-in project templates (`template_name` of `POST /projects`)."""

@@ -1,0 +1,140 @@
+"""What other tables and the files say about projects, for a page of them at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.db.models import (
+    JobArtifact,
+    LfsObject,
+    LfsObjectProject,
+    Namespace,
+    Project,
+    ProjectGroupLink,
+    ProjectImport,
+    User,
+)
+from nautilus_forge.forge import Forge
+from nautilus_forge.git import commits, refs
+from nautilus_forge.git.fetching import size_bytes
+from nautilus_forge.projects import queries
+from nautilus_forge.projects.entities import Surroundings
+
+
+async def surroundings_of(
+    db: AsyncSession,
+    forge: Forge,
+    user: User | None,
+    found: Sequence[Project],
+    *,
+    measured: Sequence[Project] = (),
+) -> dict[int, Surroundings]:
+    """By project; a fixed number of queries. `measured`: those whose statistics are asked for (walks their files)."""
+    ids = [project.id for project in found]
+    if not ids:
+        return {}
+    parents = await _parents(db, user, found)
+    counts = await forks_counts(db, [*ids, *parents])
+    fillings = await db.scalars(select(ProjectImport).where(ProjectImport.project_id.in_(ids)))
+    filling = {row.project_id: row for row in fillings}
+    shared = await shares_of(db, ids)
+    statistics = await _statistics(db, forge, measured) if measured else {}
+    return {
+        project.id: Surroundings(
+            forks_count=counts.get(project.id, 0),
+            parent=parents.get(project.forked_from_id or 0),
+            parent_forks_count=counts.get(project.forked_from_id or 0, 0),
+            filling=filling.get(project.id),
+            shared_with=shared.get(project.id, ()),
+            statistics=statistics.get(project.id),
+        )
+        for project in found
+    }
+
+
+async def _parents(db: AsyncSession, user: User | None, found: Sequence[Project]) -> dict[int, Project]:
+    ids = {project.forked_from_id for project in found if project.forked_from_id is not None}
+    if not ids:
+        return {}
+    statement = queries.visible_to(user).where(Project.id.in_(ids))
+    return {project.id: project for project in (await db.scalars(statement)).unique().all()}
+
+
+async def forks_counts(db: AsyncSession, project_ids: Sequence[int]) -> dict[int, int]:
+    """How many forks, visible or not; projects without any are left out."""
+    rows = await db.execute(
+        select(Project.forked_from_id, func.count())
+        .where(Project.forked_from_id.in_(project_ids), Project.deleted_at.is_(None))
+        .group_by(Project.forked_from_id)
+    )
+    return {source: count for source, count in rows if source is not None}
+
+
+async def shares_of(
+    db: AsyncSession, project_ids: Sequence[int]
+) -> dict[int, list[tuple[ProjectGroupLink, Namespace]]]:
+    """The groups that each project is shared with, first come first."""
+    rows = await db.execute(
+        select(ProjectGroupLink, Namespace)
+        .join(Namespace, Namespace.id == ProjectGroupLink.group_id)
+        .where(ProjectGroupLink.project_id.in_(project_ids))
+        .order_by(ProjectGroupLink.id)
+    )
+    found: dict[int, list[tuple[ProjectGroupLink, Namespace]]] = {}
+    for link, group in rows:
+        found.setdefault(link.project_id, []).append((link, group))
+    return found
+
+
+async def _statistics(db: AsyncSession, forge: Forge, found: Sequence[Project]) -> dict[int, dict[str, int]]:
+    """Source: gitlabhq lib/api/entities/project_statistics.rb. Sizes in bytes."""
+    ids = [project.id for project in found]
+    artifacts = dict(
+        (
+            await db.execute(
+                select(JobArtifact.project_id, func.sum(JobArtifact.size))
+                .where(JobArtifact.project_id.in_(ids))
+                .group_by(JobArtifact.project_id)
+            )
+        ).all()
+    )
+    lfs = dict(
+        (
+            await db.execute(
+                select(LfsObjectProject.project_id, func.sum(LfsObject.size))
+                .join(LfsObject, LfsObject.id == LfsObjectProject.lfs_object_id)
+                .where(LfsObjectProject.project_id.in_(ids))
+                .group_by(LfsObjectProject.project_id)
+            )
+        ).all()
+    )
+    return {
+        project.id: await _one(
+            forge, project, int(artifacts.get(project.id) or 0), int(lfs.get(project.id) or 0)
+        )
+        for project in found
+    }
+
+
+async def _one(forge: Forge, project: Project, artifacts: int, lfs: int) -> dict[str, int]:
+    git = forge.repositories.git(project.id)
+    size = await asyncio.to_thread(size_bytes, git.repository)
+    head = await refs.ref_sha(git, f"refs/heads/{project.default_branch}")
+    count = await commits.count_commits(git, head) if head != refs.ZERO_SHA else 0
+    return {
+        "commit_count": count,
+        "storage_size": size + artifacts + lfs,
+        "repository_size": size,
+        "wiki_size": 0,
+        "lfs_objects_size": lfs,
+        "job_artifacts_size": artifacts,
+        "pipeline_artifacts_size": 0,
+        "packages_size": 0,
+        "snippets_size": 0,
+        "uploads_size": 0,
+        "container_registry_size": 0,
+    }
