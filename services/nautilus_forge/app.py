@@ -32,6 +32,7 @@ from nautilus_forge.lfs import half as lfs_half
 from nautilus_forge.lfs import lock_routes as lfs_locks
 from nautilus_forge.lfs import storage_routes as lfs_storage
 from nautilus_forge.members import routes as members
+from nautilus_forge.merge_requests import half as merge_requests
 from nautilus_forge.namespaces import routes as namespaces
 from nautilus_forge.oauth import applications
 from nautilus_forge.oauth import authorize_routes as oauth_authorize
@@ -39,6 +40,10 @@ from nautilus_forge.oauth import oidc_routes as oauth_oidc
 from nautilus_forge.oauth import token_routes as oauth_token
 from nautilus_forge.projects import protected_routes as protected_branches
 from nautilus_forge.projects import routes as projects
+from nautilus_forge.projects import share_routes as project_shares
+from nautilus_forge.projects import star_routes as project_stars
+from nautilus_forge.projects import topic_routes as topics
+from nautilus_forge.projects import upkeep_routes as project_upkeep
 from nautilus_forge.projects.removal import finish_removals
 from nautilus_forge.registry import auth_routes as registry_auth
 from nautilus_forge.registry import half as registry_half
@@ -72,12 +77,17 @@ def api_routers() -> list[APIRouter]:
         groups.router,
         project_imports.router,
         projects.router,
+        project_stars.router,
+        project_shares.router,
+        project_upkeep.router,
+        topics.router,
         members.router,
         protected_branches.router,
         repository_reading.router,
         repository_files.router,
         repository_commits.router,
         repository_refs.router,
+        *merge_requests.api_routers(),
         applications.router,
         container_registry.router,
     ]
@@ -118,6 +128,7 @@ def build_forge(settings: Settings) -> Forge:
     forge.on_ready += [group_removal.finish_removals, finish_removals, updates.start_sweeping]
     forge.on_ready.append(forge.imports.resume)
     forge.on_project_deleted.append(forge.imports.forget)
+    merge_requests.join(forge)
     registry_half.join(forge)
     return forge
 

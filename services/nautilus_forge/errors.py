@@ -10,6 +10,7 @@
     │   └── InsufficientScope        403  {"error": "insufficient_scope", …}
     ├── NotFound                     404  {"message": "404 <Thing> Not Found"}
     ├── NotAllowed                   405  {"message": "405 Method Not Allowed"}
+    ├── NotAcceptable                406  {"message": …}
     ├── Conflict                     409  {"message": "409 Conflict"} or given
     ├── Gone                         410
     ├── PreconditionFailed           412
@@ -126,6 +127,11 @@ class NotFound(ForgeError):
 class NotAllowed(ForgeError):
     status = 405
     default = "405 Method Not Allowed"
+
+
+class NotAcceptable(ForgeError):
+    status = 406
+    default = "406 Not Acceptable"
 
 
 class Conflict(ForgeError):

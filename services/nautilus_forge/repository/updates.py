@@ -136,10 +136,11 @@ async def start_sweeping(forge: Forge) -> None:
 async def _keep_sweeping(forge: Forge) -> None:
     while True:
         await asyncio.sleep(_SWEEP_EVERY_S)
-        try:
-            await sweep(forge)
-        except Exception:
-            log.exception("sweeping ref updates failed")
+        for look in (sweep, *forge.on_sweep):
+            try:
+                await look(forge)
+            except Exception:
+                log.exception("looking for what was left behind failed")
 
 
 async def sweep(forge: Forge, fresh: timedelta = _FRESH) -> None:

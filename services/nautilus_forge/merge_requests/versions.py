@@ -1,0 +1,88 @@
+"""Versions of a merge request's diff: one for each state of the source branch that was seen.
+
+Source: gitlabhq app/models/merge_request_diff.rb, app/services/merge_requests/reload_diffs_service.rb.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from nautilus_forge.db.models import MergeRequest, MergeRequestVersion
+from nautilus_forge.forge import Forge
+from nautilus_forge.git import merging
+from nautilus_forge.git.commits import Commit, count_commits, read_commits
+from nautilus_forge.git.diffs import FileDiff, read_diff
+from nautilus_forge.git.refs import merge_base
+from nautilus_forge.merge_requests import refs
+
+MOST_FILES = 3000
+"""GitLab's `diff_max_files`: more are counted as "3000+"."""
+
+
+async def record(db: AsyncSession, forge: Forge, merge_request: MergeRequest) -> MergeRequestVersion:
+    """Compare `merge_request.sha` with the target branch, and keep what came out as the newest version.
+
+    The head ref is set, so that the commits are in the target's repository. Raises `GitError`.
+    """
+    start = await refs.target_head(forge, merge_request)
+    version = MergeRequestVersion(merge_request_id=merge_request.id)
+    if merge_request.sha is not None:
+        await refs.point_head(forge, merge_request, merge_request.sha)
+        if start is not None:
+            await _compare(forge, merge_request, merge_request.sha, start, version)
+    db.add(version)
+    await db.flush()
+    return version
+
+
+async def _compare(
+    forge: Forge, merge_request: MergeRequest, head: str, start: str, version: MergeRequestVersion
+) -> None:
+    git = forge.repositories.git(merge_request.project_id)
+    base = await merge_base(git, start, head)
+    version.head_sha, version.start_sha, version.base_sha = head, start, base
+    if base is None:
+        return
+    version.commit_count = await count_commits(git, head, f"^{base}")
+    if version.commit_count:
+        count = await merging.file_count(git, base, head)
+        version.file_count = str(count) if count <= MOST_FILES else f"{MOST_FILES}+"
+        version.patch_id = await merging.patch_id(git, base, head)
+    await refs.keep(forge, merge_request.project_id, {head, base})
+
+
+async def latest(db: AsyncSession, merge_request_id: int) -> MergeRequestVersion | None:
+    """The newest version; each merge request has one from the moment that it is made."""
+    return await db.scalar(
+        select(MergeRequestVersion)
+        .where(MergeRequestVersion.merge_request_id == merge_request_id)
+        .order_by(MergeRequestVersion.id.desc())
+        .limit(1)
+    )
+
+
+async def diff_of(
+    forge: Forge, merge_request: MergeRequest, version: MergeRequestVersion | None
+) -> list[FileDiff]:
+    """The files that a version changes."""
+    if version is None or version.head_sha is None or version.base_sha is None or not version.commit_count:
+        return []
+    git = forge.repositories.git(merge_request.project_id)
+    return await read_diff(git, version.base_sha, version.head_sha)
+
+
+async def commits_of(
+    forge: Forge,
+    merge_request: MergeRequest,
+    version: MergeRequestVersion | None,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[Commit]:
+    """The commits of a version, newest first."""
+    if version is None or version.head_sha is None or version.base_sha is None or not version.commit_count:
+        return []
+    git = forge.repositories.git(merge_request.project_id)
+    options = [f"--skip={offset}", *([f"--max-count={limit}"] if limit is not None else [])]
+    return await read_commits(git, *options, version.head_sha, f"^{version.base_sha}")
