@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @dataclass
 class CiHalf:
     """`claims`: how many claims may talk to the database at once, so that a burst of woken requests leaves
-    connections to everybody else. `look`: set to have the queue looked at now.
+    connections to everybody else. `look`: set to have the queue looked at now. `schedules_changed`: set to have
+    the clock of the schedules look at them now.
     """
 
     forge: Forge
@@ -41,6 +42,7 @@ class CiHalf:
     commits: CommitCache = field(default_factory=CommitCache)
     claims: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     look: asyncio.Event = field(default_factory=asyncio.Event)
+    schedules_changed: asyncio.Event = field(default_factory=asyncio.Event)
     is_started: bool = False
 
     @classmethod

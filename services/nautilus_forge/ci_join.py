@@ -15,6 +15,7 @@ from nautilus_forge.artifacts import routes as artifacts
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.models import Project, User
 from nautilus_forge.forge import Forge
+from nautilus_forge.job_tokens import routes as job_tokens
 from nautilus_forge.jobs import routes as jobs
 from nautilus_forge.jobs import runner_routes as running
 from nautilus_forge.jobs.authorize import resolve_job_token
@@ -29,6 +30,9 @@ from nautilus_forge.runners import project_routes as project_runners
 from nautilus_forge.runners import routes as runners
 from nautilus_forge.runners import runner_routes as registering
 from nautilus_forge.runners.service import ensure_registration_token
+from nautilus_forge.schedules import routes as schedules
+from nautilus_forge.schedules.clock import Clock
+from nautilus_forge.triggers import routes as triggers
 from nautilus_forge.variables import group_routes as group_variables
 from nautilus_forge.variables import routes as variables
 
@@ -47,6 +51,9 @@ def api_routers() -> list[APIRouter]:
         statuses_routes.router,
         variables.router,
         group_variables.router,
+        schedules.router,
+        triggers.router,
+        job_tokens.router,
         runners.router,
         project_runners.router,
     ]
@@ -95,6 +102,7 @@ async def _start(ci: CiHalf) -> None:
     ci.forge.spawn(listener.run(), "listen for news")
     ci.forge.spawn(Upkeep(ci, listener).run(), "upkeep of jobs")
     ci.forge.spawn(Lookout(ci).run(), "look for waiting jobs")
+    ci.forge.spawn(Clock(ci, lambda: listener.has_upkeep_lock).run(), "make scheduled pipelines")
     ci.forge.spawn(_note_presence(ci), "note the contact of runners")
     ci.forge.spawn(_end_held_requests(ci), "end held requests")
 

@@ -76,6 +76,7 @@ _READ = text(
            extract(epoch FROM now() - j.queued_at)::float AS queued_s,
            pl.iid, pl.ref, pl.is_tag, pl.sha, pl.before_sha, pl.source, pl.created_at AS pipeline_created_at,
            pl.name AS pipeline_name,
+           (SELECT s.description FROM ci_pipeline_schedules s WHERE s.id = pl.schedule_id) AS schedule_description,
            p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes,
            n.id AS namespace_id, n.full_path AS namespace_path, u.state AS user_state,
            r.id AS runner_id, r.description AS runner_description, r.tags AS runner_tags,

@@ -5,11 +5,10 @@ Source: doc/api/pipelines.md, GitLab lib/api/ci/pipelines.rb.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import Select, func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -25,8 +24,8 @@ from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Field, ParamModel, Params, path_id
 from nautilus_forge.pipelines import creation, origin, service
 from nautilus_forge.pipelines.entities import pipeline_detail, pipeline_listed
+from nautilus_forge.pipelines.listing import PipelineFilter, filtered
 from nautilus_forge.pipelines.refusal import Refused
-from nautilus_forge.pipelines.statuses import COMPLETED, Status
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
 from nautilus_forge.responses import Json, no_content
@@ -42,21 +41,9 @@ Destroyable = Annotated[ProjectAccess, Depends(project_with(Ability.DESTROY_PIPE
 PipelineId = Annotated[int, Depends(path_id("pipeline_id"))]
 
 
-class ListPipelines(ParamModel):
-    scope: Literal["running", "pending", "finished", "branches", "tags"] | None = None
-    status: Status | None = None
-    ref: str | None = None
-    sha: str | None = None
-    yaml_errors: bool | None = None
-    username: str | None = None
-    updated_before: datetime | None = None
-    updated_after: datetime | None = None
-    created_before: datetime | None = None
-    created_after: datetime | None = None
+class ListPipelines(PipelineFilter):
     order_by: Literal["id", "status", "ref", "updated_at", "user_id"] = "id"
     sort: Literal["asc", "desc"] = "desc"
-    source: str | None = None
-    name: str | None = None
 
 
 class GivenVariable(ParamModel):
@@ -88,48 +75,11 @@ class Rename(ParamModel):
 async def list_pipelines(
     at: Readable, db: Db, ci: Ci, page: Paged, params: Annotated[ListPipelines, Params(ListPipelines)]
 ) -> Response:
-    statement = _filtered(select(Pipeline).where(Pipeline.project_id == at.project.id), params)
+    statement = filtered(select(Pipeline).where(Pipeline.project_id == at.project.id), params)
     column = getattr(Pipeline, params.order_by)
     statement = statement.order_by(column.asc() if params.sort == "asc" else column.desc())
     settings = ci.forge.settings
     return await page.of(db, statement, lambda pipeline: pipeline_listed(settings, at.project, pipeline))
-
-
-def _filtered(statement: Select[Any], params: ListPipelines) -> Select[Any]:
-    """Source: GitLab app/finders/ci/pipelines_finder.rb."""
-    match params.scope:
-        case "running" | "pending":
-            statement = statement.where(Pipeline.status == params.scope)
-        case "finished":
-            statement = statement.where(Pipeline.status.in_([status.value for status in COMPLETED]))
-        case "branches" | "tags":
-            kind = Pipeline.is_tag.is_(params.scope == "tags")
-            newest = statement.with_only_columns(func.max(Pipeline.id)).where(kind).group_by(Pipeline.ref)
-            statement = statement.where(Pipeline.id.in_(newest))
-    for column, value in (
-        (Pipeline.status, params.status.value if params.status is not None else None),
-        (Pipeline.ref, params.ref),
-        (Pipeline.sha, params.sha),
-        (Pipeline.source, params.source),
-        (Pipeline.name, params.name),
-    ):
-        if value is not None:
-            statement = statement.where(column == value)
-    if params.yaml_errors is not None:
-        broken = Pipeline.yaml_errors.is_not(None)
-        statement = statement.where(broken if params.yaml_errors else ~broken)
-    if params.username is not None:
-        who = select(User.id).where(func.lower(User.username) == params.username.lower())
-        statement = statement.where(Pipeline.user_id.in_(who))
-    if params.updated_before is not None:
-        statement = statement.where(Pipeline.updated_at < params.updated_before)
-    if params.updated_after is not None:
-        statement = statement.where(Pipeline.updated_at > params.updated_after)
-    if params.created_before is not None:
-        statement = statement.where(Pipeline.created_at < params.created_before)
-    if params.created_after is not None:
-        statement = statement.where(Pipeline.created_at > params.created_after)
-    return statement
 
 
 @router.post("/projects/{id}/pipeline")

@@ -83,7 +83,14 @@ def about_pipeline(
 ) -> About:
     """`row`: as read by `jobs.claim`."""
     server, of_project = server_facts(settings), project_facts(settings.external_url, project)
-    pipeline = PipelineFacts(row.iid, row.source, row.pipeline_created_at, row.pipeline_id, row.pipeline_name)
+    pipeline = PipelineFacts(
+        row.iid,
+        row.source,
+        row.pipeline_created_at,
+        row.pipeline_id,
+        row.pipeline_name,
+        row.schedule_description,
+    )
     of_commit = commit_facts(
         commit, row.ref, row.before_sha, is_tag=row.is_tag, is_protected=row.is_protected
     )

@@ -1,0 +1,1 @@
+"""The reach of job tokens: who sets it, and how."""

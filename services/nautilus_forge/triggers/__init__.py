@@ -1,0 +1,1 @@
+"""Trigger tokens, and the pipelines that they make."""
