@@ -33,6 +33,10 @@ class RefChange:
         return self.new_sha == ZERO_SHA
 
     @property
+    def is_creation(self) -> bool:
+        return self.old_sha == ZERO_SHA
+
+    @property
     def is_tag(self) -> bool:
         return self.ref.startswith("refs/tags/")
 

@@ -24,7 +24,9 @@ from nautilus.appliance.layout import PROJECT_ROOT, Layout
 from nautilus.appliance.plan import make_plan
 from nautilus.appliance.settings import ApplianceSettings
 from nautilus.appliance.sshd import choose_ssh
-from nautilus_gateway.testing.programs import answers, free_ports, running
+from nautilus_gateway.appliance import Ports, appliance_config
+from nautilus_gateway.render import render
+from nautilus_gateway.testing.programs import answers, free_ports, running, running_nginx
 from nautilus_gateway.testing.stack import GIT_ENVIRONMENT
 
 _DEADLINE_S = 30.0
@@ -32,10 +34,13 @@ _DEADLINE_S = 30.0
 
 @dataclass(frozen=True)
 class SshForge:
-    """`client`: a folder for keys and clones of the people who come. `user`: whom sshd lets in."""
+    """`client`: a folder for keys and clones of the people who come. `user`: whom sshd lets in. `gitlab_port`: where
+    the gateway would be (`with_gateway` starts it).
+    """
 
     layout: Layout
     port: int
+    gitlab_port: int
     user: str
     client: Path
     api: httpx.Client
@@ -45,6 +50,16 @@ class SshForge:
     def remote(self) -> str:
         """What stands before a project's path."""
         return f"ssh://{self.user}@127.0.0.1:{self.port}/"
+
+    @contextmanager
+    def with_gateway(self) -> Iterator[None]:
+        """nginx before the forge, for what goes by HTTP beside SSH (LFS objects)."""
+        ports = Ports(*free_ports(2), gitlab=self.gitlab_port)
+        user = ensure_accounts().service if os.geteuid() == 0 else ""
+        file = self.layout.etc / "nginx.conf"
+        file.write_text(render(appliance_config(self.layout.home, self.layout.run, ports=ports, user=user)))
+        with running_nginx(file, self.gitlab_port, self.layout.log / "gateway.log"):
+            yield
 
     @property
     def log(self) -> str:
@@ -151,7 +166,7 @@ def running_ssh_forge(database_url: str, python: str) -> Iterator[SshForge]:
         plan = make_plan(settings, None, Choice("process", "a test"))
         layout.appliance_file.write_text(json.dumps(asdict(plan)))
         user = choose_ssh(settings, who).user
-        stack.enter_context(_forge(python, layout, who, database_url, user, port))
+        stack.enter_context(_forge(python, layout, who, database_url, user, port, others[2]))
         sshd = stack.enter_context(_sshd(python, layout, port))
         token = layout.secret("admin_token").read_text().strip()
         api = stack.enter_context(
@@ -163,7 +178,7 @@ def running_ssh_forge(database_url: str, python: str) -> Iterator[SshForge]:
             )
         )
         _wait_until_ready(api)
-        yield SshForge(layout, port, user, client, api, sshd.pid)
+        yield SshForge(layout, port, others[2], user, client, api, sshd.pid)
 
 
 @contextmanager
@@ -184,14 +199,14 @@ def _environment(home: Path, port: int, others: list[int]) -> dict[str, str]:
 
 @contextmanager
 def _forge(
-    python: str, layout: Layout, who: Accounts, database_url: str, user: str, port: int
+    python: str, layout: Layout, who: Accounts, database_url: str, user: str, port: int, gitlab_port: int
 ) -> Iterator[None]:
     environment = _program_environment(layout) | {
         "FORGE_DATABASE_URL": database_url,
         "FORGE_SOCKET": str(layout.forge_socket),
         "FORGE_DATA_DIR": str(layout.forge),
         "FORGE_SPOOL_DIR": str(layout.spool),
-        "FORGE_EXTERNAL_URL": "http://127.0.0.1:10080",
+        "FORGE_EXTERNAL_URL": f"http://127.0.0.1:{gitlab_port}",
         "FORGE_SSH_HOST": "127.0.0.1",
         "FORGE_SSH_PORT": str(port),
         "FORGE_SSH_USER": user,

@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from nautilus_forge.auth import NOBODY, Principal
+from nautilus_forge.auth import NOBODY, Principal, refusal_of
 from nautilus_forge.basic_auth import credentials
 from nautilus_forge.db.dependency import forge_of
 from nautilus_forge.db.models import Project
+from nautilus_forge.deploy_tokens.service import reaches
 from nautilus_forge.policy import Ability, Standing
 from nautilus_forge.projects.access import find_project, standing_of
 from nautilus_forge.projects.attributes import attribute
@@ -83,9 +84,11 @@ class GitGate:
         who = await self._by_basic(request, db, header, is_push=asked.is_push) if header else NOBODY
         if who is None:
             return Denied(401, DENIED)
-        if who.user is not None and who.user.state != "active":
-            return Denied(403, BLOCKED)
+        if who.user is not None and (reason := refusal_of(who.user)) is not None:
+            return Denied(403, reason)
         project = await find_project(db, asked.project) if "/" in asked.project else None
+        if who.deploy_token is not None and (project is None or not reaches(who.deploy_token, project)):
+            return Denied(401, DENIED)
         standing = await standing_of(db, who, project) if project is not None else None
         return _judge(asked, who, project, standing)
 
@@ -97,6 +100,8 @@ class GitGate:
         who = await forge_of(request).basic.identify(request, db, *pair) if pair is not None else None
         if who is None or who.job is not None:
             return who
+        if who.deploy_token is not None and is_push:
+            return who  # no deploy token pushes: told below that it may not
         scopes = ("api", "write_repository") if is_push else ("api", "read_repository", "write_repository")
         return who if who.has_scope(*scopes) else None
 
@@ -106,11 +111,11 @@ def _judge(
 ) -> Allowed | Denied:
     """Nobody is asked for credentials wherever the answer would be no: existence is not told."""
     if project is None or standing is None or not standing.can(Ability.READ_PROJECT):
-        return Denied(404, NOT_FOUND) if who.user is not None else Denied(401, DENIED)
+        return Denied(401, DENIED) if who.is_nobody else Denied(404, NOT_FOUND)
     wanted = Ability.PUSH_CODE if asked.is_push else Ability.READ_CODE
     if standing.can(wanted) or (asked.is_push and may_job_push(who, project)):
         return Allowed(project, who)
-    if who.user is None:
+    if who.is_nobody:
         return Denied(401, DENIED)
     if asked.is_push and project.is_archived:
         return Denied(403, ARCHIVED)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from nautilus_forge.db.dependency import Db, TheForge
-from nautilus_forge.db.models import Project, User
+from nautilus_forge.db.models import Project, ProtectedTag, User
 from nautilus_forge.errors import TooManyRequests
+from nautilus_forge.forge import Forge
+from nautilus_forge.git.command import Git
+from nautilus_forge.git.locks import clear_stale_locks
 from nautilus_forge.internal.git_access import Allowed, Denied, GitGate
-from nautilus_forge.internal.push_rules import in_quarantine, refusal
+from nautilus_forge.internal.push_content import MISSING, locked_path, pushed_pointers
+from nautilus_forge.internal.push_rules import (
+    NOTES,
+    Pusher,
+    RefRules,
+    in_quarantine,
+    quarantine_alone,
+    refusal,
+)
 from nautilus_forge.keys.deploy_keys import link_of
+from nautilus_forge.lfs import locks
+from nautilus_forge.lfs.objects import objects_of
 from nautilus_forge.params import Id, ParamModel, Params
 from nautilus_forge.policy import Level
 from nautilus_forge.ports import RefChange
 from nautilus_forge.projects.access import level_of
+from nautilus_forge.projects.attributes import attribute
 from nautilus_forge.projects.branches import rules_of
 from nautilus_forge.repository import updates
 from nautilus_forge.responses import Json
@@ -96,47 +111,70 @@ async def pre_receive(db: Db, forge: TheForge, params: Annotated[HookParams, Par
     project = await db.get(Project, params.project_id)
     pusher = await _pusher(db, project, params) if project is not None else None
     if project is None or pusher is None:
-        return Json({"allowed": False, "message": "The project you were looking for could not be found."})
-    git = in_quarantine(forge.repositories.git(project.id), params.env)
-    reason = await refusal(
-        git,
-        project,
-        await rules_of(db, project.id),
-        pusher.level,
-        params.ref_changes(),
-        is_empty=forge.repositories.is_empty(project.id),
-    )
+        return _no("The project you were looking for could not be found.")
+    changes = params.ref_changes()
+    git = forge.repositories.git(project.id)
+    await asyncio.to_thread(clear_stale_locks, git.repository, [change.ref for change in changes])
+    rules = await _rules(db, forge, project)
+    await db.commit()  # no connection is held while git looks at the objects
+    reason = await refusal(in_quarantine(git, params.env), rules, pusher, changes)
+    reason = reason or await _content_refusal(db, git, project, pusher, params)
     if reason is not None:
-        return Json({"allowed": False, "message": reason})
-    await updates.announce(db, project.id, pusher.user_id, params.ref_changes(), params.push_options)
+        return _no(reason)
+    followed = [change for change in changes if not change.ref.startswith(NOTES)]
+    await updates.announce(db, project.id, pusher.runs_as, followed, params.push_options)
     return Json({"allowed": True})
 
 
-@dataclass(frozen=True)
-class Pusher:
-    """`level`: for protected branches. `user_id`: with whose rights pipelines work; None: there are to be none."""
+def _no(message: str) -> Response:
+    return Json({"allowed": False, "message": message})
 
-    level: Level
-    user_id: int | None
+
+async def _rules(db: AsyncSession, forge: Forge, project: Project) -> RefRules:
+    tags = await db.scalars(select(ProtectedTag).where(ProtectedTag.project_id == project.id))
+    return RefRules(
+        project,
+        await rules_of(db, project.id),
+        tags.all(),
+        is_empty=forge.repositories.is_empty(project.id),
+        members_url=f"{forge.settings.external_url}/{project.path_with_namespace}/-/project_members",
+    )
+
+
+async def _content_refusal(
+    db: AsyncSession, git: Git, project: Project, pusher: Pusher, params: HookParams
+) -> str | None:
+    """File locks and LFS pointers, where the project has LFS."""
+    changes = params.ref_changes()
+    if not attribute(project, "lfs_enabled") or all(change.is_deletion for change in changes):
+        return None
+    locked = await locks.of_others(db, project.id, pusher.person_id)
+    await db.commit()
+    if reason := await locked_path(in_quarantine(git, params.env), changes, locked):
+        return reason
+    quarantine = quarantine_alone(git, params.env)
+    pointers = await pushed_pointers(quarantine) if quarantine is not None else set()
+    if pointers and len(await objects_of(db, project.id, pointers)) != len(pointers):
+        return MISSING
+    return None
 
 
 async def _pusher(db: AsyncSession, project: Project, params: HookParams) -> Pusher | None:
-    """Whoever got as far as the hook may push; how far says his level. None: nobody known.
-
-    A deploy key pushes to no protected branch (Source: gitlabhq lib/gitlab/deploy_key_access.rb).
-    """
+    """Whoever got as far as the hook may push; how far says his level. None: nobody known."""
     user = await db.get(User, params.user_id)
     level = await level_of(db, user, project)
     if not params.deploy_key_id:
-        return Pusher(max(level, Level.DEVELOPER), user.id) if user is not None else None
+        return Pusher(max(level, Level.DEVELOPER), user.id, user.id) if user is not None else None
     link = await link_of(db, project.id, params.deploy_key_id)
     if link is None or not link.can_push:
         return None
     may_run = user is not None and user.state == "active" and level >= Level.DEVELOPER
-    return Pusher(Level.NONE, user.id if user is not None and may_run else None)
+    person_id = user.id if user is not None else None
+    return Pusher(level, person_id if may_run else None, person_id, is_deploy_key=True)
 
 
 async def post_receive(forge: TheForge, params: Annotated[HookParams, Params(HookParams)]) -> Response:
     """The refs have moved: make the pipelines. Messages for the pusher come back."""
-    await updates.on_refs_changed(forge, params.project_id, params.ref_changes())
+    followed = [change for change in params.ref_changes() if not change.ref.startswith(NOTES)]
+    await updates.on_refs_changed(forge, params.project_id, followed)
     return Json({"messages": []})

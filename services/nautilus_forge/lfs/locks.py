@@ -55,7 +55,7 @@ async def page(
         statement = statement.where(LfsFileLock.path == path)
     if lock_id is not None:
         statement = statement.where(LfsFileLock.id == lock_id)
-    return [row._tuple() for row in await db.execute(statement)]
+    return [(row[0], row[1]) for row in await db.execute(statement)]
 
 
 async def of_others(db: AsyncSession, project_id: int, user_id: int | None) -> dict[str, str]:

@@ -18,33 +18,34 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from nautilus_forge.artifacts.download import accel_redirect, is_behind_gateway
 from nautilus_forge.db.dependency import forge_of
-from nautilus_forge.errors import InsufficientStorage, PayloadTooLarge, Unauthorized
+from nautilus_forge.errors import Forbidden, InsufficientStorage, PayloadTooLarge, Unauthorized
 from nautilus_forge.internal.git_access import Denied
 from nautilus_forge.lfs import objects
 from nautilus_forge.lfs.access import Caller, admitted
 from nautilus_forge.lfs.answers import MEDIA_TYPE, LfsNotFound, LfsUnprocessable, lfs_body, lfs_json, refused
-from nautilus_forge.spool import body_of
+from nautilus_forge.spool import body_of, is_spooled
 
 router = APIRouter()
 
 _UPLOAD = re.compile(
-    r"/(?P<project>[^?]+)\.git/gitlab-lfs/objects/(?P<oid>[0-9a-f]{64})/(?P<size>[0-9]{1,18})"
+    r"/(?P<project>[^?]+)\.git/gitlab-lfs/objects/(?P<oid>[0-9a-f]{64})/(?P<size>[0-9]{1,19})"
 )
 _OID = re.compile(r"[0-9a-f]{64}")
-_SIZE = re.compile(r"[0-9]{1,18}")
+_SIZE = re.compile(r"[0-9]{1,19}")
 _BYTES = "application/octet-stream"
 
 
 async def may_upload(request: Request, method: str, path: str) -> bool:
-    """The gateway's question (`ports.UploadGate`). Raises `Unauthorized`, `LfsForbidden`, `LfsNotFound`,
-    `InsufficientStorage` where there is no room for what is announced.
+    """The gateway's question (`ports.UploadGate`). Raises `Unauthorized`, `LfsForbidden`, `LfsNotFound`, and
+    `Forbidden` where there is no room for what is announced (the upload's own route says so, with a 507).
     """
     match = _UPLOAD.fullmatch(path)
     if match is None or method != "PUT":
         return False
     if isinstance(await _admitted(request, match["project"], is_upload=True), Denied):
         raise Unauthorized
-    await _require_room(request, int(match["size"]))
+    if not await _has_room(request, int(match["size"])):
+        raise Forbidden
     return True
 
 
@@ -58,7 +59,8 @@ async def upload(request: Request) -> Response:
     caller = await _admitted(request, _project_of(request), is_upload=True)
     if isinstance(caller, Denied):
         return refused(caller)
-    await _require_room(request, int(size))
+    if not await _has_room(request, int(size)):
+        raise InsufficientStorage("No space left for LFS objects")
     try:
         async with body_of(request, forge.settings, int(size)) as body:
             if not await asyncio.to_thread(forge.lfs.store.is_what_it_says, body, oid, int(size)):
@@ -110,9 +112,9 @@ async def _admitted(request: Request, project: str, *, is_upload: bool) -> Calle
         return await admitted(request, db, project, is_upload=is_upload)
 
 
-async def _require_room(request: Request, size: int) -> None:
-    if not await asyncio.to_thread(forge_of(request).lfs.store.has_room, size):
-        raise InsufficientStorage("No space left for LFS objects")
+async def _has_room(request: Request, size: int) -> bool:
+    """What the gateway has taken in already needs no further room."""
+    return is_spooled(request) or await asyncio.to_thread(forge_of(request).lfs.store.has_room, size)
 
 
 def _project_of(request: Request) -> str:

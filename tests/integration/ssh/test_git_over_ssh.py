@@ -253,12 +253,6 @@ def test_an_archive_is_read(forge: SshForge, project: dict[str, Any]) -> None:
     assert "README.md" in listed.stdout
 
 
-def test_git_lfs_is_told_that_there_is_none(forge: SshForge, project: dict[str, Any]) -> None:
-    done = forge.ssh("root", f"git-lfs-authenticate {project['path_with_namespace']}.git download")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "ERROR: Git LFS is not available on this server." in done.stderr
-
-
 class TestWhatIsRefused:
     def test_without_a_command_there_is_a_welcome(self, forge: SshForge) -> None:
         done = forge.ssh("root", options=("-T",))
