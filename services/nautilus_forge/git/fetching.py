@@ -78,7 +78,7 @@ def size_bytes(folder: Path) -> int:
     for path, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(path, name)).st_size
+                total += os.lstat(f"{path}/{name}").st_size
             except FileNotFoundError:
                 continue
     return total

@@ -20,6 +20,7 @@ class Maintenance:
 
     def __init__(self) -> None:
         self._looked_at: dict[int, float] = {}
+        self._asked_for: set[int] = set()
         self._one_at_a_time = asyncio.Lock()
 
     def is_due(self, project_id: int) -> bool:
@@ -41,3 +42,22 @@ class Maintenance:
                 )
             except GitError as error:
                 log.warning("maintenance of %s: %s", git.repository, error)
+
+    def ask(self, project_id: int) -> bool:
+        """Somebody wants the repository packed now; False where that is under way. `pack` must follow."""
+        if project_id in self._asked_for:
+            return False
+        self._asked_for.add(project_id)
+        return True
+
+    async def pack(self, project_id: int, git: Git, *, prune: bool) -> None:
+        """Everything into one pack, asked for by `ask`. `prune`: what nothing reaches for two weeks goes."""
+        patient = Git(git.repository, _LONGEST_S)
+        pruned = "--prune=2.weeks.ago" if prune else "--no-prune"
+        try:
+            async with self._one_at_a_time:
+                await patient.output("gc", "--quiet", pruned)
+        except GitError as error:
+            log.warning("housekeeping of %s: %s", git.repository, error)
+        finally:
+            self._asked_for.discard(project_id)

@@ -19,6 +19,7 @@ from nautilus_forge.namespaces.level import counts
 from nautilus_forge.policy import Ability, Level, Standing
 from nautilus_forge.projects.attributes import attribute
 from nautilus_forge.projects.job_reach import reach_of
+from nautilus_forge.projects.shares import level_by_shares
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,21 @@ async def find_project(db: AsyncSession, id_or_path: str) -> Project | None:
 
 
 async def level_of(db: AsyncSession, user: User | None, project: Project) -> Level:
-    """The highest of: administrator, owner of the namespace, membership in the project or a group above it."""
+    """The highest of: administrator, owner of the namespace, membership in the project or a group above it, or in
+    a group that it is shared with.
+    """
     if user is None:
         return Level.NONE
     if user.is_admin:
         return Level.ADMIN
     if project.namespace.owner_id == user.id:
         return Level.OWNER
-    highest = await db.scalar(
-        select(func.max(Member.access_level)).where(
-            counts(user),
-            (Member.project_id == project.id) | Member.namespace_id.in_(project.namespace.traversal_ids),
-        )
+    own = select(func.max(Member.access_level)).where(
+        counts(user),
+        (Member.project_id == project.id) | Member.namespace_id.in_(project.namespace.traversal_ids),
     )
+    shared = level_by_shares(user, project)
+    highest = await db.scalar(select(func.greatest(own.scalar_subquery(), shared.scalar_subquery())))
     return Level(highest or Level.NONE)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from nautilus_forge.db.models import Member, Namespace, Project, ProjectImport, Star, Topic, User
 from nautilus_forge.namespaces import level
 from nautilus_forge.policy import Level, Visibility
+from nautilus_forge.projects import shares
 from nautilus_forge.users.queries import like
 
 _ORDERS = {
@@ -41,12 +42,15 @@ def visible_to(user: User | None) -> Select[Project]:
 
 
 def belongs_to(user: User, at_least: int) -> ColumnElement[bool]:
-    """Is the user a member of the project, or of a group above it, or the owner of its namespace?"""
+    """Is the user a member of the project, of a group above it or that it is shared with, or does he own its
+    namespace?
+    """
     direct = select(Member.project_id).where(
         level.counts(user), Member.access_level >= at_least, Member.project_id.is_not(None)
     )
     spaces = select(Namespace.id).where(or_(Namespace.owner_id == user.id, level.belongs_to(user, at_least)))
-    return or_(Project.id.in_(direct), Project.namespace_id.in_(spaces))
+    shared = shares.reached_by(user, at_least)
+    return or_(Project.id.in_(direct), Project.namespace_id.in_(spaces), Project.id.in_(shared))
 
 
 def owned_by(user: User) -> ColumnElement[bool]:

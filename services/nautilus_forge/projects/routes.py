@@ -11,23 +11,24 @@ from fastapi import APIRouter, Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from nautilus_forge.auth import Admin, MaybeWho, Who
+from nautilus_forge.auth import Admin, MaybeWho, Who, find_user
 from nautilus_forge.db.dependency import Db, TheForge
 from nautilus_forge.db.models import Namespace, Project, User
-from nautilus_forge.errors import InvalidParams, InvalidRecord
+from nautilus_forge.errors import InvalidParams, InvalidRecord, NotFound
 from nautilus_forge.forge import Forge
 from nautilus_forge.imports import service as imports
 from nautilus_forge.imports.sources import import_rules, reachable
 from nautilus_forge.namespaces import level as namespace_level
 from nautilus_forge.namespaces.creating import may_create_in, require_room
 from nautilus_forge.pagination import Paged
-from nautilus_forge.params import Params, path_id
+from nautilus_forge.params import ParamModel, Params, path_id, path_text
 from nautilus_forge.policy import Ability
 from nautilus_forge.project_templates.catalogue import TEMPLATES, ProjectTemplate
 from nautilus_forge.projects import entities, listing, service
 from nautilus_forge.projects.access import ProjectAccess, project_with
 from nautilus_forge.projects.params import ChangeProject, CreateProject, ListProjects
 from nautilus_forge.projects.removal import remove_project
+from nautilus_forge.projects.surroundings import forks_counts
 from nautilus_forge.responses import Json
 from nautilus_forge.users.queries import existing_user
 
@@ -48,10 +49,17 @@ async def list_projects(who: MaybeWho, db: Db, forge: TheForge, page: Paged, par
 
 @router.get("/users/{user_id}/projects")
 async def list_projects_of_user(
-    who: MaybeWho, db: Db, forge: TheForge, page: Paged, user_id: UserId, params: Filter
+    who: MaybeWho,
+    db: Db,
+    forge: TheForge,
+    page: Paged,
+    user_id: Annotated[str, Depends(path_text("user_id"))],
+    params: Filter,
 ) -> Response:
-    """Those in the user's own namespace, as far as one may see them."""
-    user = await existing_user(db, user_id)
+    """Those in the own namespace of the user (id or name), as far as one may see them."""
+    user = await find_user(db, user_id)
+    if user is None:
+        raise NotFound("User")
     statement = listing.filtered(who.user, params)
     statement = statement.where(Project.namespace.has(Namespace.owner_id == user.id))
     return await listing.listed(db, forge, who, page, params, statement)
@@ -149,12 +157,20 @@ async def _created(
     return Json((await listing.shown(db, forge, owner, [project]))[0], 201)
 
 
+class ReadProject(ParamModel):
+    statistics: bool = False
+
+
 @router.get("/projects/{id}")
-async def read_project(at: Read, db: Db, forge: TheForge) -> Response:
+async def read_project(
+    at: Read, db: Db, forge: TheForge, params: Annotated[ReadProject, Params(ReadProject)]
+) -> Response:
     """By id or URL-encoded path. Nobody in particular sees the basic details alone."""
     if at.user is None:
-        return Json(entities.basic(forge.settings, at.project))
-    return Json((await listing.shown(db, forge, at.user, [at.project]))[0])
+        counts = await forks_counts(db, [at.project.id])
+        return Json(entities.basic(forge.settings, at.project, counts.get(at.project.id, 0)))
+    found = await listing.shown(db, forge, at.user, [at.project], with_statistics=params.statistics)
+    return Json(found[0])
 
 
 @router.put("/projects/{id}")
