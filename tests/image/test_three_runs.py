@@ -19,6 +19,7 @@ import pytest
 
 from nautilus.appliance.layout import PROJECT_ROOT
 from nautilus.testing.containers import docker
+from nautilus.testing.documents import elsewhere
 from nautilus.testing.in_docker import Container, sign_in, wait_for
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
@@ -50,20 +51,10 @@ def documented_command(variant: str) -> list[str]:
 
 
 def adapted(words: list[str], prefix: str, address: str, folder: Path, image: str) -> list[str]:
-    """The same command on a machine where others test too: names with a prefix, ports on an address of their own."""
-    changed: list[str] = []
-    for before, word in zip(["", *words], words, strict=False):
-        if before == "--publish":
-            word = f"{address}:{word}"
-        elif before == "--volume" and word.startswith("mlreef"):
-            word = f"{prefix}-{word}"
-        elif before == "--volume" and word.startswith("/root/"):
-            word = str(folder / word.removeprefix("/root/"))
-        elif before in ("--name", "--net"):
-            word = f"{prefix}-{word.strip('$').lower()}"
-        changed.append(word)
+    """The same command on a machine where others test too."""
+    *options, name = elsewhere(words, prefix, address, image, folder)
     external = ["--env", f"NAUTILUS_EXTERNAL_URL=http://{address}", "--env", "NAUTILUS_SSH_PORT=2022"]
-    return [*changed[1:-1], *external, image]
+    return [*options, *external, name]
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
