@@ -25,6 +25,7 @@ _IDENTITY = {
     "$git_project_id": "$upstream_http_x_git_project_id",
     "$git_user_id": "$upstream_http_x_git_user_id",
     "$git_username": "$upstream_http_x_git_username",
+    "$git_max_input_given": "$upstream_http_x_git_max_input_size",
 }
 """Variable → header of the forge's 200."""
 
@@ -33,6 +34,7 @@ _IDENTITY_HEADERS = (
     "X-Git-Project-Id",
     "X-Git-User-Id",
     "X-Git-Username",
+    "X-Git-Max-Input-Size",
     "X-Git-Protocol-Allowed",
 )
 """What the forge says to the gateway alone."""
@@ -60,6 +62,7 @@ def git_maps(route: Git) -> list[Directive]:
         ),
         lookup("$git_service", "is_not_git", {"": "1"}, default="0"),
         lookup("$git_service", "git_may_receive", {"git-receive-pack": "true"}, default="false"),
+        lookup("$git_max_input_given", "git_max_input", {"": "0"}, default="$git_max_input_given"),
         lookup("$http_git_protocol", "git_protocol", {r"~^[A-Za-z0-9=:._-]{1,200}$": "$http_git_protocol"}),
         lookup(
             "$request_method $request_uri",
@@ -131,11 +134,7 @@ def _params(route: Git, backend: str) -> list[tuple[str, ...]]:
         ("GIT_HTTP_EXPORT_ALL", "1"),
         ("GIT_CONFIG_NOSYSTEM", "1"),
         ("GIT_CONFIG_GLOBAL", "/dev/null"),
-        ("GIT_CONFIG_COUNT", "2"),
-        ("GIT_CONFIG_KEY_0", "http.receivepack"),
-        ("GIT_CONFIG_VALUE_0", "$git_may_receive"),
-        ("GIT_CONFIG_KEY_1", "safe.directory"),
-        ("GIT_CONFIG_VALUE_1", "$git_repository"),
+        *_settings(route),
         ("REMOTE_USER", "$git_username", "if_not_empty"),
         ("FORGE_PROJECT_ID", "$git_project_id"),
         ("FORGE_USER_ID", "$git_user_id"),
@@ -143,6 +142,21 @@ def _params(route: Git, backend: str) -> list[tuple[str, ...]]:
         ("FORGE_SOCKET", literal(route.forge.socket)),
         ("FORGE_REQUEST_ID", "$request_id"),
     ]
+
+
+def _settings(route: Git) -> list[tuple[str, ...]]:
+    """Git's settings of the highest precedence; `include.path`: what the forge says of all repositories."""
+    shared = [("include.path", f"{literal(route.forge.files)}/gitconfig")] if route.forge.files else []
+    pairs = [
+        *shared,
+        ("http.receivepack", "$git_may_receive"),
+        ("safe.directory", "$git_repository"),
+        ("receive.maxInputSize", "$git_max_input"),
+    ]
+    params: list[tuple[str, ...]] = [("GIT_CONFIG_COUNT", str(len(pairs)))]
+    for number, (key, value) in enumerate(pairs):
+        params += [(f"GIT_CONFIG_KEY_{number}", key), (f"GIT_CONFIG_VALUE_{number}", value)]
+    return params
 
 
 def _redirect(route: Git) -> Directive:

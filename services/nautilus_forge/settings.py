@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     def hooks_dir(self) -> Path:
         return self.data_dir / "hooks"
 
+    @property
+    def git_config(self) -> Path:
+        """What git is told of all repositories (`git.configuration`)."""
+        return self.data_dir / "gitconfig"
+
 
 def _ports_of(*urls: str | None) -> set[int]:
     parts = [urlsplit(url) for url in urls if url]

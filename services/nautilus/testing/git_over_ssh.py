@@ -54,7 +54,8 @@ class SshForge:
     @contextmanager
     def with_gateway(self) -> Iterator[None]:
         """nginx before the forge, for what goes by HTTP beside SSH (LFS objects)."""
-        ports = Ports(*free_ports(2), gitlab=self.gitlab_port)
+        web, management = free_ports(2)
+        ports = Ports(web, management, self.gitlab_port)
         user = ensure_accounts().service if os.geteuid() == 0 else ""
         file = self.layout.etc / "nginx.conf"
         file.write_text(render(appliance_config(self.layout.home, self.layout.run, ports=ports, user=user)))

@@ -1,4 +1,4 @@
-"""Installing the hooks that all repositories share (`core.hooksPath`)."""
+"""Installing what all repositories share: the hooks (`core.hooksPath`) and git's settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from nautilus_forge.forge import Forge
+from nautilus_forge.git import configuration
 
 NAMES = ("pre-receive", "post-receive")
 _SOURCE = Path(__file__).with_name("hook.py")
@@ -23,7 +24,15 @@ def install(hooks_dir: Path, interpreter: str = sys.executable) -> None:
         making.rename(hooks_dir / name)
 
 
+def write_settings(hooks_dir: Path, git_config: Path) -> None:
+    """Git's settings for all repositories, whole or not at all."""
+    making = git_config.with_name(f".{git_config.name}.new")
+    making.write_text(configuration.shared(hooks_dir), encoding="utf-8")
+    making.rename(git_config)
+
+
 async def ensure_hooks(forge: Forge) -> None:
-    """A start-up step: the hooks stand, and nothing of an earlier run lies about."""
+    """A start-up step: hooks and settings stand, and nothing of an earlier run lies about."""
     await forge.repositories.clear_leftovers()
     await asyncio.to_thread(install, forge.settings.hooks_dir)
+    await asyncio.to_thread(write_settings, forge.settings.hooks_dir, forge.settings.git_config)

@@ -143,9 +143,7 @@ def become_git(
         "LANG": "C.UTF-8",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "safe.directory",
-        "GIT_CONFIG_VALUE_0": repository,
+        **settings(granted),
         "REMOTE_USER": granted["username"],
         "FORGE_PROJECT_ID": granted["project_id"],
         "FORGE_USER_ID": granted["user_id"],
@@ -156,6 +154,19 @@ def become_git(
     if env.get("GIT_PROTOCOL") == "version=2":
         given["GIT_PROTOCOL"] = "version=2"
     os.execvpe("git", ["git", name, *options, repository], given)
+
+
+def settings(granted: Mapping[str, str]) -> dict[str, str]:
+    """Git's settings of the highest precedence: what the forge says of all repositories, and of this push."""
+    pairs = (
+        ("include.path", granted["settings"]),
+        ("safe.directory", granted["repository"]),
+        ("receive.maxInputSize", granted["max_input_size"]),
+    )
+    given = {"GIT_CONFIG_COUNT": str(len(pairs))}
+    for number, (key, value) in enumerate(pairs):
+        given |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return given
 
 
 def answered(socket_path: str, method: str, what: str, asked: Mapping[str, str]) -> bytes:

@@ -9,40 +9,10 @@ import shutil
 from pathlib import Path
 
 from nautilus_forge.files import TEMPORARY_PREFIX
+from nautilus_forge.git import configuration
 from nautilus_forge.git.command import Git
 from nautilus_forge.git.writing import COMMIT_FOLDER
 from nautilus_forge.settings import Settings
-
-_CONFIG = """\
-[core]
-	repositoryformatversion = 0
-	filemode = true
-	bare = true
-	hooksPath = {hooks}
-	logAllRefUpdates = false
-	fsync = committed,reference
-	fsyncMethod = batch
-[gc]
-	auto = 0
-[receive]
-	advertisePushOptions = true
-	denyDeleteCurrent = ignore
-	fsckObjects = true
-	autogc = false
-[receive "fsck"]
-	badTimezone = ignore
-	missingSpaceBeforeDate = ignore
-	zeroPaddedFilemode = ignore
-[transfer]
-	hideRefs = refs/keep-around
-	hideRefs = refs/tmp
-[uploadpack]
-	allowAnySHA1InWant = true
-	allowFilter = true
-[http]
-	receivepack = true
-	uploadpack = true
-"""
 
 
 def hashed_path(project_id: int) -> str:
@@ -90,7 +60,7 @@ class RepositoryStore:
         for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
             (making / folder).mkdir(parents=True)
         (making / "HEAD").write_text(f"ref: refs/heads/{default_branch}\n", encoding="utf-8")
-        (making / "config").write_text(_CONFIG.format(hooks=self._hooks), encoding="utf-8")
+        (making / "config").write_text(configuration.of_repository(self._hooks), encoding="utf-8")
         making.rename(final)
 
     async def clear_leftovers(self) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
+from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.auth import NOBODY, Principal, refusal_of
 from nautilus_forge.basic_auth import credentials
 from nautilus_forge.db.dependency import forge_of
@@ -32,6 +33,7 @@ DENIED = (
 NOT_FOUND = "The project you were looking for could not be found or you don't have permission to view it."
 NO_PUSH = "You are not allowed to push code to this project."
 NO_DOWNLOAD = "You are not allowed to download code from this project."
+NO_UPLOAD = "You are not allowed to upload code."
 BLOCKED = "Your account has been blocked."
 ARCHIVED = "You can't push code to a read-only GitLab instance."
 
@@ -48,6 +50,7 @@ class GitRequest:
 class Allowed:
     project: Project
     who: Principal
+    is_push: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ def parse(uri: str) -> GitRequest | None:
     if service not in _SERVICES:
         return None
     return GitRequest(unquote(match["project"]), service == "git-receive-pack")
+
+
+async def max_input_bytes(db: AsyncSession) -> int:
+    """Longest pack of a push, 0 for any. Source: doc/api/settings.md `receive_max_input_size` (MiB)."""
+    return ((await current_values(db)).receive_max_input_size or 0) << 20
 
 
 class GitGate:
@@ -114,11 +122,13 @@ def _judge(
         return Denied(401, DENIED) if who.is_nobody else Denied(404, NOT_FOUND)
     wanted = Ability.PUSH_CODE if asked.is_push else Ability.READ_CODE
     if standing.can(wanted) or (asked.is_push and may_job_push(who, project)):
-        return Allowed(project, who)
+        return Allowed(project, who, asked.is_push)
     if who.is_nobody:
         return Denied(401, DENIED)
     if asked.is_push and project.is_archived:
         return Denied(403, ARCHIVED)
+    if who.deploy_token is not None and asked.is_push:
+        return Denied(403, NO_UPLOAD)
     return Denied(403, NO_PUSH if asked.is_push else NO_DOWNLOAD)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -18,7 +19,7 @@ from nautilus_forge.errors import TooManyRequests
 from nautilus_forge.forge import Forge
 from nautilus_forge.git.command import Git
 from nautilus_forge.git.locks import clear_stale_locks
-from nautilus_forge.internal.git_access import Allowed, Denied, GitGate
+from nautilus_forge.internal.git_access import Allowed, Denied, GitGate, max_input_bytes
 from nautilus_forge.internal.push_content import MISSING, locked_path, pushed_pointers
 from nautilus_forge.internal.push_rules import (
     NOTES,
@@ -79,7 +80,8 @@ def git_router() -> APIRouter:
             return Response(status_code=403)
         if isinstance(answer, Denied):
             return Response(status_code=401 if answer.status == 401 else 403)
-        return Response(headers=_identity(forge.repositories.path(answer.project.id).as_posix(), answer))
+        limit = await max_input_bytes(db) if answer.is_push else 0
+        return Response(headers=_identity(forge.repositories.path(answer.project.id), answer, limit))
 
     @router.get("/internal/git/denied")
     async def denied(request: Request, db: Db) -> Response:
@@ -95,10 +97,11 @@ def git_router() -> APIRouter:
     return router
 
 
-def _identity(path: str, allowed: Allowed) -> dict[str, str]:
+def _identity(path: Path, allowed: Allowed, max_input: int) -> dict[str, str]:
     user = allowed.who.user
     return {
-        "X-Git-Repository": path,
+        "X-Git-Repository": path.as_posix(),
+        "X-Git-Max-Input-Size": str(max_input),
         "X-Git-Project-Id": str(allowed.project.id),
         "X-Git-User-Id": str(user.id) if user is not None else "",
         "X-Git-Username": user.username if user is not None else "",

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from nautilus_forge.db.dependency import Db, TheForge
 from nautilus_forge.db.models import Key
-from nautilus_forge.internal.git_access import Denied
+from nautilus_forge.internal.git_access import Denied, max_input_bytes
 from nautilus_forge.internal.ssh_access import decide
 from nautilus_forge.keys.service import note_use, owner_of, that_lets_in
 from nautilus_forge.lfs.access import header_for_deploy_key, header_for_user
@@ -88,6 +88,8 @@ async def allowed(db: Db, forge: TheForge, params: Annotated[Command, Params(Com
     return _lines(
         {
             "repository": forge.repositories.path(answer.project.id).as_posix(),
+            "settings": forge.settings.git_config.as_posix(),
+            "max_input_size": str(await max_input_bytes(db)),
             "project_id": str(answer.project.id),
             "user_id": str(answer.user.id) if answer.user is not None else "",
             "username": answer.user.username if answer.user is not None else "",
