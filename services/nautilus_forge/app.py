@@ -13,6 +13,7 @@ from nautilus_forge import API_PREFIX, VERSION, ci_join, startup
 from nautilus_forge.appsettings import routes as appsettings
 from nautilus_forge.basic_auth import BasicGate
 from nautilus_forge.db.engine import Database
+from nautilus_forge.deploy_tokens import routes as deploy_tokens
 from nautilus_forge.forge import Forge
 from nautilus_forge.git.hooks import ensure_hooks
 from nautilus_forge.git.store import RepositoryStore
@@ -54,6 +55,7 @@ from nautilus_forge.repository import reading_routes as repository_reading
 from nautilus_forge.repository import refs_routes as repository_refs
 from nautilus_forge.repository import updates
 from nautilus_forge.settings import Settings
+from nautilus_forge.tokens import resource_routes as resource_tokens
 from nautilus_forge.tokens import routes as tokens
 from nautilus_forge.traces.endpoint import TraceEndpoint
 from nautilus_forge.users import routes as users
@@ -73,6 +75,8 @@ def api_routers() -> list[APIRouter]:
         keys.router,
         deploy_keys.router,
         tokens.router,
+        resource_tokens.router,
+        deploy_tokens.router,
         namespaces.router,
         groups.router,
         project_imports.router,

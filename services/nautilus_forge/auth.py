@@ -19,8 +19,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
+from nautilus_forge import params
 from nautilus_forge.db.dependency import Db, forge_of
-from nautilus_forge.db.models import OAuthToken, PersonalAccessToken, User
+from nautilus_forge.db.models import DeployToken, OAuthToken, PersonalAccessToken, User
 from nautilus_forge.errors import Forbidden, InsufficientScope, InvalidToken, NotFound, Unauthorized
 from nautilus_forge.ports import JobIdentity
 from nautilus_forge.tokens import secret
@@ -29,17 +30,25 @@ from nautilus_forge.web import sessions
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_SCOPES = ("api", "read_api")
 _WRITE_SCOPES = ("api",)
+_LONGEST_BODY = 1 << 20
 _LAST_USED_EVERY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Principal:
-    """`scopes` None: not limited by a token (session). `user` None: nobody. `job`: a job token was the proof."""
+    """`scopes` None: not limited by a token (session). `job`: a job token was the proof. `user` None: nobody, or
+    a deploy token, which stands for no user (git and the container registry alone know it).
+    """
 
     user: User | None = None
     scopes: frozenset[str] | None = None
     token: PersonalAccessToken | OAuthToken | None = None
     job: JobIdentity | None = None
+    deploy_token: DeployToken | None = None
+
+    @property
+    def is_nobody(self) -> bool:
+        return self.user is None and self.deploy_token is None
 
     def has_scope(self, *scopes: str) -> bool:
         return self.scopes is None or bool(self.scopes.intersection(scopes))
@@ -69,30 +78,69 @@ async def identify(request: Request, db: AsyncSession) -> Principal:
 
 
 async def _identify(request: Request, db: AsyncSession) -> Principal:
-    if token := _presented_token(request):
-        principal = await by_token(db, token)
+    given = await _Given.of(request)
+    if given.token:
+        principal = await by_token(db, given.token)
         if principal is None:
             raise Unauthorized
-    elif job_token := request.headers.get("job-token") or request.query_params.get("job_token"):
-        found = await by_job_token(request, db, job_token)
+    elif given.job_token:
+        found = await by_job_token(request, db, given.job_token)
         if found is None:
             raise Unauthorized
         principal = found
     else:
         principal = await _by_session(request, db)
-    _refuse_blocked(principal.user)
-    as_whom = request.headers.get("sudo") or request.query_params.get("sudo")
-    return await _sudo(db, principal, as_whom) if as_whom else principal
+    refuse_inactive(principal.user)
+    return await _sudo(db, principal, given.sudo) if given.sudo else principal
 
 
-def _presented_token(request: Request) -> str | None:
-    query = request.query_params
-    if token := request.headers.get("private-token") or query.get("private_token"):
-        return token
+@dataclass(frozen=True)
+class _Given:
+    """What the request says of who asks, and as whom: headers, then parameters of the query, then of the body."""
+
+    token: str | None
+    job_token: str | None
+    sudo: str | None
+
+    @classmethod
+    async def of(cls, request: Request) -> _Given:
+        query = request.query_params
+        bearer = _bearer(request)
+        token = request.headers.get("private-token") or query.get("private_token") or bearer
+        given = cls(
+            token or query.get("access_token"),
+            request.headers.get("job-token") or query.get("job_token"),
+            request.headers.get("sudo") or query.get("sudo"),
+        )
+        return await given._with_body(request) if _may_be_in_body(request) else given
+
+    async def _with_body(self, request: Request) -> _Given:
+        body = await params.merged(request)
+        return _Given(
+            self.token or _text(body, "private_token") or _text(body, "access_token"),
+            self.job_token or _text(body, "job_token"),
+            self.sudo or _text(body, "sudo"),
+        )
+
+
+def _bearer(request: Request) -> str | None:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and value.strip():
-        return value.strip()
-    return query.get("access_token")
+    return value.strip() if scheme.lower() == "bearer" and value.strip() else None
+
+
+def _may_be_in_body(request: Request) -> bool:
+    """Small forms and JSON alone: nobody in particular may make us read more than that."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    length = request.headers.get("content-length", "")
+    is_small = length.isascii() and length.isdigit() and 0 < int(length) <= _LONGEST_BODY
+    return is_small and content_type in ("application/json", "application/x-www-form-urlencoded")
+
+
+def _text(values: dict[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None
 
 
 async def by_token(db: AsyncSession, token: str) -> Principal | None:
@@ -181,23 +229,41 @@ async def _by_session(request: Request, db: AsyncSession) -> Principal:
     return Principal(user=session.user)
 
 
-def _refuse_blocked(user: User | None) -> None:
-    if user is not None and user.state != "active":
-        raise Forbidden("Your account has been blocked.")
+_REFUSALS = {
+    "blocked_pending_approval": "Your account is pending approval from your administrator and hence blocked.",
+    "deactivated": (
+        "Your account has been deactivated by your administrator. "
+        "Please log back in from a web browser to reactivate your account."
+    ),
+}
+"""Source: gitlabhq lib/gitlab/auth/user_access_denied_reason.rb."""
+
+
+def refusal_of(user: User) -> str | None:
+    """Why the user may not come in, None where he may."""
+    if user.state == "active":
+        return None
+    return _REFUSALS.get(user.state, "Your account has been blocked.")
+
+
+def refuse_inactive(user: User | None) -> None:
+    """Raises `Forbidden`."""
+    if user is not None and (reason := refusal_of(user)) is not None:
+        raise Forbidden(reason)
 
 
 async def _sudo(db: AsyncSession, principal: Principal, as_whom: str) -> Principal:
-    if principal.user is None:
+    if principal.user is None or principal.job is not None:
         raise Unauthorized
-    if principal.token is None:
-        raise Forbidden("Must be authenticated using an OAuth or personal access token to use sudo")
     if not principal.user.is_admin:
         raise Forbidden("Must be admin to use sudo")
+    if principal.token is None:
+        raise Forbidden("Must be authenticated using an OAuth or personal access token to use sudo")
     principal.require_scope("sudo")
     user = await find_user(db, as_whom)
     if user is None:
         raise NotFound(f"User with ID or username '{as_whom}'")
-    _refuse_blocked(user)
+    refuse_inactive(user)
     return replace(principal, user=user)
 
 
@@ -267,4 +333,6 @@ __all__ = [
     "by_token",
     "find_user",
     "identify",
+    "refusal_of",
+    "refuse_inactive",
 ]

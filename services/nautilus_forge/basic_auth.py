@@ -1,4 +1,5 @@
-"""HTTP Basic as git and Docker use it: a token as the password, or a user's own password.
+"""HTTP Basic as git and Docker use it: a token as the password, a deploy token with its name, or
+a user's own password.
 
 Source: gitlabhq lib/gitlab/auth.rb (`find_for_git_client`).
 """
@@ -14,8 +15,10 @@ from starlette.requests import Request
 
 from nautilus_forge.auth import Principal, by_job_token, by_token
 from nautilus_forge.ci.predefined import CI_JOB_USER
+from nautilus_forge.deploy_tokens.service import by_deploy_token
 from nautilus_forge.errors import InvalidToken
 from nautilus_forge.http import client_address
+from nautilus_forge.tokens import secret
 from nautilus_forge.users.signing_in import RecentSuccesses, Throttle, check_password
 
 _TOKEN_USER = "oauth2"  # noqa: S105 — a user name
@@ -53,6 +56,8 @@ class BasicGate:
         """
         if name == CI_JOB_USER:
             return await by_job_token(request, db, password)
+        if password.startswith(secret.DEPLOY_TOKEN):
+            return await by_deploy_token(db, name, password)
         try:
             by_any_token = await by_token(db, password)
         except InvalidToken:

@@ -7,6 +7,7 @@ Source: doc/user/permissions.md, gitlabhq app/policies/project_policy.rb.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
 
@@ -164,6 +165,8 @@ class Standing:
     registry: str = "enabled"
     merge_requests: str = "enabled"
     """Who reaches the merge requests, in the same words."""
+    deploy: frozenset[Ability] | None = None
+    """What a deploy token is good for here; None: no deploy token asks."""
 
     def can(self, ability: Ability) -> bool:
         if self.is_archived and ability not in _WHILE_ARCHIVED:
@@ -174,6 +177,8 @@ class Standing:
             return False
         if self.job is not None:
             return self._may_job(ability)
+        if self.deploy is not None:
+            return ability in self.deploy or self._is_open(ability)
         return self.level >= self._minimum(ability) or self._is_open(ability)
 
     def require(self, ability: Ability) -> None:
@@ -209,6 +214,18 @@ class Standing:
             or self._is_open_image(ability)
             or (ability is Ability.READ_MERGE_REQUEST and self.merge_requests == "enabled")
         )
+
+
+_OF_DEPLOY_TOKEN = {
+    "read_repository": {Ability.READ_PROJECT, Ability.READ_CODE},
+    "read_registry": {Ability.READ_PROJECT, Ability.READ_IMAGE},
+    "write_registry": {Ability.READ_PROJECT, Ability.CREATE_IMAGE},
+}
+
+
+def of_deploy_token(scopes: Iterable[str]) -> frozenset[Ability]:
+    """What a deploy token may do in a project that it reaches."""
+    return frozenset().union(*(_OF_DEPLOY_TOKEN.get(scope, set()) for scope in scopes))
 
 
 def may_push(level: Level, push_access_level: int) -> bool:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from nautilus_forge.auth import Principal, admit, identify
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Member, Namespace, Project, User
+from nautilus_forge.deploy_tokens.service import abilities
 from nautilus_forge.errors import NotFound
 from nautilus_forge.namespaces.level import counts
 from nautilus_forge.policy import Ability, Level, Standing
@@ -91,6 +92,7 @@ async def standing_of(db: AsyncSession, who: Principal, project: Project) -> Sta
         job=job,
         registry=str(attribute(project, "container_registry_access_level")),
         merge_requests=str(attribute(project, "merge_requests_access_level")),
+        deploy=abilities(who.deploy_token, project) if who.deploy_token is not None else None,
     )
 
 

@@ -6,6 +6,7 @@ Source: gitlabhq app/services/auth/container_registry_authentication_service.rb,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +56,18 @@ class Caller:
     def of(cls, who: Principal) -> Caller:
         if who.job is not None:
             return cls(who, "build", _FULL)
+        if who.deploy_token is not None:
+            return cls(who, "deploy_token", _granted(who.deploy_token.scopes))
         if who.user is None:
             return cls(who, "none", frozenset({PULL}))
         if who.scopes is None:
             return cls(who, "gitlab_or_ldap", _FULL)
         kind = "oauth" if isinstance(who.token, OAuthToken) else "personal_access_token"
-        grants: frozenset[str] = frozenset().union(*(_BY_SCOPE.get(scope, ()) for scope in who.scopes))
-        return cls(who, kind, grants)
+        return cls(who, kind, _granted(who.scopes))
+
+
+def _granted(scopes: Iterable[str]) -> frozenset[str]:
+    return frozenset().union(*(_BY_SCOPE.get(scope, ()) for scope in scopes))
 
 
 async def grant(db: AsyncSession, caller: Caller, scope: str) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from nautilus_forge.auth import NOBODY, Principal
 from nautilus_forge.basic_auth import credentials
 from nautilus_forge.db.dependency import Db, TheForge
+from nautilus_forge.deploy_tokens.service import username
 from nautilus_forge.registry.access import Caller, grant
 from nautilus_forge.registry.half import ContainerRegistry
 from nautilus_forge.registry.signing import SERVICE
@@ -47,7 +48,7 @@ async def token_for_the_registry(request: Request, db: Db, forge: TheForge) -> R
         return _error(404, "UNAVAILABLE", "registry not enabled")
     caller = Caller.of(who)
     granted = [entry for scope in _scopes(request) if (entry := await grant(db, caller, scope)) is not None]
-    if not caller.grants or (not granted and who.user is None):
+    if not caller.grants or (not granted and who.is_nobody):
         return _error(403, "DENIED", "access forbidden")
     return Json({"token": _token(forge.registry, caller, granted)})
 
@@ -59,8 +60,12 @@ def _scopes(request: Request) -> list[str]:
 
 
 def _token(registry: ContainerRegistry, caller: Caller, granted: list[dict[str, Any]]) -> str:
-    user = caller.who.user
+    user, deploy_token = caller.who.user, caller.who.deploy_token
     claims: dict[str, Any] = {"auth_type": caller.kind}
+    if deploy_token is not None:
+        name = username(deploy_token)
+        info = {"token_type": caller.kind, "username": name, "deploy_token_id": deploy_token.id}
+        claims |= {"sub": name, "user": registry.signer.statement({"user_info": info})}
     if user is not None:
         info = {"token_type": caller.kind, "username": user.username, "user_id": user.id}
         claims |= {"sub": user.username, "user": registry.signer.statement({"user_info": info})}

@@ -5,11 +5,11 @@ Source: doc/api/personal_access_tokens.md, doc/api/user_tokens.md.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
-from typing import Annotated, Literal
+from datetime import date
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -18,10 +18,11 @@ from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import PersonalAccessToken, User
 from nautilus_forge.errors import BadRequest, InvalidParams, NotAllowed, NotFound, Unauthorized
 from nautilus_forge.pagination import Paged
-from nautilus_forge.params import CommaList, Id, ParamModel, Params, path_id
+from nautilus_forge.params import CommaList, ParamModel, Params, path_id
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.tokens import service
-from nautilus_forge.users.queries import existing_user, like
+from nautilus_forge.tokens.listing import ListTokens, filtered
+from nautilus_forge.users.queries import existing_user
 
 router = APIRouter()
 
@@ -47,13 +48,6 @@ class NewImpersonationToken(NewToken):
 
 class Rotation(ParamModel):
     expires_at: date | None = None
-
-
-class ListTokens(ParamModel):
-    user_id: Id | None = None
-    revoked: bool | None = None
-    state: Literal["active", "inactive", "all"] | None = None
-    search: str | None = None
 
 
 @router.post("/users/{user_id}/personal_access_tokens")
@@ -101,21 +95,7 @@ async def list_tokens(
         statement = statement.where(PersonalAccessToken.user_id == user.id)
     elif params.user_id is not None:
         statement = statement.where(PersonalAccessToken.user_id == params.user_id)
-    if params.revoked is not None:
-        statement = statement.where(PersonalAccessToken.is_revoked.is_(params.revoked))
-    if params.search:
-        statement = statement.where(PersonalAccessToken.name.ilike(like(params.search)))
-    statement = _in_state(statement, params.state)
-    return await page.of(db, statement.order_by(PersonalAccessToken.id.desc()), service.entity)
-
-
-def _in_state(statement: Select[PersonalAccessToken], state: str | None) -> Select[PersonalAccessToken]:
-    token = PersonalAccessToken
-    alive = token.expires_at.is_(None) | (token.expires_at > datetime.now(UTC).date())
-    active = token.is_revoked.is_(False) & alive
-    if state == "active":
-        return statement.where(active)
-    return statement.where(~active) if state == "inactive" else statement
+    return await page.of(db, filtered(statement, params), service.entity)
 
 
 @router.get("/personal_access_tokens/self")
@@ -126,7 +106,7 @@ async def read_self(who: AnyToken, db: Db) -> Response:
 
 @router.delete("/personal_access_tokens/self")
 async def revoke_self(who: AnyToken, db: Db) -> Response:
-    _own_token(who).is_revoked = True
+    service.revoke(_own_token(who))
     return no_content()
 
 
@@ -146,12 +126,17 @@ def _own_token(who: Principal) -> PersonalAccessToken:
 
 @router.get("/personal_access_tokens/{id}")
 async def read_token(who: Who, db: Db, id: TokenId) -> Response:
-    return Json(service.entity(await _visible(db, who, id)))
+    return Json(_with_addresses(await _visible(db, who, id)))
+
+
+def _with_addresses(token: PersonalAccessToken) -> dict[str, object]:
+    """Where a token is used from is not kept, so the list is empty."""
+    return service.entity(token) | {"last_used_ips": []}
 
 
 @router.delete("/personal_access_tokens/{id}")
 async def revoke_token(who: Who, db: Db, id: TokenId) -> Response:
-    (await _visible(db, who, id)).is_revoked = True
+    service.revoke(await _visible(db, who, id))
     return no_content()
 
 
@@ -182,8 +167,7 @@ async def list_impersonation(
     statement = select(PersonalAccessToken).where(
         PersonalAccessToken.user_id == user_id, PersonalAccessToken.is_impersonation
     )
-    statement = _in_state(statement, params.state).order_by(PersonalAccessToken.id.desc())
-    return await page.of(db, statement, _impersonation)
+    return await page.of(db, filtered(statement, params), _impersonation)
 
 
 @router.post("/users/{user_id}/impersonation_tokens")
@@ -206,7 +190,7 @@ async def read_impersonation(who: Admin, db: Db, user_id: UserId, id: TokenId) -
 
 @router.delete("/users/{user_id}/impersonation_tokens/{id}")
 async def revoke_impersonation(who: Admin, db: Db, user_id: UserId, id: TokenId) -> Response:
-    (await _impersonation_token(db, user_id, id)).is_revoked = True
+    service.revoke(await _impersonation_token(db, user_id, id))
     return no_content()
 
 

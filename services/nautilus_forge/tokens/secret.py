@@ -7,6 +7,7 @@ import hmac
 import secrets
 
 PERSONAL_ACCESS_TOKEN = "glpat-"  # noqa: S105 — a prefix
+DEPLOY_TOKEN = "gldt-"  # noqa: S105
 OAUTH_SECRET = "gloas-"  # noqa: S105
 
 

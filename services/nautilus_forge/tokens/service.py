@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import PersonalAccessToken, User
@@ -27,7 +28,27 @@ SCOPES = (
     "write_repository",
     "read_registry",
     "write_registry",
+    "read_virtual_registry",
+    "write_virtual_registry",
+    "ai_features",
 )
+"""Of personal access tokens. Source: lib/gitlab/auth.rb (`available_scopes_for`)."""
+BOT_SCOPES = (
+    "api",
+    "read_api",
+    "create_runner",
+    "manage_runner",
+    "k8s_proxy",
+    "self_rotate",
+    "read_repository",
+    "write_repository",
+    "read_registry",
+    "write_registry",
+    "read_observability",
+    "write_observability",
+    "ai_features",
+)
+"""Of the tokens of projects and groups. Source: lib/gitlab/auth.rb (`resource_bot_scopes`)."""
 ADMIN_SCOPES = ("sudo", "admin_mode", "read_service_ping")
 DEFAULT_LIFETIME = timedelta(days=365)
 LONGEST_LIFETIME = timedelta(days=400)
@@ -35,7 +56,7 @@ LONGEST_LIFETIME = timedelta(days=400)
 
 def require_scopes(scopes: list[str], user: User) -> list[str]:
     """Raises `InvalidParams` for none, for unknown ones, and for an administrator's on anybody else's token."""
-    allowed = SCOPES + (ADMIN_SCOPES if user.is_admin else ())
+    allowed = BOT_SCOPES if user.is_bot else SCOPES + (ADMIN_SCOPES if user.is_admin else ())
     if not scopes or any(scope not in allowed for scope in scopes):
         raise InvalidParams("scopes does not have a valid value")
     return list(dict.fromkeys(scopes))
@@ -62,6 +83,7 @@ async def create_token(
     expires_at: date | None,
     description: str | None = None,
     is_impersonation: bool = False,
+    previous_id: int | None = None,
 ) -> tuple[PersonalAccessToken, str]:
     """A new token and its secret, which is not kept. Raises `InvalidParams`, `BadRequest`."""
     value = secret.generate(secret.PERSONAL_ACCESS_TOKEN)
@@ -73,6 +95,7 @@ async def create_token(
         scopes=require_scopes(scopes, user),
         is_impersonation=is_impersonation,
         expires_at=expiry(expires_at, datetime.now(UTC).date()),
+        previous_id=previous_id,
     )
     db.add(token)
     await db.flush()
@@ -83,9 +106,17 @@ async def create_token(
 async def rotate(
     db: AsyncSession, token: PersonalAccessToken, expires_at: date | None
 ) -> tuple[PersonalAccessToken, str]:
-    """Revoke the token and make its successor (a week's life unless said otherwise)."""
+    """Revoke the token and make its successor (a week's life unless said otherwise).
+
+    Raises `BadRequest` for one that was revoked: somebody else may have rotated it, so its successors are
+    revoked too (committed at once).
+    """
+    await db.refresh(token, ["is_revoked"], with_for_update=True)
+    if token.is_revoked:
+        await revoke_family(db, token)
+        raise BadRequest("Token already revoked")
     user = await db.get_one(User, token.user_id)
-    token.is_revoked = True
+    revoke(token)
     return await create_token(
         db,
         user,
@@ -94,7 +125,32 @@ async def rotate(
         expires_at=expires_at or datetime.now(UTC).date() + timedelta(days=7),
         description=token.description,
         is_impersonation=token.is_impersonation,
+        previous_id=token.id,
     )
+
+
+def revoke(token: PersonalAccessToken) -> None:
+    """It stops to work at once."""
+    if not token.is_revoked:
+        token.is_revoked, token.revoked_at = True, datetime.now(UTC)
+
+
+async def revoke_family(db: AsyncSession, token: PersonalAccessToken) -> None:
+    """Revoke what was made from the token by rotation, and commit.
+
+    Source: app/services/personal_access_tokens/revoke_token_family_service.rb.
+    """
+    family = select(PersonalAccessToken.id).where(PersonalAccessToken.id == token.id).cte(recursive=True)
+    family = family.union(
+        select(PersonalAccessToken.id).where(PersonalAccessToken.previous_id == family.c.id)
+    )
+    await db.execute(
+        update(PersonalAccessToken)
+        .where(PersonalAccessToken.id.in_(select(family.c.id)), PersonalAccessToken.is_revoked.is_(False))
+        .values(is_revoked=True, revoked_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+    await db.commit()
 
 
 def is_active(token: PersonalAccessToken) -> bool:

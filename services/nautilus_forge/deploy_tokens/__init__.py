@@ -1,0 +1,1 @@
+"""Deploy tokens: a name and a secret for the code and the images of one project or group."""
