@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.artifacts import routes as artifacts
 from nautilus_forge.ci_half import CiHalf
-from nautilus_forge.db.models import Project, User
+from nautilus_forge.db.models import MergeRequest, Project, User
 from nautilus_forge.forge import Forge
 from nautilus_forge.job_tokens import routes as job_tokens
 from nautilus_forge.jobs import routes as jobs
@@ -22,8 +22,8 @@ from nautilus_forge.jobs.authorize import resolve_job_token
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.jobs.lookout import Lookout
 from nautilus_forge.jobs.upkeep import Upkeep
-from nautilus_forge.jobs.wakeups import JobChanged, Listener, News, Queued, RunnerChanged
-from nautilus_forge.pipelines import creation, lint_routes, service, statuses_routes
+from nautilus_forge.jobs.wakeups import JobChanged, Listener, MergeDue, News, Queued, RunnerChanged
+from nautilus_forge.pipelines import creation, lint_routes, merge_requests, service, statuses_routes
 from nautilus_forge.pipelines import routes as pipelines
 from nautilus_forge.ports import RefChange
 from nautilus_forge.runners import project_routes as project_runners
@@ -83,7 +83,21 @@ def join(forge: Forge, limits: CiLimits | None = None) -> CiHalf:
     async def last_pipeline(db: AsyncSession, project_id: int, sha: str) -> dict[str, Any] | None:
         return await service.last_pipeline(ci, db, project_id, sha)
 
+    async def create_for_merge_request(
+        db: AsyncSession, forge: Forge, *, merge_request: MergeRequest, user: User, is_asked: bool
+    ) -> int | None:
+        return await merge_requests.create_for_merge_request(
+            forge.ci, db, merge_request=merge_request, user=user, is_asked=is_asked
+        )
+
+    async def show_pipelines(
+        db: AsyncSession, pipeline_ids: Sequence[int], *, detailed: bool = False
+    ) -> dict[int, dict[str, Any]]:
+        return await merge_requests.show_pipelines(ci, db, pipeline_ids, detailed=detailed)
+
     forge.create_for_push = create_for_push
+    forge.create_for_merge_request = create_for_merge_request
+    forge.show_pipelines = show_pipelines
     forge.last_pipeline = last_pipeline
     forge.resolve_job_token = resolve_job_token
     forge.upload_gates.append(partial(running.may_upload, ci))
@@ -116,6 +130,9 @@ def _hear(ci: CiHalf, news: News) -> None:
         case RunnerChanged():
             ci.runners.forget(news.runner_id)
             ci.board.wake_runner(news.runner_id)
+        case MergeDue():
+            work = ci.forge.merge_when_ready(news.merge_request_id)
+            ci.forge.spawn(work, f"merge request {news.merge_request_id} may be due")
 
 
 def _miss(ci: CiHalf) -> None:

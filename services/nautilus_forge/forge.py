@@ -61,7 +61,7 @@ class Forge:
     on_ref_change: list[FollowRefChange] = field(default_factory=list)
     on_sweep: list[Startup] = field(default_factory=list)
     """What looks every half minute for news that was missed."""
-    merge_when_ready: Callable[[int], Awaitable[None]] = no_merges
+    merge_when_ready: Callable[[int], Coroutine[Any, Any, None]] = no_merges
     """The pipeline that a merge request waits for is over (merge request's id)."""
     upload_gates: list[UploadGate] = field(default_factory=list)
     on_ready: list[Startup] = field(default_factory=list)

@@ -118,8 +118,9 @@ def compile_checked(
         matched = found
     variables = merge(config.variables, matched.variables)
     known = {**context.predefined, **_values(variables), **context.variables}
+    instances = _selectable(checked, context)
     compiler = JobCompiler(config.stages, variables, context.predefined, context.variables, evaluator, budget)
-    made = [job for job in map(compiler.compile, checked.instances.values()) if job is not None]
+    made = [job for job in map(compiler.compile, instances) if job is not None]
     if all(job.stage in EDGE_STAGES for job in made):
         raise NoPipeline(NO_JOBS)
     jobs = _linked(made, checked.instances)
@@ -138,6 +139,16 @@ def compile_checked(
         prefills=config.prefills,
         includes=checked.includes,
     )
+
+
+def _selectable(checked: CheckedConfig, context: Context) -> list[Instance]:
+    """The jobs that this kind of pipeline may have. Without `workflow:rules`, a job without `rules` is for branches
+    and tags alone. Source: lib/gitlab/ci/config/entry/processable.rb (`only` defaults to branches and tags).
+    """
+    instances = list(checked.instances.values())
+    if context.source != "merge_request_event" or checked.config.workflow.rules is not None:
+        return instances
+    return [instance for instance in instances if instance.config.rules is not None]
 
 
 def _values(variables: tuple[Variable, ...]) -> dict[str, str]:

@@ -56,6 +56,8 @@ class CommitFacts:
     committed_at: datetime | None = None
     is_protected: bool = False
     tag_message: str | None = None
+    is_merge_request: bool = False
+    """The pipeline is a merge request's: `ref` is its source branch, but it is no branch pipeline."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ app/models/project.rb, app/models/ci/build.rb.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -55,8 +55,9 @@ def pipeline_variables(
     commit: CommitFacts,
     pipeline: PipelineFacts,
     user: UserFacts | None = None,
+    merge_request: Mapping[str, str] | None = None,
 ) -> tuple[Variable, ...]:
-    """What exists before any job does."""
+    """What exists before any job does. `merge_request`: what is known of merge requests, by name."""
     return _variables(
         [
             *_server_pairs(server),
@@ -65,6 +66,7 @@ def pipeline_variables(
             *_pipeline_pairs(pipeline),
             *_commit_pairs(commit),
             *(_user_pairs(user) if user else ()),
+            *(merge_request or {}).items(),
         ]
     )
 
@@ -239,7 +241,7 @@ def _commit_pairs(commit: CommitFacts) -> list[tuple[str, str | None]]:
         ("CI_COMMIT_BEFORE_SHA", commit.before_sha),
         ("CI_COMMIT_REF_NAME", commit.ref),
         ("CI_COMMIT_REF_SLUG", slug(commit.ref)),
-        ("CI_COMMIT_BRANCH", None if commit.is_tag else commit.ref),
+        ("CI_COMMIT_BRANCH", None if commit.is_tag or commit.is_merge_request else commit.ref),
         ("CI_COMMIT_TAG", commit.ref if commit.is_tag else None),
         ("CI_COMMIT_TAG_MESSAGE", (commit.tag_message or "") if commit.is_tag else None),
         ("CI_COMMIT_MESSAGE", commit.message),

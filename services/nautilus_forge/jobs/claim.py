@@ -1,4 +1,4 @@
-"""A runner gets a job: chosen, checked, and handed over on a lease, in one transaction.
+"""Runners get jobs: chosen, checked, and handed over on a lease, in one transaction for all that ask at a time.
 
 Source: GitLab app/services/ci/register_job_service.rb, app/services/ci/queue/build_queue_service.rb.
 """
@@ -6,152 +6,241 @@ Source: GitLab app/services/ci/register_job_service.rb, app/services/ci/queue/bu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 from sqlalchemy import Row, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci.model import CompiledJob
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.jobs import definition
+from nautilus_forge.jobs.asks import Ask
 from nautilus_forge.jobs.authorize import TOKEN_PREFIX
 from nautilus_forge.jobs.dependencies import Inputs, read_inputs
 from nautilus_forge.jobs.payload import Claim, build_payload
+from nautilus_forge.jobs.picking import Picked, pick
 from nautilus_forge.jobs.transitions import finish
 from nautilus_forge.pipelines import progress
 from nautilus_forge.pipelines.statuses import Status
-from nautilus_forge.runners.identity import RunnerIdentity
 from nautilus_forge.tokens import secret
-from nautilus_forge.variables.assemble import job_variables
+from nautilus_forge.variables.assemble import Known, job_variables
 
 log = logging.getLogger(__name__)
 
 _MAX_DEPTH = 45
 
-_PICK = text(
-    """
-    WITH busy AS (
-        SELECT project_id, count(*) AS jobs FROM ci_jobs
-        WHERE status IN ('running', 'canceling') OR status = 'pending' AND is_ack_awaited GROUP BY project_id
-    )
-    SELECT j.id, (SELECT count(*) FROM ci_jobs q WHERE q.status = 'pending' AND NOT q.is_ack_awaited) AS queue_size
-    FROM ci_jobs j
-    JOIN ci_runners r ON r.id = :runner AND r.is_active
-    JOIN projects p ON p.id = j.project_id
-    JOIN namespaces n ON n.id = p.namespace_id
-    LEFT JOIN busy ON busy.project_id = j.project_id
-    WHERE j.status = 'pending' AND NOT j.is_ack_awaited AND j.id <> ALL(CAST(:skipped AS bigint[]))
-      AND p.deleted_at IS NULL AND coalesce(p.attributes->>'builds_access_level', 'enabled') <> 'disabled'
-      AND (r.run_untagged OR j.tags <> '{}') AND j.tags <@ r.tags
-      AND (r.access_level = 'not_protected' OR j.is_protected)
-      AND CASE r.runner_type
-          WHEN 'instance_type' THEN p.shared_runners_enabled
-          WHEN 'project_type' THEN EXISTS (
-              SELECT FROM ci_runner_projects rp WHERE rp.runner_id = r.id AND rp.project_id = j.project_id)
-          ELSE coalesce((p.attributes->>'group_runners_enabled')::boolean, true) AND EXISTS (
-              SELECT FROM namespaces g WHERE g.id = r.namespace_id
-              AND (n.id = g.id OR starts_with(n.full_path, g.full_path || '/')))
-          END
-    ORDER BY coalesce(busy.jobs, 0), j.id
-    LIMIT 1
-    FOR UPDATE OF j SKIP LOCKED
-    """
-)
-_TAKE = text(
-    """
-    UPDATE ci_jobs SET runner_id = :runner, runner_manager_id = CAST(:manager AS bigint), token_digest = :digest,
-        runner_features = CAST(:features AS jsonb), lease_expires_at = now() + make_interval(secs => :lease_s),
-        is_ack_awaited = :two_phase, is_processed = false, updated_at = now(), timeout_s = :timeout_s,
-        status = CASE WHEN CAST(:two_phase AS boolean) THEN 'pending' ELSE 'running' END,
-        started_at = CASE WHEN CAST(:two_phase AS boolean) THEN NULL ELSE now() END, last_contact_at = now()
-    WHERE id = :id
-    """
-)
 _READ = text(
     """
+    WITH busy AS (
+        SELECT b.project_id, count(*) AS jobs FROM ci_jobs b JOIN ci_runners br ON br.id = b.runner_id
+        WHERE b.status = 'running' AND br.runner_type = 'instance_type' GROUP BY b.project_id
+    )
     SELECT j.id, j.definition, j.pipeline_id, j.project_id, j.user_id, j.is_protected,
            extract(epoch FROM now() - j.queued_at)::float AS queued_s,
            pl.iid, pl.ref, pl.is_tag, pl.sha, pl.before_sha, pl.source, pl.created_at AS pipeline_created_at,
-           pl.name AS pipeline_name,
+           pl.name AS pipeline_name, pl.merge_request_variables,
            (SELECT s.description FROM ci_pipeline_schedules s WHERE s.id = pl.schedule_id) AS schedule_description,
            p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes,
            n.id AS namespace_id, n.full_path AS namespace_path, u.state AS user_state,
            r.id AS runner_id, r.description AS runner_description, r.tags AS runner_tags,
            r.maximum_timeout_s, r.runner_type,
            (SELECT g.id FROM namespaces g WHERE g.full_path = split_part(n.full_path, '/', 1)) AS root_namespace_id,
-           (SELECT count(*) FROM ci_jobs b JOIN ci_runners br ON br.id = b.runner_id
-            WHERE b.project_id = j.project_id AND b.status = 'running' AND br.runner_type = 'instance_type')
-               AS running_on_instance
-    FROM ci_jobs j
+           coalesce(busy.jobs, 0) AS running_on_instance
+    FROM unnest(CAST(:jobs AS bigint[]), CAST(:runners AS bigint[])) AS picked(job_id, runner_id)
+    JOIN ci_jobs j ON j.id = picked.job_id
     JOIN ci_pipelines pl ON pl.id = j.pipeline_id
     JOIN projects p ON p.id = j.project_id
     JOIN namespaces n ON n.id = p.namespace_id
     LEFT JOIN users u ON u.id = j.user_id
-    JOIN ci_runners r ON r.id = :runner
-    WHERE j.id = :id
+    JOIN ci_runners r ON r.id = picked.runner_id
+    LEFT JOIN busy ON busy.project_id = j.project_id
     """
 )
-
-
+_TAKE = text(
+    """
+    UPDATE ci_jobs j SET runner_id = taken.runner_id, runner_manager_id = taken.manager_id,
+        token_digest = taken.digest, runner_features = taken.features::jsonb, timeout_s = taken.timeout_s,
+        lease_expires_at = now() + make_interval(secs => :lease_s),
+        is_ack_awaited = taken.two_phase, is_processed = false, updated_at = now(),
+        status = CASE WHEN taken.two_phase THEN 'pending' ELSE 'running' END,
+        started_at = CASE WHEN taken.two_phase THEN NULL ELSE now() END, last_contact_at = now()
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:runners AS bigint[]), CAST(:managers AS bigint[]),
+                CAST(:digests AS bytea[]), CAST(:features AS text[]), CAST(:two_phases AS boolean[]),
+                CAST(:timeouts AS integer[]))
+         AS taken(id, runner_id, manager_id, digest, features, two_phase, timeout_s)
+    WHERE j.id = taken.id
+    """
+)
+_GIVE_BACK = text(
+    """
+    UPDATE ci_jobs SET status = 'pending', runner_id = NULL, runner_manager_id = NULL, runner_features = '{}',
+        token_digest = NULL, lease_expires_at = NULL, is_ack_awaited = false, started_at = NULL,
+        last_contact_at = NULL, timeout_s = NULL, updated_at = now()
+    WHERE id = ANY(CAST(:ids AS bigint[]))
+    """
+)
 _IS_RUNNING = text("SELECT status = 'running' FROM ci_pipelines WHERE id = :id")
 
 
 @dataclass(frozen=True)
-class _Asking:
-    runner_id: int
-    manager_id: int | None
-    features: dict[str, bool]
+class _Ready:
+    """A job whose payload is made: it only has to be taken."""
+
+    ask: Ask
+    job_id: int
+    token: str
+    timeout_s: int
+    payload: dict[str, Any]
 
 
-class _Abandoned(Exception):
-    """The transaction is rolled back: the client has gone, or the job must fail instead (`reason`)."""
+@dataclass(frozen=True)
+class _Round:
+    """What one transaction did: `given` to their runners, `bad` jobs with the reason why they must fail."""
 
-    def __init__(self, reason: str | None = None) -> None:
+    given: Sequence[_Ready] = ()
+    bad: Mapping[int, str] | None = None
+    again: Sequence[Ask] = ()
+    """Who may ask once more: the job that was picked for them is bad, or somebody else had it first."""
+
+
+class _Refused(Exception):
+    """The job must fail instead of being handed out; `reason` as in `jobs.failures`."""
+
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-async def claim_job(
-    ci: CiHalf,
-    runner: RunnerIdentity,
-    manager_id: int | None,
-    params: Mapping[str, Any],
-    is_gone: Callable[[], bool],
-) -> dict[str, Any] | None:
+async def claim_job(ci: CiHalf, ask: Ask) -> dict[str, Any] | None:
     """The payload of the job that the runner gets, None where there is none for it.
 
     Among the jobs that the runner may take, one of the project that has the fewest at work, the oldest first.
     The job has a lease: see `CiLimits.lease_s`. When the client has gone by the end, nothing has happened.
     """
-    asking = _Asking(runner.id, manager_id, _features(params))
-    skipped: list[int] = []
-    while len(skipped) < _MAX_DEPTH:
-        picked: list[int] = []
-        try:
+    ci.asks.add(ask)
+    if not ci.asks.is_served:
+        ci.asks.is_served = True
+        ci.forge.spawn(_serve(ci), "hand out jobs")
+    return await ask.answer
+
+
+async def _serve(ci: CiHalf) -> None:
+    """One batch after the other until nobody asks. A failure is the answer to those whom it concerns."""
+    try:
+        while batch := ci.asks.next_batch():
+            try:
+                await _hand_out(ci, batch)
+            except Exception as error:
+                for ask in batch:
+                    ask.failed(error)
+            finally:
+                for ask in batch:
+                    ask.answered(None)
+    finally:
+        ci.asks.is_served = False
+
+
+async def _hand_out(ci: CiHalf, asks: list[Ask]) -> None:
+    bad: set[int] = set()
+    for depth in range(1, _MAX_DEPTH + 1):
+        asks = [ask for ask in asks if not ask.is_gone]
+        if not asks:
+            return
+        async with ci.forge.database.unit_of_work() as db:
+            done = await _round(ci, db, asks, bad, depth)
+        for ready in done.given:
+            ready.ask.answered(ready.payload)
+        _note(ci, {ready.payload["job_info"]["pipeline_id"] for ready in done.given})
+        for job_id, reason in (done.bad or {}).items():
+            bad.add(job_id)
             async with ci.forge.database.unit_of_work() as db:
-                payload = await _claim(ci, db, asking, skipped, picked)
-                if payload is None:
-                    return None
-                if is_gone():
-                    raise _Abandoned
-        except _Abandoned as abandoned:
-            if abandoned.reason is None:
-                return None
-            await _drop(ci, picked[0], abandoned.reason)
+                await finish(db, job_id, Status.FAILED, reason=reason)
+        asks = list(done.again)
+
+
+async def _round(ci: CiHalf, db: AsyncSession, asks: Sequence[Ask], bad: Iterable[int], depth: int) -> _Round:
+    picked = await pick(db, asks, bad)
+    if not picked:
+        return _Round()
+    ready, refused = await _prepare(ci, db, picked, depth)
+    if not ready:
+        return _Round((), refused, [p.ask for p in picked])
+    await _take(ci, db, ready)
+    given = [one for one in ready if not one.ask.is_gone]
+    if len(given) < len(ready):
+        await db.execute(_GIVE_BACK, {"ids": [one.job_id for one in ready if one not in given]})
+        ci.look.set()
+    return _Round(given, refused, [p.ask for p in picked if p.job_id in refused])
+
+
+async def _prepare(
+    ci: CiHalf, db: AsyncSession, picked: Sequence[Picked], depth: int
+) -> tuple[list[_Ready], dict[int, str]]:
+    """Payloads of the picked jobs, and why there is none for some."""
+    values = {"jobs": [p.job_id for p in picked], "runners": [p.ask.runner.id for p in picked]}
+    rows = {row.id: row for row in await db.execute(_READ, values)}
+    known = Known()
+    await known.read_jobs(db, rows)
+    ready, refused = [], {}
+    for one in picked:
+        try:
+            ready.append(await _ready(ci, db, one, rows[one.job_id], known, depth))
+        except _Refused as error:
+            refused[one.job_id] = error.reason
+        except SQLAlchemyError:
+            raise
         except Exception:
-            if not picked:
-                raise
-            log.exception("the payload of job %s cannot be made", picked[0])
-            await _drop(ci, picked[0], "scheduler_failure")
-        else:
-            pipeline_id = payload["job_info"]["pipeline_id"]
-            ci.forge.spawn(note_claim(ci, pipeline_id), f"progress of pipeline {pipeline_id}")
-            return payload
-        skipped.append(picked[0])
-    return None
+            log.exception("the payload of job %s cannot be made", one.job_id)
+            refused[one.job_id] = "scheduler_failure"
+    return ready, refused
+
+
+async def _ready(
+    ci: CiHalf, db: AsyncSession, picked: Picked, row: Row[Any], known: Known, depth: int
+) -> _Ready:
+    """Raises `_Refused`."""
+    ask = picked.ask
+    job = definition.from_json(row.definition)
+    inputs = await read_inputs(db, row.pipeline_id, job)
+    reason = _refusal(row, job, inputs, ask.features)
+    if reason is not None:
+        raise _Refused(reason)
+    timeout_s = _timeout_s(row, job)
+    token = secret.generate(TOKEN_PREFIX, 24)
+    variables = await job_variables(ci, db, row, job, inputs, token, timeout_s, known)
+    claim = replace(
+        _described(ci, row, job, inputs, token, timeout_s),
+        variables=variables,
+        queue_size=picked.queue_size,
+        queue_depth=depth,
+    )
+    return _Ready(ask, row.id, token, timeout_s, build_payload(claim))
+
+
+async def _take(ci: CiHalf, db: AsyncSession, ready: Sequence[_Ready]) -> None:
+    """Gives the jobs to their runners, each on a lease."""
+    await db.execute(
+        _TAKE,
+        {
+            "ids": [one.job_id for one in ready],
+            "runners": [one.ask.runner.id for one in ready],
+            "managers": [one.ask.manager_id for one in ready],
+            "digests": [secret.digest(one.token) for one in ready],
+            "features": [orjson.dumps(one.ask.features).decode() for one in ready],
+            "two_phases": [one.ask.features.get("two_phase_job_commit", False) for one in ready],
+            "timeouts": [one.timeout_s for one in ready],
+            "lease_s": ci.limits.lease_s,
+        },
+    )
+
+
+def _note(ci: CiHalf, pipeline_ids: Iterable[int]) -> None:
+    for pipeline_id in pipeline_ids:
+        ci.forge.spawn(note_claim(ci, pipeline_id), f"progress of pipeline {pipeline_id}")
 
 
 async def note_claim(ci: CiHalf, pipeline_id: int) -> None:
@@ -164,52 +253,6 @@ async def note_claim(ci: CiHalf, pipeline_id: int) -> None:
             return
         if await progress.lock_pipeline(db, pipeline_id):
             await progress.process(db, pipeline_id)
-
-
-async def _drop(ci: CiHalf, job_id: int, reason: str) -> None:
-    async with ci.forge.database.unit_of_work() as db:
-        await finish(db, job_id, Status.FAILED, reason=reason)
-
-
-async def _claim(
-    ci: CiHalf, db: AsyncSession, asking: _Asking, skipped: list[int], picked: list[int]
-) -> dict[str, Any] | None:
-    """The payload of a job that is now taken; its id goes to `picked` first. Raises `_Abandoned`."""
-    found = (await db.execute(_PICK, {"runner": asking.runner_id, "skipped": skipped})).first()
-    if found is None:
-        return None
-    picked.append(found.id)
-    row = (await db.execute(_READ, {"id": found.id, "runner": asking.runner_id})).one()
-    job = definition.from_json(row.definition)
-    inputs = await read_inputs(db, row.pipeline_id, job)
-    reason = _refusal(row, job, inputs, asking.features)
-    if reason is not None:
-        raise _Abandoned(reason)
-    timeout_s = _timeout_s(row, job)
-    token = await _take(ci, db, asking, row.id, timeout_s)
-    variables = await job_variables(ci, db, row, job, inputs, token, timeout_s)
-    claim = _described(ci, row, job, inputs, token, timeout_s)
-    depth = {"queue_size": found.queue_size - 1, "queue_depth": len(skipped) + 1}
-    return build_payload(replace(claim, variables=variables, **depth))
-
-
-async def _take(ci: CiHalf, db: AsyncSession, asking: _Asking, job_id: int, timeout_s: int) -> str:
-    """Gives the job to the runner on a lease; the job's new token."""
-    token = secret.generate(TOKEN_PREFIX, 24)
-    await db.execute(
-        _TAKE,
-        {
-            "id": job_id,
-            "runner": asking.runner_id,
-            "manager": asking.manager_id,
-            "digest": secret.digest(token),
-            "features": orjson.dumps(asking.features).decode(),
-            "two_phase": asking.features.get("two_phase_job_commit", False),
-            "lease_s": ci.limits.lease_s,
-            "timeout_s": timeout_s,
-        },
-    )
-    return token
 
 
 def _described(
@@ -243,7 +286,7 @@ def _described(
     )
 
 
-def _features(params: Mapping[str, Any]) -> dict[str, bool]:
+def features_of(params: Mapping[str, Any]) -> dict[str, bool]:
     """What the runner says that it can do, as booleans; `nautilus` for our own, which takes fractions of seconds."""
     info = params.get("info")
     info = info if isinstance(info, Mapping) else {}

@@ -101,13 +101,17 @@ def repo_url(external_url: str, project_path: str, token: str) -> str:
 
 
 def refspecs(pipeline_id: int, ref: str, is_tag: bool, depth: int) -> list[str]:
-    """What git fetches: the pipeline's own ref, and the branch or tag (all of them without a depth)."""
+    """What git fetches: the pipeline's own ref, and the branch or tag (all of them without a depth).
+
+    A merge request's own ref is the pipeline's already.
+    """
     specs = [f"+refs/pipelines/{pipeline_id}:refs/pipelines/{pipeline_id}"]
+    is_branch = not is_tag and not ref.startswith("refs/merge-requests/")
     if depth == 0:
         return [*specs, "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
     if is_tag:
         return [*specs, f"+refs/tags/{ref}:refs/tags/{ref}"]
-    return [*specs, f"+refs/heads/{ref}:refs/remotes/origin/{ref}"]
+    return [*specs, f"+refs/heads/{ref}:refs/remotes/origin/{ref}"] if is_branch else specs
 
 
 def _credentials(claim: Claim) -> list[dict[str, Any]]:

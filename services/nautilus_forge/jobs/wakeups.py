@@ -55,7 +55,14 @@ class RunnerChanged:
     runner_id: int
 
 
-News = Queued | JobChanged | RunnerChanged
+@dataclass(frozen=True)
+class MergeDue:
+    """The pipeline that a merge request waited for is over."""
+
+    merge_request_id: int
+
+
+News = Queued | JobChanged | RunnerChanged | MergeDue
 
 
 async def tell(db: AsyncSession, news: News) -> None:
@@ -75,6 +82,8 @@ def _encode(news: News) -> str:
             return orjson.dumps(["job", news.job_id]).decode()
         case RunnerChanged():
             return orjson.dumps(["runner", news.runner_id]).decode()
+        case MergeDue():
+            return orjson.dumps(["merge", news.merge_request_id]).decode()
 
 
 def _decode(payload: str) -> News | None:
@@ -86,6 +95,8 @@ def _decode(payload: str) -> News | None:
             return JobChanged(job)
         case ["runner", int(runner)]:
             return RunnerChanged(runner)
+        case ["merge", int(merge_request)]:
+            return MergeDue(merge_request)
     return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,8 +34,20 @@ class BrokenConfiguration(Exception):
 
 
 @dataclass(frozen=True)
+class OfMergeRequest:
+    """The merge request that a pipeline is of. `branch`: its source. `base_sha`: for `rules:changes`."""
+
+    id: int
+    branch: str
+    base_sha: str | None
+
+
+@dataclass(frozen=True)
 class Source:
-    """A commit and what its pipeline is for. `before_sha`: for `rules:changes`, `ZERO_SHA` where unknown."""
+    """A commit and what its pipeline is for. `before_sha`: for `rules:changes`, `ZERO_SHA` where unknown.
+
+    `merge_variables`: what the pipeline knows of merge requests (`pipelines.merge_requests`).
+    """
 
     project: Project
     user: User | None
@@ -44,6 +56,13 @@ class Source:
     sha: str
     before_sha: str
     kind: str
+    merge_request: OfMergeRequest | None = None
+    merge_variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def branch_name(self) -> str:
+        """What `CI_COMMIT_REF_NAME` says."""
+        return self.merge_request.branch if self.merge_request is not None else self.ref
 
 
 async def read_configuration(forge: Forge, db: AsyncSession, source: Source) -> str:
@@ -115,11 +134,14 @@ async def make_context(
 
 async def _changed_paths(forge: Forge, source: Source) -> frozenset[str] | None:
     """None where there is nothing to compare with: a new branch, a tag, a pipeline that no push made."""
-    if source.is_tag or source.before_sha == ZERO_SHA:
+    before = source.before_sha
+    if source.merge_request is not None:
+        before = source.merge_request.base_sha or ZERO_SHA
+    if source.is_tag or before == ZERO_SHA:
         return None
     git = forge.repositories.git(source.project.id)
     try:
-        return await diffs.changed_paths(git, source.before_sha, source.sha)
+        return await diffs.changed_paths(git, before, source.sha)
     except GitError:
         return None
 

@@ -31,6 +31,7 @@ from nautilus_forge.git import revisions
 from nautilus_forge.git.commits import Commit
 from nautilus_forge.pipelines import configuration, origin, redundancy, storing
 from nautilus_forge.pipelines.configuration import BrokenConfiguration, NoConfiguration, Source
+from nautilus_forge.pipelines.merge_request_variables import with_variables
 from nautilus_forge.pipelines.progress import process
 from nautilus_forge.pipelines.refusal import Refused
 from nautilus_forge.ports import ZERO_SHA, RefChange
@@ -40,6 +41,7 @@ from nautilus_forge.variables.predefined import commit_facts, project_facts, ser
 __all__ = ["Plan", "Refused", "context_for", "create", "create_for_push", "is_ref_protected"]
 
 _SKIP = re.compile(r"\[(ci[ _-]skip|skip[ _-]ci)\]", re.IGNORECASE)
+_BY_PUSH = ("push", "merge_request_event")
 _LAST_IID = text("SELECT last_iid FROM ci_projects WHERE project_id = :project")
 
 
@@ -107,10 +109,11 @@ async def create(ci: CiHalf, db: AsyncSession, plan: Plan) -> Pipeline:
 
     Its ref `refs/pipelines/<id>` exists before the transaction commits, so no runner can miss it.
     """
+    plan = replace(plan, source=await with_variables(ci, db, plan.source))
     source = plan.source
     git = ci.forge.repositories.git(source.project.id)
     commit = (await ci.commits.of(git, source.project.id, [source.sha]))[source.sha]
-    is_skipped = plan.is_skipped or (source.kind == "push" and _SKIP.search(commit.message) is not None)
+    is_skipped = plan.is_skipped or (source.kind in _BY_PUSH and _SKIP.search(commit.message) is not None)
     is_protected = await is_ref_protected(db, source)
     compiled, errors = await _compile(ci, db, plan, commit, is_protected)
     if errors is not None and not plan.keeps_errors:
@@ -134,7 +137,7 @@ async def create(ci: CiHalf, db: AsyncSession, plan: Plan) -> Pipeline:
     await storing.store_jobs(ci, db, pipeline, compiled.jobs)
     pipeline.status = (await process(db, pipeline.id)).value
     await db.refresh(pipeline)
-    if source.kind == "push" and not source.is_tag:
+    if source.kind in _BY_PUSH and not source.is_tag:
         _cancel_redundant(ci, db, pipeline)
     return pipeline
 
@@ -168,6 +171,9 @@ async def context_for(ci: CiHalf, db: AsyncSession, source: Source, yaml: str) -
 
 
 async def is_ref_protected(db: AsyncSession, source: Source) -> bool:
+    """That of a merge request is not: whoever made the request wrote what runs."""
+    if source.merge_request is not None:
+        return False
     return await origin.is_protected(db, source.project.id, source.ref, is_tag=source.is_tag)
 
 
@@ -194,7 +200,12 @@ async def _predefined(
     settings = ci.forge.settings
     last = await db.scalar(_LAST_IID, {"project": source.project.id})
     facts = commit_facts(
-        commit, source.ref, source.before_sha, is_tag=source.is_tag, is_protected=is_protected
+        commit,
+        source.branch_name,
+        source.before_sha,
+        is_tag=source.is_tag,
+        is_protected=is_protected,
+        is_merge_request=source.merge_request is not None,
     )
     return pipeline_variables(
         server_facts(settings),
@@ -202,6 +213,7 @@ async def _predefined(
         facts,
         PipelineFacts((last or 0) + 1, source.kind, datetime.now(UTC), schedule_description=description),
         user_facts(source.user),
+        source.merge_variables,
     )
 
 

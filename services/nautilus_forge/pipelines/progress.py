@@ -14,7 +14,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci.model import When
-from nautilus_forge.jobs.wakeups import Queued, tell
+from nautilus_forge.jobs.wakeups import MergeDue, Queued, tell
 from nautilus_forge.pipelines.processing import JobState, advance
 from nautilus_forge.pipelines.statuses import COMPLETED, Status
 
@@ -42,6 +42,14 @@ _SET_PIPELINE = text(
         started_at = CASE WHEN CAST(:is_started AS boolean) THEN coalesce(started_at, now()) ELSE started_at END,
         finished_at = CASE WHEN CAST(:is_over AS boolean) THEN now() END
     WHERE id = :pipeline AND status <> CAST(:status AS varchar)
+    """
+)
+
+
+_WAITING_FOR = text(
+    """
+    SELECT m.id FROM merge_requests m JOIN ci_pipelines pl ON pl.id = :pipeline
+    WHERE m.auto_merge IS NOT NULL AND m.state = 'opened' AND m.sha = pl.sha
     """
 )
 
@@ -81,6 +89,9 @@ async def _set_status(db: AsyncSession, pipeline_id: int, status: Status) -> Non
             "is_over": status in COMPLETED,
         },
     )
+    if status in COMPLETED:
+        for merge_request in (await db.execute(_WAITING_FOR, {"pipeline": pipeline_id})).scalars().all():
+            await tell(db, MergeDue(merge_request))
 
 
 async def _tell_queued(db: AsyncSession, rows: Sequence[Row[Any]]) -> None:

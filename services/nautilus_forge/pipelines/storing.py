@@ -67,6 +67,8 @@ async def store_pipeline(db: AsyncSession, new: NewPipeline) -> Pipeline:
         failure_reason="config_error" if errors is not None else None,
         schedule_id=new.schedule_id,
         trigger_id=new.trigger_id,
+        merge_request_id=source.merge_request.id if source.merge_request is not None else None,
+        merge_request_variables=dict(source.merge_variables) or None,
         committed_at=new.committed_at,
         finished_at=now if status is not Status.CREATED else None,
     )

@@ -54,7 +54,13 @@ def user_facts(user: User | None) -> UserFacts | None:
 
 
 def commit_facts(
-    commit: Commit, ref: str, before_sha: str, *, is_tag: bool, is_protected: bool
+    commit: Commit,
+    ref: str,
+    before_sha: str,
+    *,
+    is_tag: bool,
+    is_protected: bool,
+    is_merge_request: bool = False,
 ) -> CommitFacts:
     return CommitFacts(
         sha=commit.sha,
@@ -65,6 +71,7 @@ def commit_facts(
         author=f"{commit.author_name} <{commit.author_email}>",
         committed_at=datetime.fromisoformat(commit.committed_date),
         is_protected=is_protected,
+        is_merge_request=is_merge_request,
     )
 
 
@@ -91,10 +98,16 @@ def about_pipeline(
         row.pipeline_name,
         row.schedule_description,
     )
+    of_merge_request = row.merge_request_variables or {}
     of_commit = commit_facts(
-        commit, row.ref, row.before_sha, is_tag=row.is_tag, is_protected=row.is_protected
+        commit,
+        of_merge_request.get("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", row.ref),
+        row.before_sha,
+        is_tag=row.is_tag,
+        is_protected=row.is_protected,
+        is_merge_request=row.source == "merge_request_event",
     )
-    before = pipeline_variables(server, of_project, of_commit, pipeline, user_facts(user))
+    before = pipeline_variables(server, of_project, of_commit, pipeline, user_facts(user), of_merge_request)
     return About(server, of_project, pipeline, before)
 
 
