@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from nautilus.appliance import accounts, postgres, schema
+from nautilus_forge.testing.plugin import ContractPlugin
 
 _ENVIRONMENT = "NAUTILUS_TEST_POSTGRES"
 
@@ -30,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    contract = Path(__file__).parent / "contract"
+    config.pluginmanager.register(ContractPlugin(contract / "data", contract), "gitlab-contract")
     if not hasattr(config, "workerinput"):
         os.environ[_ENVIRONMENT] = tempfile.mkdtemp(prefix="nautilus-pg-", dir="/tmp")
 

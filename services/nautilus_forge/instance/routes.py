@@ -17,15 +17,19 @@ health = APIRouter()
 
 @router.get("/version")
 async def version(who: Who) -> Response:
-    """Source: doc/api/version.md."""
-    return Json({"version": VERSION, "revision": "nautilus"})
+    """Source: lib/api/metadata.rb: the old name of `/metadata`."""
+    return Json(_metadata())
 
 
 @router.get("/metadata")
 async def metadata(who: Who) -> Response:
     """Source: doc/api/metadata.md."""
+    return Json(_metadata())
+
+
+def _metadata() -> dict[str, object]:
     kas = {"enabled": False, "externalUrl": None, "externalK8sProxyUrl": None, "version": None}
-    return Json({"version": VERSION, "revision": "nautilus", "kas": kas, "enterprise": False})
+    return {"version": VERSION, "revision": "nautilus", "kas": kas, "enterprise": False}
 
 
 @router.get("/license")

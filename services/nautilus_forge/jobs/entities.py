@@ -18,9 +18,10 @@ from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.models import Job, JobArtifact, Pipeline, Project, Runner, RunnerManager, User
 from nautilus_forge.git.commits import Commit
 from nautilus_forge.pipelines.entities import pipeline_basic
+from nautilus_forge.projects.entities import identity
 from nautilus_forge.repository import entities as repository
 from nautilus_forge.responses import timestamp
-from nautilus_forge.runners.entities import manager_shown, project_identity, runner_basic
+from nautilus_forge.runners.entities import manager_shown, runner_basic
 from nautilus_forge.users.entities import user_shown
 
 T = TypeVar("T", Pipeline, User, Runner, RunnerManager, Project)
@@ -53,7 +54,7 @@ async def show_jobs_with_projects(ci: CiHalf, db: AsyncSession, jobs: Sequence[J
     """Jobs of a runner: without artifacts and runner, with the project."""
     belongings = await _read(ci, db, jobs)
     return [
-        _basic(ci, job, belongings) | {"project": project_identity(belongings.projects[job.project_id])}
+        _basic(ci, job, belongings) | {"project": identity(belongings.projects[job.project_id])}
         for job in jobs
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from nautilus_forge.db.models import Namespace, Project, Runner, RunnerManager
 from nautilus_forge.jobs.limits import CiLimits
-from nautilus_forge.repository.entities import project_url
+from nautilus_forge.projects import entities as projects_entities
 from nautilus_forge.responses import timestamp
 from nautilus_forge.settings import Settings
 
@@ -68,35 +68,8 @@ def runner_details(
         "architecture": runner.architecture,
         "contacted_at": timestamp(runner.contacted_at),
         "maintenance_note": runner.maintenance_note,
-        "projects": [project_details(settings, project) for project in projects],
+        "projects": [projects_entities.basic(settings, project) for project in projects],
         "groups": [group_details(settings, group) for group in groups],
-    }
-
-
-def project_details(settings: Settings, project: Project) -> dict[str, Any]:
-    """Source: lib/api/entities/basic_project_details.rb, as far as runners need it."""
-    url = project_url(settings, project)
-    return project_identity(project) | {
-        "default_branch": project.default_branch,
-        "tag_list": list(project.topics),
-        "topics": list(project.topics),
-        "http_url_to_repo": f"{url}.git",
-        "web_url": url,
-        "visibility": project.visibility,
-        "last_activity_at": timestamp(project.last_activity_at),
-    }
-
-
-def project_identity(project: Project) -> dict[str, Any]:
-    """Source: lib/api/entities/project_identity.rb."""
-    return {
-        "id": project.id,
-        "description": project.description,
-        "name": project.name,
-        "name_with_namespace": project.name_with_namespace,
-        "path": project.path,
-        "path_with_namespace": project.path_with_namespace,
-        "created_at": timestamp(project.created_at),
     }
 
 

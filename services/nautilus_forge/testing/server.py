@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from nautilus_forge.app import build_forge
 from nautilus_forge.forge import Forge
@@ -23,6 +25,9 @@ from nautilus_forge.settings import Settings
 ROOT_PASSWORD = "correct horse battery"  # noqa: S105 — of a throw-away instance
 ADMIN_TOKEN = "glpat-test-administrator-0001"  # noqa: S105
 REGISTRATION_TOKEN = "GR1348941test-registration"  # noqa: S105
+
+wrappers: list[Callable[[ASGIApp], ASGIApp]] = []
+"""Put around the application of each forge that is started from then on (`testing.plugin` looks at the answers)."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ def running_forge(
         if configure is not None:
             configure(forge)
         server = make_server(settings, forge)
+        for wrapper in wrappers:
+            server.config.app = wrapper(cast(ASGIApp, server.config.app))
         loop = asyncio.get_running_loop()
 
         stop.append(lambda: loop.call_soon_threadsafe(server.end))

@@ -40,6 +40,7 @@ def user_shown(settings: Settings, user: User) -> dict[str, Any]:
         "created_at": timestamp(user.created_at),
         "bio": user.bio,
         "location": user.location,
+        "skype": "",
         "linkedin": "",
         "twitter": "",
         "discord": "",
@@ -84,4 +85,5 @@ def user_with_admin(settings: Settings, user: User, namespace_id: int | None) ->
         "note": None,
         "namespace_id": namespace_id,
         "created_by": None,
+        "email_reset_offered_at": None,
     }
