@@ -49,6 +49,12 @@ def test_it_is_refused_with_one_line(
     assert says in refusal(lite_image, *(option.format(p=prefix) for option in options))
 
 
+def test_a_folder_that_the_service_user_may_not_enter_is_refused(lite_image: str, host_folder: Path) -> None:
+    assert "cannot be used (Permission denied: " in refusal(
+        lite_image, "--user", "990:990", "-v", f"{host_folder}:{HOME}"
+    )
+
+
 def test_a_second_container_on_the_same_volume_is_refused(lite_image: str, prefix: str) -> None:
     volume = ("-v", f"{prefix}-one:{HOME}")
     docker("run", "-d", "--name", f"{prefix}-first", *volume, lite_image)

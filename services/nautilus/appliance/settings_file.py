@@ -14,8 +14,14 @@ _HEAD = "# Settings of this appliance; the environment wins. `nautilus config se
 
 
 def read_settings_file(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Text by name, and a line for each thing that is wrong with the file. No file: nothing, and nothing wrong."""
-    if not path.exists():
+    """Text by name, and a line for each thing that is wrong with the file. No file: nothing, and nothing wrong.
+
+    The same where its folder cannot be entered: whoever needs that folder says so.
+    """
+    try:
+        if not path.exists():
+            return {}, []
+    except PermissionError:
         return {}, []
     import tomllib
 

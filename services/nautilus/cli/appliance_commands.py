@@ -245,6 +245,7 @@ def _restart_runner(supervisor: Supervisor) -> None:
 
 def _show_status(now: appliance_status.ApplianceStatus) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -272,10 +273,12 @@ def _show_status(now: appliance_status.ApplianceStatus) -> None:
             _duration(s.uptime_s),
             f"{s.pss_mib:.1f}" if s.pss_mib is not None else "–",
         )
-        table.add_row(s.name, f"[{color}]{s.state}[/]", *numbers, s.detail)
+        table.add_row(s.name, f"[{color}]{s.state}[/]", *numbers, escape(s.detail))
     console = Console()
     console.print(table)
-    console.print(f"{'Ready' if now.ready else 'Not ready'} at {now.url}; {_memory(now.services)}")
+    console.print(
+        f"{'Ready' if now.ready else 'Not ready'} at {now.url}; {_memory(now.services)}", markup=False
+    )
 
 
 def _memory(services: list[appliance_status.ServiceStatus]) -> str:

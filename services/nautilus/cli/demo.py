@@ -68,7 +68,7 @@ def demo(
     pipeline = journey.step(
         "waiting for the push's pipeline", lambda: wait_for_pipeline(layout, plan, project, sha)
     )
-    console.print(f"  pipeline {pipeline['id']} passed: {pipeline['web_url']}")
+    console.print(f"  pipeline {pipeline['id']} passed: {pipeline['web_url']}", markup=False)
     found = run_sweep(api, project, console.print)
     best = best_of(found)
     body = _result(plan, found, best)
@@ -214,7 +214,7 @@ def _show(layout: Layout, plan: Plan, found: list[dict[str, Any]], best: dict[st
         f"Data is in {layout.home}; {as_typed('status')} looks, {_end_as_typed()} stops it",
     ]
     for line in lines:
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _end_as_typed() -> str:
