@@ -10,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from nautilus_forge.artifacts.blobs import BlobStore
+from nautilus_forge.jobs.asks import Asks
 from nautilus_forge.jobs.board import JobBoard
 from nautilus_forge.jobs.commits import CommitCache
 from nautilus_forge.jobs.limits import CiLimits
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class CiHalf:
-    """`claims`: how many claims may talk to the database at once, so that a burst of woken requests leaves
-    connections to everybody else. `look`: set to have the queue looked at now. `schedules_changed`: set to have
-    the clock of the schedules look at them now.
+    """`asks`: runners that ask for a job at this moment. `look`: set to have the queue looked at now.
+    `schedules_changed`: set to have the clock of the schedules look at them now.
     """
 
     forge: Forge
@@ -40,7 +40,7 @@ class CiHalf:
     presence: Presence = field(default_factory=Presence)
     runners: KnownRunners = field(default_factory=KnownRunners)
     commits: CommitCache = field(default_factory=CommitCache)
-    claims: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    asks: Asks = field(default_factory=Asks)
     look: asyncio.Event = field(default_factory=asyncio.Event)
     schedules_changed: asyncio.Event = field(default_factory=asyncio.Event)
     is_started: bool = False

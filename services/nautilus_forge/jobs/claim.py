@@ -238,6 +238,11 @@ async def _take(ci: CiHalf, db: AsyncSession, ready: Sequence[_Ready]) -> None:
     )
 
 
+async def read_taken(db: AsyncSession, job_id: int, runner_id: int) -> Row[Any] | None:
+    """A job that the runner has, with all that its variables are made of."""
+    return (await db.execute(_READ, {"jobs": [job_id], "runners": [runner_id]})).first()
+
+
 def _note(ci: CiHalf, pipeline_ids: Iterable[int]) -> None:
     for pipeline_id in pipeline_ids:
         ci.forge.spawn(note_claim(ci, pipeline_id), f"progress of pipeline {pipeline_id}")

@@ -19,8 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nautilus_forge.ci_half import CiHalf
+from nautilus_forge.jobs.asks import Ask
 from nautilus_forge.jobs.board import Waiter
-from nautilus_forge.jobs.claim import claim_job
+from nautilus_forge.jobs.claim import claim_job, features_of
 from nautilus_forge.responses import Json
 from nautilus_forge.runners.identity import (
     RunnerIdentity,
@@ -142,13 +143,11 @@ async def _find_or_wait(ci: CiHalf, asker: _Asker) -> Response:
 
 async def _claim(ci: CiHalf, asker: _Asker) -> dict[str, Any] | None:
     """A job, None where there is none or the client has gone: then somebody else gets it at once."""
-    async with ci.claims:
-        if not asker.client.is_gone:
-            claimed = await claim_job(
-                ci, asker.runner, asker.manager_id, asker.params, lambda: asker.client.is_gone
-            )
-            if claimed is not None or not asker.client.is_gone:
-                return claimed
+    if not asker.client.is_gone:
+        ask = Ask(asker.runner, asker.manager_id, features_of(asker.params), lambda: asker.client.is_gone)
+        claimed = await claim_job(ci, ask)
+        if claimed is not None or not asker.client.is_gone:
+            return claimed
     ci.look.set()
     return None
 

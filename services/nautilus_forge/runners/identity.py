@@ -22,7 +22,7 @@ REGISTRATION_TOKEN = "GR1348941"  # noqa: S105 — a prefix
 CREATED_TOKEN = "glrt-"  # noqa: S105
 REGISTERED_TOKEN = "glrtr-"  # noqa: S105
 
-_BELIEVED_S = 10.0
+_BELIEVED_S = 300.0
 _RUNNER = text(
     """
     SELECT r.id, r.runner_type, r.is_active, r.tags, r.run_untagged, r.access_level, r.token_expires_at,
@@ -77,7 +77,10 @@ class RunnerIdentity:
 
 @dataclass
 class KnownRunners:
-    """Runners by digest of their token, and managers by runner and system id: believed for some seconds."""
+    """Runners by digest of their token, and managers by runner and system id.
+
+    Believed until news say that the runner changed, at most for `_BELIEVED_S`.
+    """
 
     _runners: dict[bytes, tuple[float, RunnerIdentity]] = field(default_factory=dict)
     _managers: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)

@@ -8,9 +8,9 @@ Source: doc/ci/variables/_index.md "CI/CD variable precedence"; GitLab lib/gitla
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +22,8 @@ from nautilus_forge.jobs.dependencies import Inputs
 from nautilus_forge.variables.cipher import Cipher
 from nautilus_forge.variables.expand import expand_all, expand_text
 from nautilus_forge.variables.predefined import About, about_pipeline, of_job
+
+_T = TypeVar("_T")
 
 _ABOVE = """
     WITH RECURSIVE above AS (
@@ -101,6 +103,43 @@ async def pipeline_variables(db: AsyncSession, cipher: Cipher, pipeline_id: int)
     ]
 
 
+class Known:
+    """What several jobs of one transaction have in common is read once: of a pipeline, of a project."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Any] = {}
+        self._of_jobs: dict[int, list[Row[Any]]] = {}
+
+    async def once(self, key: Hashable, read: Callable[[], Awaitable[_T]]) -> _T:
+        """What `read` gave for this key the first time."""
+        if key not in self._found:
+            self._found[key] = await read()
+        found: _T = self._found[key]
+        return found
+
+    async def read_jobs(self, db: AsyncSession, job_ids: Iterable[int]) -> None:
+        """Reads the variables that belong to these jobs, where that has not been done."""
+        missing = [job_id for job_id in job_ids if job_id not in self._of_jobs]
+        if not missing:
+            return
+        self._of_jobs |= {job_id: [] for job_id in missing}
+        for row in await db.execute(_OF_JOBS, {"jobs": missing}):
+            self._of_jobs[row.job_id].append(row)
+
+    async def of_job(
+        self, db: AsyncSession, cipher: Cipher, job_id: int, dependencies: Sequence[int]
+    ) -> tuple[list[Variable], list[Variable]]:
+        """Variables of the dependencies' dotenv reports, and those that the job was played with."""
+        await self.read_jobs(db, [job_id, *dependencies])
+        handed_on = [row for d in sorted(dependencies) for row in self._of_jobs[d] if row.source == "dotenv"]
+        played = [row for row in self._of_jobs[job_id] if row.source == "play"]
+        return [_of_job(cipher, row) for row in handed_on], [_of_job(cipher, row) for row in played]
+
+
+def _of_job(cipher: Cipher, row: Row[Any]) -> Variable:
+    return Variable(key=row.key, value=cipher.decrypt(row.value), public=False)
+
+
 async def job_variables(
     ci: CiHalf,
     db: AsyncSession,
@@ -109,15 +148,21 @@ async def job_variables(
     inputs: Inputs,
     token: str,
     timeout_s: int,
+    known: Known,
 ) -> list[Variable]:
     """For the payload, expanded. `row`: as read by `jobs.claim`."""
-    handed_on, played = await _of_jobs(db, ci.cipher, row.id, inputs.job_ids)
-    given = await pipeline_variables(db, ci.cipher, row.pipeline_id)
-    about = await _about(ci, db, row)
+    handed_on, played = await known.of_job(db, ci.cipher, row.id, inputs.job_ids)
+    given = await known.once(
+        ("given", row.pipeline_id), lambda: pipeline_variables(db, ci.cipher, row.pipeline_id)
+    )
+    about = await known.once(("about", row.pipeline_id, row.is_protected), lambda: _about(ci, db, row))
     job = _with_environment(job, [*about.before, *job.variables, *given])
     environment = job.environment.name if job.environment is not None else None
-    stored = await stored_variables(
-        db, ci.cipher, row.project_id, is_protected=row.is_protected, environment=environment
+    stored = await known.once(
+        ("stored", row.project_id, row.is_protected, environment),
+        lambda: stored_variables(
+            db, ci.cipher, row.project_id, is_protected=row.is_protected, environment=environment
+        ),
     )
     predefined = [*about.before, *of_job(about, row, job, token, timeout_s)]
     return expand_all([*predefined, *job.variables, *handed_on, *stored, *given, *played])
@@ -139,17 +184,3 @@ def _with_environment(job: CompiledJob, variables: Sequence[Variable]) -> Compil
     name = expand_text(job.environment.name, known)
     url = expand_text(job.environment.url, known) if job.environment.url is not None else None
     return replace(job, environment=replace(job.environment, name=name, url=url))
-
-
-async def _of_jobs(
-    db: AsyncSession, cipher: Cipher, job_id: int, dependencies: Sequence[int]
-) -> tuple[list[Variable], list[Variable]]:
-    """Variables of the dependencies' dotenv reports, and those that the job was played with."""
-    handed_on, played = [], []
-    for row in await db.execute(_OF_JOBS, {"jobs": [job_id, *dependencies]}):
-        variable = Variable(key=row.key, value=cipher.decrypt(row.value), public=False)
-        if row.source == "play" and row.job_id == job_id:
-            played.append(variable)
-        elif row.source == "dotenv" and row.job_id != job_id:
-            handed_on.append(variable)
-    return handed_on, played

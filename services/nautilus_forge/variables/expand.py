@@ -37,7 +37,7 @@ def expand_all(variables: Sequence[Variable]) -> list[Variable]:
     done: dict[str, str] = {}
     for variable in variables:
         _resolve(variable.key, by_key, done, set())
-    return [replace(v, value=done[v.key]) for v in variables]
+    return [v if done[v.key] is v.value else replace(v, value=done[v.key]) for v in variables]
 
 
 def expand_text(text: str, variables: Sequence[Variable]) -> str:
