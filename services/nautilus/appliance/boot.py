@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ from nautilus.appliance.sign_in import sign_in_url
 from nautilus.appliance.sshd import choose_ssh
 from nautilus.appliance.stock_runner import find_stock_runner, refuse_without_docker
 from nautilus.appliance.tls import ensure_tls, ensure_trust, trust_environment
+
+_MAX_OPEN_FILES = 65536
 
 
 def boot(settings: ApplianceSettings) -> None:
@@ -75,7 +78,15 @@ def boot(settings: ApplianceSettings) -> None:
     ]
     os.chdir(layout.home)
     sys.stdout.flush()
+    _allow_open_files()
     os.execve(sys.executable, argv, environment)
+
+
+def _allow_open_files() -> None:
+    """As many open files as the system lets us have, up to 64 Ki: each runner that waits is two in the gateway."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def boot_with_warnings() -> None:
