@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nautilus_forge.artifacts import routes as artifacts
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.models import MergeRequest, Project, User
+from nautilus_forge.environments import deployment_routes as deployments
+from nautilus_forge.environments import routes as environments
 from nautilus_forge.forge import Forge
 from nautilus_forge.job_tokens import routes as job_tokens
 from nautilus_forge.jobs import routes as jobs
@@ -54,6 +56,8 @@ def api_routers() -> list[APIRouter]:
         schedules.router,
         triggers.router,
         job_tokens.router,
+        environments.router,
+        deployments.router,
         runners.router,
         project_runners.router,
     ]

@@ -44,6 +44,8 @@ _READ = text(
            pl.iid, pl.ref, pl.is_tag, pl.sha, pl.before_sha, pl.source, pl.created_at AS pipeline_created_at,
            pl.name AS pipeline_name, pl.merge_request_variables,
            (SELECT s.description FROM ci_pipeline_schedules s WHERE s.id = pl.schedule_id) AS schedule_description,
+           (SELECT e.id FROM environments e WHERE e.project_id = j.project_id
+            AND e.name = j.definition->'environment'->>'name') AS environment_id,
            p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes,
            n.id AS namespace_id, n.full_path AS namespace_path, u.state AS user_state,
            r.id AS runner_id, r.description AS runner_description, r.tags AS runner_tags,

@@ -37,6 +37,8 @@ SERVER_REASONS = (
     "unmet_prerequisites",
     "stale_schedule",
     "archived_failure",
+    "environment_creation_failure",
+    "failed_outdated_deployment_job",
 )
 
 ALL_REASONS = (*RUNNER_REASONS, *SERVER_REASONS)

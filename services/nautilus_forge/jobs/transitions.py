@@ -24,6 +24,7 @@ _LOCK = text(
     SELECT id, pipeline_id, project_id, name, status, allow_failure, definition->'retry' AS retry,
            definition->'allow_failure_exit_codes' AS lenient_codes, auto_retries, runner_features,
            token_digest, lease_expires_at, is_ack_awaited, runner_id, runner_manager_id,
+           definition ? 'environment' AS has_environment,
            (SELECT auto_cancel->>'on_job_failure' = 'all' FROM ci_pipelines p WHERE p.id = pipeline_id)
                AS cancels_rest
     FROM ci_jobs WHERE id = :id FOR UPDATE
@@ -53,6 +54,19 @@ _COPY_VARIABLES = text(
     """
     INSERT INTO ci_job_variables (job_id, key, value, source)
     SELECT CAST(:new AS bigint), key, value, source FROM ci_job_variables WHERE job_id = :old AND source = 'play'
+    """
+)
+_DEPLOY_AGAIN = text(
+    """
+    WITH old AS (SELECT * FROM deployments WHERE job_id = :old),
+    counted AS (
+        UPDATE ci_projects c SET last_deployment_iid = last_deployment_iid + 1 FROM old
+        WHERE c.project_id = old.project_id RETURNING c.last_deployment_iid AS iid
+    )
+    INSERT INTO deployments (iid, project_id, environment_id, job_id, user_id, ref, is_tag, sha, status, on_stop)
+    SELECT counted.iid, project_id, environment_id, :new, coalesce(CAST(:user AS bigint), user_id), ref, is_tag, sha,
+        'created', on_stop
+    FROM old, counted
     """
 )
 _SET_RETRIED = text(
@@ -178,6 +192,7 @@ async def clone(
     values = {"id": job_id, "user": user_id, "enqueue_now": enqueue_now, "auto_retries": auto_retries}
     new: int = (await db.execute(_CLONE, values)).scalar_one()
     await db.execute(_COPY_VARIABLES, {"old": job_id, "new": new})
+    await db.execute(_DEPLOY_AGAIN, {"old": job_id, "new": new, "user": user_id})
     await db.execute(_SET_RETRIED, {"id": job_id})
     return new
 

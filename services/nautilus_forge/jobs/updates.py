@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nautilus_forge.ci_half import CiHalf
+from nautilus_forge.environments.following import follow_success
 from nautilus_forge.errors import BadRequest, InvalidParams
 from nautilus_forge.jobs.authorize import find_job, live_job
 from nautilus_forge.jobs.claim import note_claim
@@ -135,6 +136,8 @@ async def _finished(ci: CiHalf, job: LiveJob, state: str, params: Mapping[str, A
             if isinstance(exit_code, int | str) and str(exit_code).isdigit()
             else None,
         )
+        if status is Status.SUCCESS and row.has_environment:
+            await follow_success(ci, db, job.id, job.runner_id, job.token)
         ended = await find_job(db, job.id, job.token)
     ci.live.forget(job.id)
     ci.traces.close(job.id)

@@ -115,7 +115,7 @@ async def create(ci: CiHalf, db: AsyncSession, plan: Plan) -> Pipeline:
     commit = (await ci.commits.of(git, source.project.id, [source.sha]))[source.sha]
     is_skipped = plan.is_skipped or (source.kind in _BY_PUSH and _SKIP.search(commit.message) is not None)
     is_protected = await is_ref_protected(db, source)
-    compiled, errors = await _compile(ci, db, plan, commit, is_protected)
+    compiled, errors, context = await _compile(ci, db, plan, commit, is_protected)
     if errors is not None and not plan.keeps_errors:
         raise Refused(errors)
     if is_skipped:
@@ -132,9 +132,9 @@ async def create(ci: CiHalf, db: AsyncSession, plan: Plan) -> Pipeline:
     pipeline = await storing.store_pipeline(db, of_pipeline)
     await storing.store_variables(ci, db, pipeline.id, plan.given)
     await _create_ref(ci.forge, pipeline)
-    if errors is not None or is_skipped:
+    if errors is not None or is_skipped or context is None:
         return pipeline
-    await storing.store_jobs(ci, db, pipeline, compiled.jobs)
+    await storing.store_jobs(ci, db, pipeline, compiled.jobs, context)
     pipeline.status = (await process(db, pipeline.id)).value
     await db.refresh(pipeline)
     if source.kind in _BY_PUSH and not source.is_tag:
@@ -144,23 +144,23 @@ async def create(ci: CiHalf, db: AsyncSession, plan: Plan) -> Pipeline:
 
 async def _compile(
     ci: CiHalf, db: AsyncSession, plan: Plan, commit: Commit, is_protected: bool
-) -> tuple[CompiledPipeline, str | None]:
-    """The compiled pipeline, or its mistakes. Raises `Refused` where there is to be none."""
+) -> tuple[CompiledPipeline, str | None, Context | None]:
+    """The compiled pipeline and its context, or its mistakes. Raises `Refused` where there is to be none."""
     from nautilus_forge.ci.compiler import compile_pipeline
 
     nothing = CompiledPipeline((), ())
     try:
         yaml = await configuration.read_configuration(ci.forge, db, plan.source)
         context = await _context(ci, db, plan, yaml, commit, is_protected)
-        return await asyncio.to_thread(compile_pipeline, yaml, context), None
+        return await asyncio.to_thread(compile_pipeline, yaml, context), None, context
     except NoConfiguration:
         raise Refused("Missing CI config file") from None
     except NoPipeline as reason:
         raise Refused(str(reason)) from reason
     except BrokenConfiguration as error:
-        return nothing, str(error)
+        return nothing, str(error), None
     except CiConfigError as error:
-        return nothing, configuration.as_text(error.errors)
+        return nothing, configuration.as_text(error.errors), None
 
 
 async def context_for(ci: CiHalf, db: AsyncSession, source: Source, yaml: str) -> Context:

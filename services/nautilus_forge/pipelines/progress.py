@@ -27,7 +27,7 @@ _STATES = text(
 )
 _CHANGE = text(
     """
-    UPDATE ci_jobs SET status = CAST(:status AS varchar), updated_at = now(),
+    UPDATE ci_jobs SET status = CAST(:status AS varchar), updated_at = now(), is_processed = false,
         queued_at = CASE WHEN CAST(:status AS varchar) = 'pending' THEN now() ELSE queued_at END,
         scheduled_at = CASE WHEN CAST(:status AS varchar) = 'scheduled'
             THEN now() + make_interval(secs => coalesce((definition->>'start_in_s')::float, 0)) ELSE scheduled_at END
@@ -35,7 +35,20 @@ _CHANGE = text(
     RETURNING id
     """
 )
-_NOTED = text("UPDATE ci_jobs SET is_processed = true WHERE pipeline_id = :pipeline AND NOT is_processed")
+_NOTED = text(
+    """
+    WITH noted AS (
+        UPDATE ci_jobs SET is_processed = true WHERE pipeline_id = :pipeline AND NOT is_processed
+        RETURNING id, CASE
+            WHEN status IN ('success', 'failed', 'canceled', 'skipped') THEN status
+            WHEN status IN ('running', 'canceling') THEN 'running' ELSE 'created' END AS status
+    )
+    UPDATE deployments d SET status = noted.status, updated_at = now(),
+        finished_at = CASE WHEN noted.status IN ('success', 'failed', 'canceled') THEN now() END
+    FROM noted WHERE d.job_id = noted.id AND d.status <> noted.status
+    """
+)
+"""Deployments are as their jobs are."""
 _SET_PIPELINE = text(
     """
     UPDATE ci_pipelines SET status = CAST(:status AS varchar), updated_at = now(),

@@ -12,9 +12,11 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nautilus_forge.ci.model import CompiledJob, CompiledPipeline, Variable
+from nautilus_forge.ci.model import CompiledJob, CompiledPipeline, Context, Variable
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.models import Job, Pipeline, PipelineVariable
+from nautilus_forge.environments import service as environments
+from nautilus_forge.environments.names import with_expanded_name
 from nautilus_forge.jobs import definition
 from nautilus_forge.pipelines.cache_keys import with_key
 from nautilus_forge.pipelines.configuration import Source
@@ -91,27 +93,43 @@ async def store_variables(ci: CiHalf, db: AsyncSession, pipeline_id: int, given:
     await db.flush()
 
 
-async def store_jobs(ci: CiHalf, db: AsyncSession, pipeline: Pipeline, jobs: Sequence[CompiledJob]) -> None:
+async def store_jobs(
+    ci: CiHalf, db: AsyncSession, pipeline: Pipeline, jobs: Sequence[CompiledJob], context: Context
+) -> None:
+    """`context`: in which they were compiled. A job whose environment there cannot be has failed from the start."""
     git = ci.forge.repositories.git(pipeline.project_id)
     for compiled in jobs:
         job = replace(
             compiled, cache=tuple([await with_key(git, pipeline.sha, cache) for cache in compiled.cache])
         )
-        db.add(
-            Job(
-                pipeline_id=pipeline.id,
-                project_id=pipeline.project_id,
-                user_id=pipeline.user_id,
-                name=job.name,
-                stage=job.stage,
-                stage_idx=job.stage_idx,
-                status=Status.CREATED.value,
-                when=job.when.value,
-                allow_failure=job.allow_failure,
-                definition=definition.to_json(job),
-                needs=[need.job for need in job.needs] if job.needs is not None else None,
-                tags=list(job.tags),
-                is_protected=pipeline.is_protected,
-            )
-        )
+        job = with_expanded_name(job, context.predefined, context.variables, _own_variables(pipeline))
+        row = _row(pipeline, job)
+        db.add(row)
+        if job.environment is not None:
+            await db.flush()
+            if not await environments.for_new_job(db, pipeline, row, job):
+                row.status, row.failure_reason = Status.FAILED.value, "environment_creation_failure"
+                row.finished_at = await db.scalar(text("SELECT now()"))
     await db.flush()
+
+
+def _own_variables(pipeline: Pipeline) -> list[Variable]:
+    return [Variable("CI_PIPELINE_ID", str(pipeline.id)), Variable("CI_PIPELINE_IID", str(pipeline.iid))]
+
+
+def _row(pipeline: Pipeline, job: CompiledJob) -> Job:
+    return Job(
+        pipeline_id=pipeline.id,
+        project_id=pipeline.project_id,
+        user_id=pipeline.user_id,
+        name=job.name,
+        stage=job.stage,
+        stage_idx=job.stage_idx,
+        status=Status.CREATED.value,
+        when=job.when.value,
+        allow_failure=job.allow_failure,
+        definition=definition.to_json(job),
+        needs=[need.job for need in job.needs] if job.needs is not None else None,
+        tags=list(job.tags),
+        is_protected=pipeline.is_protected,
+    )

@@ -127,4 +127,7 @@ def of_job(about: About, row: Row[Any], job: CompiledJob, token: str, timeout_s:
         started_at=datetime.now(UTC),
     )
     runner = RunnerFacts(row.runner_id, row.runner_description or "", tuple(row.runner_tags))
-    return job_variables(about.server, about.project, about.pipeline, taken, runner)
+    known = job_variables(about.server, about.project, about.pipeline, taken, runner)
+    if row.environment_id is None:
+        return known
+    return (*known, Variable("CI_ENVIRONMENT_ID", str(row.environment_id)))

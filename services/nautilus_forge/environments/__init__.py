@@ -1,0 +1,1 @@
+"""Environments, the deployments to them, and what ends them."""
