@@ -65,8 +65,8 @@ def binaries_for(cluster: Path, installed: Iterable[Binaries]) -> Binaries:
     have = ", ".join(str(b.major) for b in candidates)
     raise PostgresUnusable(
         f"the data in {cluster} was made by PostgreSQL {major}, but only {have} is installed: "
-        f"run `apt-get install postgresql-{major}`, or move the folder away to start empty; "
-        f"with the image that has {major}, `nautilus export FOLDER` makes what `nautilus import FOLDER` reads here"
+        f"with the image that has {major}, `nautilus export FOLDER` makes what `nautilus import FOLDER` reads here; "
+        f"outside an image, run `apt-get install postgresql-{major}`; or move the folder away to start empty"
     )
 
 
