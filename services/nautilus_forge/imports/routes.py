@@ -79,6 +79,7 @@ async def fork_project(
         raise Conflict(body=refusal.body) from refusal
     fork.forked_from_id = at.project.id
     await imports.schedule_fork(db, forge, fork, at.project, user.id, params.branches or None)
+    await db.refresh(fork)
     return Json((await listing.shown(db, forge, user, [fork]))[0], 201)
 
 

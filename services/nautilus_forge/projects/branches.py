@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from sqlalchemy import select
@@ -24,11 +23,19 @@ def matching(rules: Sequence[ProtectedBranch], branch: str) -> list[ProtectedBra
 
 def matches(pattern: str, branch: str) -> bool:
     """Does a rule's name (`release-*`) mean this branch or tag?"""
-    if "*" not in pattern:
+    first, *middle = pattern.split("*")
+    if not middle:
         return pattern == branch
-    return (
-        re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), branch, re.DOTALL) is not None
-    )
+    last = middle.pop()
+    if not branch.startswith(first) or not branch.endswith(last) or len(branch) < len(first) + len(last):
+        return False
+    at, end = len(first), len(branch) - len(last)
+    for part in middle:  # each as early as possible: linear, whatever the pattern
+        found = branch.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 def is_protected(rules: Sequence[ProtectedBranch], branch: str) -> bool:

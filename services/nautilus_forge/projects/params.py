@@ -24,6 +24,15 @@ def _feature_level(value: object) -> object:
     return value
 
 
+def _number(value: object) -> object:
+    """`40` of a query, where everything is text."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+GrantLevel = Annotated[Literal[10, 15, 20, 30, 40, 50], BeforeValidator(_number)]
+"""An access level that somebody can be given."""
+RefLevel = Annotated[Literal[0, 30, 40, 60], BeforeValidator(_number)]
+"""Who may do something to a protected branch or tag: nobody, developers, maintainers, administrators."""
 Feature = Annotated[FeatureLevel, BeforeValidator(_feature_level)]
 
 
@@ -132,7 +141,7 @@ class ListProjects(ParamModel):
         "id", "name", "path", "created_at", "updated_at", "last_activity_at", "similarity", "star_count"
     ] = "created_at"
     sort: Literal["asc", "desc"] = "desc"
-    min_access_level: Literal[10, 15, 20, 30, 40, 50] | None = None
+    min_access_level: GrantLevel | None = None
     topic: CommaList | None = None
     topic_id: Id | None = None
     with_programming_language: str | None = None

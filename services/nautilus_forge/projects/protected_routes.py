@@ -5,7 +5,7 @@ Source: doc/api/protected_branches.md, gitlabhq lib/api/protected_branches.rb.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import select
@@ -19,6 +19,7 @@ from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Field, ParamModel, Params, path_text
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
+from nautilus_forge.projects.params import RefLevel
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.users.queries import like
 
@@ -27,15 +28,14 @@ router = APIRouter()
 Read = Annotated[ProjectAccess, Depends(project_with(Ability.PUSH_CODE, anonymous=False))]
 Administer = Annotated[ProjectAccess, Depends(project_with(Ability.ADMIN_PROTECTED))]
 Name = Annotated[str, Depends(path_text("name"))]
-PushLevel = Literal[0, 30, 40, 60]
 
 _WORDS = {0: "No one", 30: "Developers + Maintainers", 40: "Maintainers", 60: "Instance admins"}
 
 
 class Protect(ParamModel):
     name: str = Field(min_length=1, max_length=255)
-    push_access_level: PushLevel = 40
-    merge_access_level: PushLevel = 40
+    push_access_level: RefLevel = 40
+    merge_access_level: RefLevel = 40
     allow_force_push: bool = False
 
 

@@ -84,7 +84,7 @@ def about(statement: Select[Project], topics: Sequence[str], topic_id: int | Non
 def written_in(language: str) -> ColumnElement[bool]:
     """Without regard to case; as far as the project's languages have been counted."""
     key = func.jsonb_object_keys(Project.languages).column_valued("key")
-    return select(literal(1)).select_from(key).where(func.lower(key) == language.lower()).exists()
+    return select(key).where(func.lower(key) == language.lower()).correlate(Project).exists()
 
 
 def is_imported() -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ lib/api/projects.rb, app/services/projects/group_links/create_service.rb.
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import ColumnElement, or_, select
@@ -25,6 +25,7 @@ from nautilus_forge.params import CommaList, Field, Id, ParamModel, Params, path
 from nautilus_forge.policy import Ability, GroupAbility
 from nautilus_forge.projects import shares
 from nautilus_forge.projects.access import ProjectAccess, project_with
+from nautilus_forge.projects.params import GrantLevel
 from nautilus_forge.responses import Json, day, no_content
 from nautilus_forge.users.entities import user_basic
 from nautilus_forge.users.queries import like
@@ -34,12 +35,11 @@ router = APIRouter()
 Read = Annotated[ProjectAccess, Depends(project_with(Ability.READ_PROJECT))]
 Administer = Annotated[ProjectAccess, Depends(project_with(Ability.ADMIN_MEMBER))]
 GroupId = Annotated[int, Depends(path_id("group_id", "Group Link"))]
-Grant = Literal[10, 15, 20, 30, 40, 50]
 
 
 class Share(ParamModel):
     group_id: Id
-    group_access: Grant
+    group_access: GrantLevel
     expires_at: date | None = None
 
 
@@ -53,7 +53,7 @@ class ListGroups(ParamModel):
     skip_groups: CommaList = Field(default=[])
     with_shared: bool = False
     shared_visible_only: bool = False
-    shared_min_access_level: Grant | None = None
+    shared_min_access_level: GrantLevel | None = None
 
 
 def _numbers(texts: list[str]) -> list[int]:

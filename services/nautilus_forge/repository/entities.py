@@ -86,14 +86,14 @@ def branch(
     }
 
 
-def tag(settings: Settings, project: Project, ref: Ref) -> dict[str, Any]:
+def tag(settings: Settings, project: Project, ref: Ref, *, is_protected: bool) -> dict[str, Any]:
     return {
         "name": ref.name,
         "message": ref.message,
         "target": ref.target,
         "commit": commit(settings, project, ref.commit),
         "release": None,
-        "protected": False,
+        "protected": is_protected,
         "created_at": with_milliseconds(ref.tagged_at) if ref.tagged_at else None,
     }
 

@@ -1,79 +1,59 @@
-"""Branches and tags.
+"""Branches.
 
-Source: doc/api/branches.md, doc/api/tags.md, gitlabhq lib/api/branches.rb, lib/api/tags.rb.
+Source: doc/api/branches.md, gitlabhq lib/api/branches.rb.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from nautilus_forge.db.dependency import Db, TheForge
-from nautilus_forge.db.models import ProtectedBranch
+from nautilus_forge.db.models import MergeRequest, ProtectedBranch, User
 from nautilus_forge.errors import BadRequest, Forbidden, NotFound
 from nautilus_forge.forge import Forge
 from nautilus_forge.git import refs, revisions
 from nautilus_forge.git.refs import Ref
-from nautilus_forge.git.writing import Person
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Field, ParamModel, Params, path_text
-from nautilus_forge.policy import Level
+from nautilus_forge.policy import Ability, Level
 from nautilus_forge.ports import ZERO_SHA, RefChange
 from nautilus_forge.projects import branches as rules
-from nautilus_forge.projects.access import ProjectAccess
+from nautilus_forge.projects.access import ProjectAccess, project_with
 from nautilus_forge.repository import entities
 from nautilus_forge.repository.committing import move_and_follow, require_push
 from nautilus_forge.repository.files_routes import Push
+from nautilus_forge.repository.listing import after_token, committed_at, searched
 from nautilus_forge.repository.reading_routes import Code
 from nautilus_forge.responses import Json, no_content
 
 router = APIRouter()
 
 BranchName = Annotated[str, Depends(path_text("branch"))]
-TagName = Annotated[str, Depends(path_text("tag_name"))]
+Administer = Annotated[ProjectAccess, Depends(project_with(Ability.ADMIN_PROTECTED))]
+
+_MATCHING_UNITS = 200_000
+"""Work that one list may take to match its branches."""
 
 
 class ListBranches(ParamModel):
     search: str | None = None
+    regex: str | None = Field(default=None, max_length=512)
     sort: Literal["name_asc", "updated_asc", "updated_desc"] = "name_asc"
+    pagination: Literal["legacy", "offset", "keyset"] = "offset"
+    page_token: str | None = None
 
 
 class CreateBranch(ParamModel):
     branch: str = Field(min_length=1)
     ref: str = Field(min_length=1)
-
-
-class ListTags(ParamModel):
-    search: str | None = None
-    order_by: Literal["name", "updated", "version"] = "updated"
-    sort: Literal["asc", "desc"] = "desc"
-
-
-class CreateTag(ParamModel):
-    tag_name: str = Field(min_length=1)
-    ref: str = Field(min_length=1)
-    message: str | None = None
-
-
-def searched(found: Iterable[Ref], search: str | None) -> list[Ref]:
-    """`^term` begins with it, `term$` ends with it, else contains it; without regard to case."""
-    if not search:
-        return list(found)
-    term = search.lower()
-    if term.startswith("^"):
-        return [ref for ref in found if ref.name.lower().startswith(term[1:])]
-    if term.endswith("$"):
-        return [ref for ref in found if ref.name.lower().endswith(term[:-1])]
-    return [ref for ref in found if term in ref.name.lower()]
-
-
-def _committed_at(ref: Ref) -> datetime:
-    return datetime.fromisoformat(ref.commit.committed_date)
 
 
 async def _shown(db: AsyncSession, forge: Forge, at: ProjectAccess, found: list[Ref]) -> list[dict[str, Any]]:
@@ -105,11 +85,30 @@ def _branch(
 async def list_branches(
     at: Code, db: Db, forge: TheForge, page: Paged, params: Annotated[ListBranches, Params(ListBranches)]
 ) -> Response:
-    found = searched(await refs.list_branches(forge.repositories.git(at.project.id)), params.search)
+    found = await refs.list_branches(forge.repositories.git(at.project.id))
     if params.sort != "name_asc":
-        found.sort(key=_committed_at, reverse=params.sort == "updated_desc")
+        found.sort(key=committed_at, reverse=params.sort == "updated_desc")
+    found = searched(await asyncio.to_thread(_fitting, found, params.regex), params.search)
+    if params.pagination == "keyset":
+        cut, headers = after_token(page, found, lambda ref: ref.name, params.page_token)
+        return Json(await _shown(db, forge, at, list(cut)), headers=headers)
     shown = await _shown(db, forge, at, found[page.offset : page.offset + page.per_page])
     return page.respond(shown, len(found))
+
+
+def _fitting(found: list[Ref], regex: str | None) -> list[Ref]:
+    """RE2, in time linear in the names. Raises `BadRequest`."""
+    if not regex:
+        return found
+    from nautilus_forge.ci.budget import Budget, BudgetExhausted
+    from nautilus_forge.ci.regex import InvalidRegex, compile_pattern
+
+    budget = Budget(_MATCHING_UNITS)
+    try:
+        pattern = compile_pattern(regex)
+        return [ref for ref in found if pattern.search(ref.name, budget)]
+    except (InvalidRegex, BudgetExhausted) as error:
+        raise BadRequest(message="Regex is invalid") from error
 
 
 @router.get("/projects/{id}/repository/branches/{branch}")
@@ -166,74 +165,85 @@ async def delete_branch(at: Push, db: Db, forge: TheForge, branch: BranchName) -
     return no_content()
 
 
-@router.get("/projects/{id}/repository/tags")
-async def list_tags(
-    at: Code, forge: TheForge, page: Paged, params: Annotated[ListTags, Params(ListTags)]
-) -> Response:
-    found = searched(await refs.list_tags(forge.repositories.git(at.project.id)), params.search)
-    if params.order_by == "updated":
-        found.sort(key=lambda ref: (_committed_at(ref), ref.name), reverse=params.sort == "desc")
-    elif params.order_by == "version":
-        found.sort(key=lambda ref: _version_key(ref.name), reverse=params.sort == "desc")
-    else:
-        found.sort(key=lambda ref: ref.name, reverse=params.sort == "desc")
-    return page.cut(found, lambda ref: entities.tag(forge.settings, at.project, ref))
+@router.delete("/projects/{id}/repository/merged_branches")
+async def delete_merged_branches(at: Push, db: Db, forge: TheForge) -> Response:
+    """Those merged into the default branch, beside the request; protected ones and those of open requests stay.
 
-
-def _version_key(name: str) -> list[tuple[int, int, str]]:
-    """Numbers in a name compare as numbers: v1.9 before v1.10."""
-    parts: list[tuple[int, int, str]] = []
-    number = ""
-    for character in name + "\0":
-        if character.isascii() and character.isdigit():
-            number += character
-            continue
-        if number:
-            parts.append((0, int(number), ""))
-            number = ""
-        parts.append((1, 0, character))
-    return parts
-
-
-@router.get("/projects/{id}/repository/tags/{tag_name}")
-async def read_tag(at: Code, forge: TheForge, tag_name: TagName) -> Response:
-    found = await refs.find_tag(forge.repositories.git(at.project.id), tag_name)
-    if found is None:
-        raise NotFound("Tag")
-    return Json(entities.tag(forge.settings, at.project, found))
-
-
-@router.post("/projects/{id}/repository/tags")
-async def create_tag(
-    at: Push, db: Db, forge: TheForge, params: Annotated[CreateTag, Params(CreateTag)]
-) -> Response:
-    """With a `message` an annotated tag, else a lightweight one."""
+    Source: gitlabhq app/services/branches/delete_merged_service.rb.
+    """
     git = forge.repositories.git(at.project.id)
-    if not refs.is_valid_name(params.tag_name):
-        raise BadRequest(message="Tag name invalid")
-    if await refs.find_tag(git, params.tag_name) is not None:
-        raise BadRequest(message=f"Tag {params.tag_name} already exists")
-    target = await revisions.commit_sha(git, params.ref)
-    if target is None:
-        raise BadRequest(message=f"Target {params.ref} is invalid")
-    if params.message:
-        user = at.who.require_user()
-        target = await refs.write_tag(
-            git, params.tag_name, target, params.message, Person(user.name, user.email)
-        )
-    change = RefChange(f"refs/tags/{params.tag_name}", ZERO_SHA, target)
-    await move_and_follow(db, forge, at.project.id, at.user, change)
-    made = await refs.find_tag(git, params.tag_name)
-    if made is None:
-        raise NotFound("Tag")
-    return Json(entities.tag(forge.settings, at.project, made), 201)
+    default = await refs.ref_sha(git, f"refs/heads/{at.project.default_branch}")
+    if default == ZERO_SHA:
+        return Json({"message": "202 Accepted"}, 202)
+    protections = await rules.rules_of(db, at.project.id)
+    asked = select(MergeRequest.source_branch).where(
+        MergeRequest.source_project_id == at.project.id, MergeRequest.state == "opened"
+    )
+    wanted = set((await db.scalars(asked)).all()) | {at.project.default_branch}
+    doomed = [
+        name
+        for name in await refs.merged_branches(git, default)
+        if name not in wanted and not rules.is_protected(protections, name)
+    ]
+    project_id, user_id = at.project.id, at.who.require_user().id
+    forge.spawn(_delete_all(forge, project_id, user_id, doomed), f"merged branches of project {project_id}")
+    return Json({"message": "202 Accepted"}, 202)
 
 
-@router.delete("/projects/{id}/repository/tags/{tag_name}")
-async def delete_tag(at: Push, db: Db, forge: TheForge, tag_name: TagName) -> Response:
-    found = await refs.find_tag(forge.repositories.git(at.project.id), tag_name)
-    if found is None:
-        raise NotFound("Tag")
-    change = RefChange(f"refs/tags/{tag_name}", found.target, ZERO_SHA)
-    await move_and_follow(db, forge, at.project.id, at.user, change)
-    return no_content()
+async def _delete_all(forge: Forge, project_id: int, user_id: int, names: list[str]) -> None:
+    for name in names:
+        sha = await refs.ref_sha(forge.repositories.git(project_id), f"refs/heads/{name}")
+        if sha == ZERO_SHA:
+            continue
+        async with forge.database.unit_of_work() as db:
+            user = await db.get(User, user_id)
+            with contextlib.suppress(BadRequest):  # somebody pushed to it meanwhile: it stays
+                await move_and_follow(
+                    db, forge, project_id, user, RefChange(f"refs/heads/{name}", sha, ZERO_SHA)
+                )
+
+
+class ProtectBranch(ParamModel):
+    developers_can_push: bool | None = None
+    developers_can_merge: bool | None = None
+
+
+@router.put("/projects/{id}/repository/branches/{branch}/protect")
+async def protect_branch(
+    at: Administer,
+    db: Db,
+    forge: TheForge,
+    branch: BranchName,
+    params: Annotated[ProtectBranch, Params(ProtectBranch)],
+) -> Response:
+    """The older way of `POST /protected_branches`."""
+    found = await _existing(forge, at, branch)
+    rule = await _rule(db, at, branch)
+    if rule is None:
+        rule = ProtectedBranch(project_id=at.project.id, name=branch)
+        db.add(rule)
+    for column, value in (
+        ("push_access_level", params.developers_can_push),
+        ("merge_access_level", params.developers_can_merge),
+    ):
+        if value is not None:
+            setattr(rule, column, int(Level.DEVELOPER if value else Level.MAINTAINER))
+    await db.flush()
+    return Json((await _shown(db, forge, at, found))[0])
+
+
+@router.put("/projects/{id}/repository/branches/{branch}/unprotect")
+async def unprotect_branch(at: Administer, db: Db, forge: TheForge, branch: BranchName) -> Response:
+    """The rule of exactly this name goes; one with `*` stays."""
+    found = await _existing(forge, at, branch)
+    if (rule := await _rule(db, at, branch)) is not None:
+        await db.delete(rule)
+        await db.flush()
+    return Json((await _shown(db, forge, at, found))[0])
+
+
+async def _rule(db: AsyncSession, at: ProjectAccess, name: str) -> ProtectedBranch | None:
+    statement = select(ProtectedBranch).where(
+        ProtectedBranch.project_id == at.project.id, ProtectedBranch.name == name
+    )
+    return await db.scalar(statement)

@@ -26,6 +26,9 @@ from nautilus_forge.projects.branches import protect_default_branch
 
 log = logging.getLogger(__name__)
 
+PIPELINES_PER_PUSH = 4
+"""So many branches and tags of one push get pipelines, no more, as in GitLab."""
+_AT_ONCE = 200
 _SWEEP_EVERY_S = 30.0
 _FRESH = timedelta(seconds=30)
 """A row younger than this belongs to a push that is still under way."""
@@ -64,23 +67,62 @@ async def withdraw(forge: Forge, project_id: int, change: RefChange) -> None:
 
 
 async def on_refs_changed(forge: Forge, project_id: int, changes: Sequence[RefChange]) -> None:
-    """Handle announced changes that have happened, each in its own transaction. What fails is swept up later."""
-    for change in changes:
-        try:
-            async with forge.database.unit_of_work() as db:
-                row = await db.scalar(
-                    select(RefUpdate)
-                    .where(*_is(project_id, change))
-                    .order_by(RefUpdate.id)
-                    .limit(1)
-                    .with_for_update(skip_locked=True)
-                )
-                if row is not None:
-                    await _handle(db, forge, row)
-        except Exception:
-            log.exception("handling %s of project %d failed", change.ref, project_id)
+    """Handle the announced changes of one push, which have happened. What fails is swept up later.
+
+    The first few get pipelines, each in its own transaction; of the others many share one.
+    Source: gitlabhq app/services/git/process_ref_changes_service.rb (`PIPELINE_PROCESS_LIMIT`).
+    """
+    for change in changes[:PIPELINES_PER_PUSH]:
+        await _settle(forge, project_id, [change], makes_pipelines=True)
+    for start in range(PIPELINES_PER_PUSH, len(changes), _AT_ONCE):
+        await _settle(forge, project_id, changes[start : start + _AT_ONCE], makes_pipelines=False)
     if changes and forge.maintenance.is_due(project_id):
         forge.spawn(forge.maintenance.run(forge.repositories.git(project_id)), "maintenance")
+
+
+async def _settle(
+    forge: Forge, project_id: int, changes: Sequence[RefChange], *, makes_pipelines: bool
+) -> None:
+    """In one transaction; each in its own where that fails."""
+    try:
+        async with forge.database.unit_of_work() as db:
+            rows = await _rows(db, project_id, changes)
+            if rows:
+                await _note_activity(db, project_id)
+            for row in rows:
+                await _handle(db, forge, row, makes_pipelines=makes_pipelines)
+    except Exception:
+        if len(changes) == 1:
+            log.exception("handling %s of project %d failed", changes[0].ref, project_id)
+            return
+        for change in changes:
+            await _settle(forge, project_id, [change], makes_pipelines=makes_pipelines)
+
+
+async def _rows(db: AsyncSession, project_id: int, changes: Sequence[RefChange]) -> Sequence[RefUpdate]:
+    """The rows of the changes, one each, locked; none for what somebody else is just handling."""
+    wanted = {(change.ref, change.old_sha, change.new_sha) for change in changes}
+    statement = (
+        select(RefUpdate)
+        .where(RefUpdate.project_id == project_id, RefUpdate.ref.in_([change.ref for change in changes]))
+        .order_by(RefUpdate.id)
+        .with_for_update(skip_locked=True)
+    )
+    found: dict[tuple[str, str, str], RefUpdate] = {}
+    for row in await db.scalars(statement):
+        key = (row.ref, row.old_sha, row.new_sha)
+        if key in wanted:
+            found.setdefault(key, row)
+    return list(found.values())
+
+
+async def _note_activity(db: AsyncSession, project_id: int) -> None:
+    await db.execute(
+        update(Project)
+        .where(Project.id == project_id)
+        .values(last_activity_at=func.now(), updated_at=Project.updated_at)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _is(project_id: int, change: RefChange) -> tuple[ColumnElement[bool], ...]:
@@ -92,7 +134,7 @@ def _is(project_id: int, change: RefChange) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-async def _handle(db: AsyncSession, forge: Forge, row: RefUpdate) -> None:
+async def _handle(db: AsyncSession, forge: Forge, row: RefUpdate, *, makes_pipelines: bool) -> None:
     change = RefChange(row.ref, row.old_sha, row.new_sha)
     options, user_id = tuple(row.push_options), row.user_id
     project = await db.get(Project, row.project_id)
@@ -100,17 +142,11 @@ async def _handle(db: AsyncSession, forge: Forge, row: RefUpdate) -> None:
     if project is None or project.deleted_at is not None:
         return
     user = await db.get(User, user_id) if user_id is not None else None
-    await db.execute(
-        update(Project)
-        .where(Project.id == project.id)
-        .values(last_activity_at=func.now(), updated_at=Project.updated_at)
-        .execution_options(synchronize_session=False)
-    )
     if not change.is_tag and change.old_sha == ZERO_SHA and not change.is_deletion:
         await _branch_created(db, forge, project, change.short_ref)
     for follow in forge.on_ref_change:
         await follow(db, forge, project=project, user=user, change=change, push_options=options)
-    if change.is_deletion:
+    if change.is_deletion or not makes_pipelines:
         return
     await forge.create_for_push(db, forge, project=project, user=user, change=change, push_options=options)
 
