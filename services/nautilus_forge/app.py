@@ -58,6 +58,8 @@ from nautilus_forge.settings import Settings
 from nautilus_forge.tokens import resource_routes as resource_tokens
 from nautilus_forge.tokens import routes as tokens
 from nautilus_forge.traces.endpoint import TraceEndpoint
+from nautilus_forge.users import moderation_routes as user_moderation
+from nautilus_forge.users import profile_routes as user_profiles
 from nautilus_forge.users import routes as users
 from nautilus_forge.users.root import ensure_accounts
 from nautilus_forge.web.routes import pages_router
@@ -72,6 +74,8 @@ def api_routers() -> list[APIRouter]:
         instance.router,
         appsettings.router,
         users.router,
+        user_moderation.router,
+        user_profiles.router,
         keys.router,
         deploy_keys.router,
         tokens.router,

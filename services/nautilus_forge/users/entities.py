@@ -11,6 +11,7 @@ from typing import Any
 from nautilus_forge.db.models import User
 from nautilus_forge.responses import day, timestamp
 from nautilus_forge.settings import Settings
+from nautilus_forge.users.attributes import attribute
 
 LOCK_TIME = timedelta(minutes=10)
 """So long nobody can sign in after too many failures. Source: GitLab's Devise `unlock_in`."""
@@ -40,14 +41,14 @@ def user_shown(settings: Settings, user: User) -> dict[str, Any]:
         "created_at": timestamp(user.created_at),
         "bio": user.bio,
         "location": user.location,
-        "skype": "",
-        "linkedin": "",
-        "twitter": "",
-        "discord": "",
+        "skype": attribute(user, "skype"),
+        "linkedin": attribute(user, "linkedin"),
+        "twitter": attribute(user, "twitter"),
+        "discord": attribute(user, "discord"),
         "website_url": user.website_url,
         "organization": user.organization,
         "job_title": user.job_title,
-        "pronouns": None,
+        "pronouns": attribute(user, "pronouns"),
         "bot": user.is_bot,
         "work_information": user.job_title or None,
         "local_time": None,
@@ -64,8 +65,8 @@ def user_public(settings: Settings, user: User) -> dict[str, Any]:
         "confirmed_at": timestamp(user.confirmed_at),
         "last_activity_on": day(user.last_activity_on),
         "email": user.email,
-        "theme_id": 3,
-        "color_scheme_id": 1,
+        "theme_id": attribute(user, "theme_id"),
+        "color_scheme_id": attribute(user, "color_scheme_id"),
         "projects_limit": user.projects_limit,
         "current_sign_in_at": timestamp(user.current_sign_in_at),
         "identities": [],
@@ -73,17 +74,19 @@ def user_public(settings: Settings, user: User) -> dict[str, Any]:
         "can_create_project": user.projects_limit > 0,
         "two_factor_enabled": False,
         "external": user.is_external,
-        "private_profile": False,
-        "commit_email": user.email,
+        "private_profile": attribute(user, "private_profile"),
+        "commit_email": attribute(user, "commit_email") or user.email,
     }
 
 
-def user_with_admin(settings: Settings, user: User, namespace_id: int | None) -> dict[str, Any]:
+def user_with_admin(
+    settings: Settings, user: User, namespace_id: int | None, created_by: User | None
+) -> dict[str, Any]:
     """A user as administrators see him (and administrators themselves)."""
     return user_public(settings, user) | {
         "is_admin": user.is_admin,
-        "note": None,
+        "note": attribute(user, "note"),
         "namespace_id": namespace_id,
-        "created_by": None,
+        "created_by": user_basic(settings, created_by) if created_by is not None else None,
         "email_reset_offered_at": None,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,8 +27,20 @@ async def existing_user(db: AsyncSession, user_id: int) -> User:
     return user
 
 
-async def namespace_id_of(db: AsyncSession, user: User) -> int | None:
-    return await db.scalar(select(Namespace.id).where(Namespace.owner_id == user.id))
+async def namespace_ids(db: AsyncSession, users: Sequence[User]) -> dict[int, int]:
+    """The ids of the users' own namespaces, by the users'; bots have none."""
+    rows = await db.execute(
+        select(Namespace.owner_id, Namespace.id).where(Namespace.owner_id.in_([user.id for user in users]))
+    )
+    return {row.owner_id: row.id for row in rows}
+
+
+async def creators(db: AsyncSession, users: Sequence[User]) -> dict[int, User]:
+    """Who made these accounts, by id."""
+    ids = {user.created_by_id for user in users if user.created_by_id is not None}
+    if not ids:
+        return {}
+    return {user.id: user for user in (await db.scalars(select(User).where(User.id.in_(ids)))).all()}
 
 
 def like(text: str) -> str:

@@ -5,61 +5,63 @@ Source: doc/api/users.md, gitlabhq lib/api/users.rb.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import SecretStr
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from nautilus_forge.appsettings.values import current_values
-from nautilus_forge.auth import Admin, MaybeWho, Principal, authenticated
+from nautilus_forge.auth import Admin, Principal, authenticated
 from nautilus_forge.db.dependency import Db, TheForge
 from nautilus_forge.db.models import User
-from nautilus_forge.errors import Forbidden
+from nautilus_forge.errors import Forbidden, InvalidParams, Unauthorized
 from nautilus_forge.pagination import Paged
-from nautilus_forge.params import ParamModel, Params, path_id
+from nautilus_forge.params import Field, ParamModel, Params, path_id
 from nautilus_forge.registry import renaming
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.settings import Settings
 from nautilus_forge.tokens import secret
 from nautilus_forge.users import entities, queries, removal, service
+from nautilus_forge.users.attributes import DEFAULTS, PREFERENCES
+from nautilus_forge.users.listing import ListUsers, filtered
 
 router = APIRouter()
 
 UserId = Annotated[int, Depends(path_id("id", "User"))]
 Reader = Annotated[Principal, Depends(authenticated("api", "read_api", "read_user"))]
+MaybeReader = Annotated[Principal, Depends(authenticated("api", "read_api", "read_user", anonymous=True))]
 Myself = Annotated[
     Principal, Depends(authenticated("api", "read_api", "read_user", "openid", "profile", "email"))
 ]
 
 
-class ListUsers(ParamModel):
-    username: str | None = None
-    search: str | None = None
-    active: bool = False
-    blocked: bool = False
-    external: bool | None = None
-    admins: bool = False
-    humans: bool = False
-    order_by: Literal["id", "name", "username", "created_at", "updated_at"] = "id"
-    sort: Literal["asc", "desc"] = "desc"
-
-
 class Profile(ParamModel):
     """What may be set at creation and changed later. Unset means unchanged."""
 
-    bio: str = ""
-    location: str = ""
-    organization: str = ""
-    job_title: str = ""
+    bio: str = Field(default="", max_length=255)
+    location: str = Field(default="", max_length=255)
+    organization: str = Field(default="", max_length=500)
+    job_title: str = Field(default="", max_length=255)
     website_url: str = ""
     public_email: str = ""
-    projects_limit: int = 100_000
+    projects_limit: int = Field(default=100_000, ge=0, le=(1 << 31) - 1)
     can_create_group: bool = True
     admin: bool = False
     external: bool = False
+    skype: str = ""
+    linkedin: str = ""
+    twitter: str = ""
+    discord: str = ""
+    pronouns: str | None = None
+    note: str | None = None
+    private_profile: bool | None = None
+    commit_email: str | None = None
+    theme_id: int | None = Field(default=None, ge=1, le=11)
+    color_scheme_id: int | None = Field(default=None, ge=1, le=6)
+    view_diffs_file_by_file: bool = False
 
 
 class CreateUser(Profile):
@@ -81,13 +83,29 @@ class ChangeUser(Profile):
 _COLUMNS = {"admin": "is_admin", "external": "is_external"}
 
 
-def _profile(params: Profile) -> dict[str, Any]:
+def _fill(user: User, params: Profile) -> None:
+    """Put what was sent where it belongs: a column, an attribute or a preference."""
     given = {name: value for name, value in params.given().items() if name in Profile.model_fields}
-    return {_COLUMNS.get(name, name): value for name, value in given.items() if value is not None}
+    kept = dict(user.attributes)
+    for name, value in given.items():
+        if name in DEFAULTS:
+            kept[name] = value
+        elif name in PREFERENCES:
+            user.preferences = user.preferences | {name: value}
+        elif value is not None:
+            setattr(user, _COLUMNS.get(name, name), value)
+    user.attributes = {name: value for name, value in kept.items() if value is not None}
 
 
-async def _for_admin(db: AsyncSession, settings: Settings, user: User) -> dict[str, Any]:
-    return entities.user_with_admin(settings, user, await queries.namespace_id_of(db, user))
+async def _for_admin(db: AsyncSession, settings: Settings, users: Sequence[User]) -> list[dict[str, Any]]:
+    namespaces = await queries.namespace_ids(db, users)
+    creators = await queries.creators(db, users)
+    return [
+        entities.user_with_admin(
+            settings, user, namespaces.get(user.id), creators.get(user.created_by_id or 0)
+        )
+        for user in users
+    ]
 
 
 @router.get("/user")
@@ -95,35 +113,29 @@ async def read_myself(who: Myself, db: Db, forge: TheForge) -> Response:
     """Source: doc/api/users.md ("Get the current user"). Administrators see `is_admin` too."""
     user = who.require_user()
     if user.is_admin:
-        return Json(await _for_admin(db, forge.settings, user))
+        return Json((await _for_admin(db, forge.settings, [user]))[0])
     return Json(entities.user_public(forge.settings, user))
 
 
 @router.get("/users")
 async def list_users(
-    who: MaybeWho, db: Db, forge: TheForge, page: Paged, params: Annotated[ListUsers, Params(ListUsers)]
+    who: MaybeReader, db: Db, forge: TheForge, page: Paged, params: Annotated[ListUsers, Params(ListUsers)]
 ) -> Response:
     """Source: doc/api/users.md ("List all users"). Nobody may ask for one `username` alone."""
+    is_admin = who.user is not None and who.user.is_admin
+    if (params.extern_uid is None) != (params.provider is None):
+        raise InvalidParams("extern_uid, provider provide all or none of parameters")
+    if params.provider is not None and not is_admin:
+        raise Forbidden if who.user is not None else Unauthorized
     if who.user is None and params.username is None:
         raise Forbidden("Not authorized to access /api/v4/users")
-    is_admin = who.user is not None and who.user.is_admin
-    statement = queries.matching(params.search, by_email=is_admin) if params.search else select(User)
-    if params.username is not None:
-        statement = statement.where(func.lower(User.username) == params.username.lower())
-    if params.active:
-        statement = statement.where(User.state == "active")
-    if params.blocked:
-        statement = statement.where(User.state == "blocked")
-    if params.humans:
-        statement = statement.where(User.is_bot.is_(False))
-    if is_admin and params.admins:
-        statement = statement.where(User.is_admin)
-    if is_admin and params.external is not None:
-        statement = statement.where(User.is_external.is_(params.external))
-    statement = queries.ordered(statement, params.order_by, params.sort)
+    statement = filtered(params, is_admin=is_admin)
+    statement = queries.ordered(statement, *((params.order_by, params.sort) if is_admin else ("id", "desc")))
     if not is_admin:
         return await page.of(db, statement, lambda user: entities.user_basic(forge.settings, user))
-    return await page.of(db, statement, lambda user: entities.user_with_admin(forge.settings, user, None))
+    total = await page.count(db, statement)
+    found = (await db.scalars(statement.limit(page.per_page).offset(page.offset))).all()
+    return page.respond(await _for_admin(db, forge.settings, found), total)
 
 
 @router.get("/users/{id}")
@@ -131,7 +143,7 @@ async def read_user(who: Reader, db: Db, forge: TheForge, id: UserId) -> Respons
     """Source: doc/api/users.md ("Get a single user")."""
     user = await queries.existing_user(db, id)
     if who.require_user().is_admin:
-        return Json(await _for_admin(db, forge.settings, user))
+        return Json((await _for_admin(db, forge.settings, [user]))[0])
     return Json(entities.user_shown(forge.settings, user))
 
 
@@ -154,10 +166,13 @@ async def create_user(
         password=password,
         minimum_password_length=settings.minimum_password_length,
     )
-    for column, value in _profile(params).items():
-        setattr(user, column, value)
+    user.is_external = settings.user_default_external
+    user.projects_limit = settings.default_projects_limit
+    user.can_create_group = settings.can_create_group
+    user.created_by_id = who.require_user().id
+    _fill(user, params)
     await db.flush()
-    return Json(await _for_admin(db, forge.settings, user), 201)
+    return Json((await _for_admin(db, forge.settings, [user]))[0], 201)
 
 
 @router.put("/users/{id}")
@@ -179,35 +194,26 @@ async def change_user(
         password=params.password,
         minimum_password_length=settings.minimum_password_length,
     )
-    for column, value in _profile(params).items():
-        setattr(user, column, value)
+    _fill(user, params)
     await db.flush()
     await db.refresh(user)
     if is_renamed:
         await renaming.follow_user(db, user)
-    return Json(await _for_admin(db, forge.settings, user))
+    return Json((await _for_admin(db, forge.settings, [user]))[0])
+
+
+class DeleteUser(ParamModel):
+    hard_delete: bool = False
 
 
 @router.delete("/users/{id}")
-async def delete_user(who: Admin, db: Db, forge: TheForge, id: UserId) -> Response:
-    """Source: doc/api/users.md ("Delete a user"). His projects go with him; the last administrator stays."""
+async def delete_user(
+    who: Admin, db: Db, forge: TheForge, id: UserId, params: Annotated[DeleteUser, Params(DeleteUser)]
+) -> Response:
+    """Source: doc/api/users.md ("Delete a user"). His projects go with him; the last administrator stays.
+
+    With `hard_delete` the groups that nobody else owns go too; without it they keep him (409).
+    """
     user = await queries.existing_user(db, id)
-    await removal.remove_user(db, forge, user)
+    await removal.remove_user(db, forge, user, hard=params.hard_delete)
     return no_content()
-
-
-@router.post("/users/{id}/block")
-async def block_user(who: Admin, db: Db, id: UserId) -> Response:
-    """Source: doc/api/user_moderation.md. Nobody blocks himself."""
-    user = await queries.existing_user(db, id)
-    if who.require_user().id == user.id:
-        raise Forbidden("The current user cannot be blocked via API")
-    await service.set_state(db, user, "blocked")
-    return Json(True, 201)
-
-
-@router.post("/users/{id}/unblock")
-async def unblock_user(who: Admin, db: Db, id: UserId) -> Response:
-    """Source: doc/api/user_moderation.md."""
-    await service.set_state(db, await queries.existing_user(db, id), "active")
-    return Json(True, 201)

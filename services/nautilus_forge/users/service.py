@@ -9,23 +9,15 @@ from pydantic import SecretStr
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nautilus_forge.db.models import Namespace, User
+from nautilus_forge.db.models import Email, Namespace, User
 from nautilus_forge.db.models.namespace import NamespaceKind
 from nautilus_forge.errors import Conflict, InvalidParams, InvalidRecord
+from nautilus_forge.namespaces import reserved
 from nautilus_forge.users.password import hash_password
 from nautilus_forge.web import sessions
 
 _USERNAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,254}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
-# fmt: off
-RESERVED = frozenset({
-    "-", ".well-known", "abuse_reports", "admin", "api", "apple-touch-icon.png", "assets", "dashboard",
-    "deploy.html", "explore", "favicon.ico", "groups", "health_check", "help", "import", "internal", "jwt",
-    "login", "oauth", "profile", "projects", "public", "robots.txt", "s", "search", "sitemap", "snippets",
-    "unsubscribes", "uploads", "users", "v2",
-})
-# fmt: on
-"""Names that GitLab keeps for its own routes. Source: gitlabhq lib/gitlab/path_regex.rb TOP_LEVEL_ROUTES."""
 
 
 def username_problems(username: str) -> list[str]:
@@ -36,7 +28,7 @@ def username_problems(username: str) -> list[str]:
             "can contain only letters, digits, '_', '-' and '.'. "
             "Cannot start with '-' or end in '.', '.git' or '.atom'."
         )
-    if username.lower() in RESERVED:
+    if username.lower() in reserved.TOP_LEVEL:
         problems.append("is a reserved name")
     return problems
 
@@ -58,8 +50,10 @@ async def require_free(
 ) -> None:
     """Raises `Conflict` with GitLab's message where another user (not `but`) has the name or address."""
     if email is not None:
-        taken = select(User.id).where(func.lower(User.email) == email.lower(), User.id != (but or 0))
-        if await db.scalar(taken) is not None:
+        lowered = email.lower()
+        taken = select(User.id).where(func.lower(User.email) == lowered, User.id != (but or 0))
+        further = select(Email.id).where(func.lower(Email.email) == lowered, Email.user_id != (but or 0))
+        if await db.scalar(taken) is not None or await db.scalar(further) is not None:
             raise Conflict("Email has already been taken")
     if username is not None:
         lowered = username.lower()
@@ -154,7 +148,7 @@ async def change_account(
 
 
 async def set_state(db: AsyncSession, user: User, state: str) -> None:
-    """Block or unblock. A blocked user is signed out; his tokens stop to work as long as it lasts."""
+    """Set one of `moderation.State`. Whoever is not active is signed out, and his tokens do not work."""
     user.state = state
     if state != "active":
         await sessions.end_all(db, user.id)

@@ -154,6 +154,8 @@ async def _checked(db: AsyncSession, values: dict[str, Any]) -> User | None:
     if not isinstance(login, str) or not isinstance(password, str) or not login or not password:
         return None
     user = await check_password(db, login, SecretStr(password))
+    if user is not None and user.state == "deactivated":
+        user.state = "active"
     return user if user is not None and user.state == "active" else None
 
 
