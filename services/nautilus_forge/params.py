@@ -75,6 +75,14 @@ def Params(model: type[M]) -> Any:
     return Depends(Bound(model))
 
 
+def takes(*named: str | type[ParamModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads parameters itself: their names, or the model that it checks them by."""
+    names = [
+        name for one in named for name in ((one,) if isinstance(one, str) else tuple(one.model_fields))
+    ]
+    return {"parameters": [{"name": name, "in": "query", "schema": {}} for name in names]}
+
+
 def check(model: type[M], values: dict[str, Any]) -> M:
     """Raises `InvalidParams` in Grape's wording."""
     try:

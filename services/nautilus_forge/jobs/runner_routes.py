@@ -23,7 +23,7 @@ from nautilus_forge.jobs.authorize import find_job, resolve_job_token
 from nautilus_forge.jobs.errors import JobForbidden
 from nautilus_forge.jobs.requests import request_job
 from nautilus_forge.jobs.updates import update_job
-from nautilus_forge.params import MAX_ID, merged
+from nautilus_forge.params import MAX_ID, merged, takes
 from nautilus_forge.responses import Json
 
 router = APIRouter()
@@ -38,19 +38,24 @@ _ARCHIVE = text(
 )
 
 
-@router.post("/jobs/request")
+@router.post("/jobs/request", openapi_extra=takes("token", "system_id", "last_update", "info"))
 async def ask(request: Request, ci: Ci) -> Response:
     """201 with a job; 204; 400; 403. Held while there is none."""
     return await request_job(ci, request, await merged(request))
 
 
-@router.put("/jobs/{id}")
+@router.put(
+    "/jobs/{id}", openapi_extra=takes("token", "state", "checksum", "failure_reason", "exit_code", "output")
+)
 async def update(request: Request, ci: Ci) -> Response:
     """200, 400, 403 with `Job-Status`, 412: the log does not match."""
     return await update_job(ci, request, _job_id(request), await merged(request))
 
 
-@router.post("/jobs/{id}/artifacts")
+@router.post(
+    "/jobs/{id}/artifacts",
+    openapi_extra=takes("token", "file", "artifact_type", "artifact_format", "expire_in"),
+)
 async def upload_artifact(request: Request, ci: Ci) -> Response:
     """201; 400; 403; 413; 507. The token is checked before a byte of the body is read."""
     job_id, token = _job_id(request), job_token(request)
@@ -64,7 +69,7 @@ async def upload_artifact(request: Request, ci: Ci) -> Response:
     return Json(201, 201)
 
 
-@router.get("/jobs/{id}/artifacts")
+@router.get("/jobs/{id}/artifacts", openapi_extra=takes("token"))
 async def download_artifact(request: Request, ci: Ci, db: Db) -> Response:
     """The archive of a job, for the job itself or for a running job of the same project; 403; 404."""
     job_id, token = _job_id(request), job_token(request)

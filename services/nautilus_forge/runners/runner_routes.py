@@ -17,7 +17,7 @@ from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Runner, RunnerManager
 from nautilus_forge.errors import InvalidParams, NotFound
 from nautilus_forge.jobs.wakeups import RunnerChanged, tell
-from nautilus_forge.params import CommaList, Field, ParamModel, Params, merged
+from nautilus_forge.params import CommaList, Field, ParamModel, Params, merged, takes
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.runners import entities, service
 from nautilus_forge.runners.errors import RegistrationDisabled, UnknownRunner
@@ -40,7 +40,7 @@ class Register(ParamModel):
     maximum_timeout: int | None = Field(default=None, lt=1 << 31)
 
 
-@router.post("/runners")
+@router.post("/runners", openapi_extra=takes("info"))
 async def register(request: Request, db: Db, params: Annotated[Register, Params(Register)]) -> Response:
     """201; 400; 403 for a token that is none; 410 where registration tokens are switched off."""
     if not (await current_values(db)).allow_runner_registration_token:
@@ -54,7 +54,7 @@ async def register(request: Request, db: Db, params: Annotated[Register, Params(
     return Json(entities.registered(runner, token), 201)
 
 
-@router.delete("/runners")
+@router.delete("/runners", openapi_extra=takes("token"))
 async def unregister(request: Request, db: Db) -> Response:
     """204; 403."""
     found = await find_runner(db, runner_token(request, await merged(request)))
@@ -62,7 +62,7 @@ async def unregister(request: Request, db: Db) -> Response:
     return no_content()
 
 
-@router.delete("/runners/managers")
+@router.delete("/runners/managers", openapi_extra=takes("token", "system_id"))
 async def unregister_manager(request: Request, db: Db) -> Response:
     """204; 400; 403; 404 for a system id that the runner does not know."""
     params = await merged(request)
@@ -78,7 +78,7 @@ async def unregister_manager(request: Request, db: Db) -> Response:
     return no_content()
 
 
-@router.post("/runners/verify")
+@router.post("/runners/verify", openapi_extra=takes("token", "system_id", "info"))
 async def verify(request: Request, db: Db) -> Response:
     """200 where the token is good; 403."""
     params = await merged(request)
@@ -88,7 +88,7 @@ async def verify(request: Request, db: Db) -> Response:
     return Json(entities.registered(await db.get_one(Runner, found.id), token))
 
 
-@router.post("/runners/reset_authentication_token")
+@router.post("/runners/reset_authentication_token", openapi_extra=takes("token"))
 async def reset_authentication_token(request: Request, db: Db) -> Response:
     """201 with the new token; the old one is refused from then on."""
     found = await find_runner(db, runner_token(request, await merged(request)))

@@ -104,11 +104,11 @@ class ContractPlugin:
 
     def _gaps(self) -> list[str]:
         from nautilus_forge.testing.contract import Contract
-        from nautilus_forge.testing.watch import served_routes
+        from nautilus_forge.testing.served import served
 
         contract = Contract.load(self._folder)
         contract.seen.add(self._seen)
-        described = {contract.route(method, path) for method, path, _ in served_routes()} - {None}
+        described = {contract.route(route.method, route.path) for route in served()} - {None}
         never = sorted(name for name in described if name and name not in contract.seen.routes)
         if shutil.which("docker-registry") is None:
             never = [name for name in never if "/registry/" not in name]

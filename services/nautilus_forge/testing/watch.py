@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,25 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nautilus_forge import API_PREFIX
 from nautilus_forge.testing.contract import Contract
-
-TRACE = ("PATCH", "/jobs/{id}/trace")
-"""Served by `traces.endpoint` outside of the routers."""
-
-
-def served_routes() -> list[tuple[str, str, re.Pattern[str]]]:
-    """Method, template and pattern (below `/api/v4`) of each route that the forge serves, in order of matching."""
-    from fastapi.routing import APIRoute
-
-    from nautilus_forge.app import api_routers
-
-    found = [
-        (method, re.sub(r":path\}", "}", route.path), route.path_regex)
-        for router in api_routers()
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        for method in sorted((route.methods or set()) - {"HEAD"})
-    ]
-    return [*found, (*TRACE, re.compile(r"/jobs/[^/]+/trace"))]
+from nautilus_forge.testing.served import served
 
 
 class Watch:
@@ -38,7 +19,7 @@ class Watch:
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.problems: list[str] = []
-        self._routes = served_routes()
+        self._routes = served()
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application, with each answer looked at before its last byte is sent."""
@@ -72,8 +53,6 @@ class Watch:
 
     def note(self, method: str, path: str, status: int, body: Any) -> None:
         """Hold one successful answer against the contract; `path` is below `/api/v4`."""
-        template = next(
-            (t for m, t, pattern in self._routes if m == method and pattern.fullmatch(path)), None
-        )
-        if template is not None:
-            self.problems += self.contract.check(method, template, status, body)
+        route = next((r for r in self._routes if r.method == method and r.pattern.fullmatch(path)), None)
+        if route is not None:
+            self.problems += self.contract.check(method, route.path, status, body)

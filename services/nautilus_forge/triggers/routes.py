@@ -20,7 +20,7 @@ from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Trigger, User
 from nautilus_forge.errors import BadRequest, Forbidden, InvalidParams, InvalidRecord, NotFound
 from nautilus_forge.pagination import Paged
-from nautilus_forge.params import Field, ParamModel, Params, check, merged, path_id
+from nautilus_forge.params import Field, ParamModel, Params, check, merged, path_id, takes
 from nautilus_forge.pipelines.entities import pipeline_detail
 from nautilus_forge.pipelines.refusal import Refused
 from nautilus_forge.policy import Ability
@@ -50,8 +50,8 @@ class Fire(ParamModel):
     inputs: dict[str, Any] = Field(default_factory=dict)
 
 
-@router.post("/projects/{id}/trigger/pipeline")
-@router.post("/projects/{id}/ref/{ref:path}/trigger/pipeline")
+@router.post("/projects/{id}/trigger/pipeline", openapi_extra=takes(Fire))
+@router.post("/projects/{id}/ref/{ref:path}/trigger/pipeline", openapi_extra=takes(Fire))
 async def fire(request: Request, db: Db, ci: Ci) -> Response:
     """201 with the pipeline; 400 where none is made, 404 for a token that is not this project's.
 

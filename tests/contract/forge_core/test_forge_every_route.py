@@ -12,6 +12,9 @@ import requests
 from fastapi.routing import APIRoute
 
 from nautilus_forge.app import api_routers
+from nautilus_forge.testing import reference
+from nautilus_forge.testing.contract import Contract
+from nautilus_forge.testing.served import served
 from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge
 
 ROUTES = sorted(
@@ -143,3 +146,22 @@ def test_bodies_that_are_no_parameters(filled_forge: RunningForge, body: bytes) 
     )
     assert answer.status_code == 400
     assert answer.json().keys() & {"message", "error"}
+
+
+def test_what_is_not_served_answers_as_the_reference_says(filled_forge: RunningForge) -> None:
+    table = reference.rows(Contract.load(reference.DATA), served())
+    refused = {row.route: row.support for row in table if row.kind == "no"}
+    assert refused
+    with requests.Session() as session:
+        session.headers["PRIVATE-TOKEN"] = ADMIN_TOKEN
+        for route, support in refused.items():
+            method, path = route.split(" ", 1)
+            answer = session.request(
+                method, f"{filled_forge.url}/api/v4{reference.example(path)}", timeout=20
+            )
+            if support in ("404", "405"):
+                error = {"404": "404 Not Found", "405": "405 Not Allowed"}[support]
+                assert answer.status_code == int(support), route
+                assert method == "HEAD" or answer.json() == {"error": error}, route
+            else:
+                assert 400 <= answer.status_code < 500, route
