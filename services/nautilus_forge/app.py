@@ -40,6 +40,7 @@ from nautilus_forge.oauth import authorize_routes as oauth_authorize
 from nautilus_forge.oauth import oidc_routes as oauth_oidc
 from nautilus_forge.oauth import token_routes as oauth_token
 from nautilus_forge.projects import protected_routes as protected_branches
+from nautilus_forge.projects import protected_tag_routes as protected_tags
 from nautilus_forge.projects import routes as projects
 from nautilus_forge.projects import share_routes as project_shares
 from nautilus_forge.projects import star_routes as project_stars
@@ -53,6 +54,7 @@ from nautilus_forge.repository import commits_routes as repository_commits
 from nautilus_forge.repository import files_routes as repository_files
 from nautilus_forge.repository import reading_routes as repository_reading
 from nautilus_forge.repository import refs_routes as repository_refs
+from nautilus_forge.repository import tags_routes as repository_tags
 from nautilus_forge.repository import updates
 from nautilus_forge.settings import Settings
 from nautilus_forge.tokens import resource_routes as resource_tokens
@@ -95,6 +97,8 @@ def api_routers() -> list[APIRouter]:
         repository_files.router,
         repository_commits.router,
         repository_refs.router,
+        repository_tags.router,
+        protected_tags.router,
         *merge_requests.api_routers(),
         applications.router,
         container_registry.router,
