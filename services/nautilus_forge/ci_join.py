@@ -28,6 +28,7 @@ from nautilus_forge.jobs.wakeups import JobChanged, Listener, MergeDue, News, Qu
 from nautilus_forge.pipelines import creation, lint_routes, merge_requests, service, statuses_routes
 from nautilus_forge.pipelines import routes as pipelines
 from nautilus_forge.ports import RefChange
+from nautilus_forge.reports import routes as reports
 from nautilus_forge.runners import project_routes as project_runners
 from nautilus_forge.runners import routes as runners
 from nautilus_forge.runners import runner_routes as registering
@@ -58,6 +59,7 @@ def api_routers() -> list[APIRouter]:
         job_tokens.router,
         environments.router,
         deployments.router,
+        reports.router,
         runners.router,
         project_runners.router,
     ]

@@ -1,0 +1,1 @@
+"""What jobs report of themselves: tests (junit) and coverage."""
