@@ -7,6 +7,8 @@ config/routes/git_http.rb, lib/constraints/repository_redirect_url_constrainer.r
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nautilus_gateway.headers import GIT_CREDENTIAL_HEADERS, NOT_HONOURED, ORIGINAL_HEADERS, request_headers
 from nautilus_gateway.model import Git, Limits
 from nautilus_gateway.questions import TAKEN_ASIDE, challenge, question
@@ -19,6 +21,7 @@ _PROJECT = rf"(?!\S*/\.{{1,2}}/)/{_SEGMENT}(?:/{_SEGMENT})+"
 _NOT_A_COMMAND = "The command you're trying to execute is not allowed."
 """Where git's dumb protocol is asked for. Source: gitlabhq lib/gitlab/git_access.rb, `command_not_allowed`."""
 
+_SERVE = Path(__file__).with_name("serve-git")
 _SERVICES = ("git-upload-pack", "git-receive-pack")
 _IDENTITY = {
     "$git_repository": "$upstream_http_x_git_repository",
@@ -121,7 +124,8 @@ def _params(route: Git, backend: str) -> list[tuple[str, ...]]:
     """
     return [
         ("GATEWAY_INTERFACE", "CGI/1.1"),
-        ("SCRIPT_FILENAME", literal(backend)),
+        ("SCRIPT_FILENAME", literal(_SERVE)),
+        ("GIT_HTTP_BACKEND", literal(backend)),
         ("REQUEST_METHOD", "$request_method"),
         ("QUERY_STRING", "$git_query"),
         ("CONTENT_TYPE", "$content_type"),

@@ -17,6 +17,7 @@ from nautilus_forge.auth import NOBODY, Principal
 from nautilus_forge.basic_auth import credentials
 from nautilus_forge.db.dependency import forge_of
 from nautilus_forge.db.models import Key, Project, User
+from nautilus_forge.deploy_tokens.service import reaches
 from nautilus_forge.internal.git_access import DENIED, Denied, may_job_push
 from nautilus_forge.keys.deploy_keys import link_of
 from nautilus_forge.keys.service import is_expired
@@ -62,6 +63,9 @@ async def admitted(request: Request, db: AsyncSession, path: str, *, is_upload: 
     if proof is None:
         return Denied(401, DENIED)
     project = await find_project(db, path) if "/" in path else None
+    deploy_token = proof.who.deploy_token
+    if deploy_token is not None and (project is None or not reaches(deploy_token, project)):
+        return Denied(401, DENIED)
     caller = await _caller(db, proof, project) if project is not None else None
     if not header and (caller is None or is_upload):
         return Denied(401, DENIED)
