@@ -122,7 +122,7 @@ def register(
         token, registration_token = "", token
     fields: dict[str, Any] = {
         "clone_url": clone_url,
-        "tls_ca_file": tls_ca_file,
+        "tls_ca_file": str(Path(tls_ca_file).absolute()) if tls_ca_file else "",
         "limit": limit,
         "environment": env,
     }
