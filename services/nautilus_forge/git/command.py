@@ -17,6 +17,7 @@ from pathlib import Path
 from nautilus_forge.errors import GitError
 
 _CHUNK_BYTES = 1 << 16
+_BEHIND_OTHERS = ("nice", "-n", "19")
 
 
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -43,25 +44,32 @@ class GitResult:
 
 
 class Git:
-    """Git bound to one bare repository; making one starts nothing.
+    """Git bound to one bare repository; making one starts nothing. `is_background`: with the lowest priority.
 
     `safe.directory=*` because the appliance may run as another user than the one that owns the data folder.
     """
 
     def __init__(
-        self, repository: Path, timeout_s: float = 60.0, env: Mapping[str, str] | None = None
+        self,
+        repository: Path,
+        timeout_s: float = 60.0,
+        env: Mapping[str, str] | None = None,
+        *,
+        is_background: bool = False,
     ) -> None:
         self.repository = repository
         self.timeout_s = timeout_s
         self._env = git_environment(env)
+        self._is_background = is_background
 
     def with_env(self, extra: Mapping[str, str]) -> Git:
         """The same repository with more environment (`GIT_INDEX_FILE`, `GIT_OBJECT_DIRECTORY`, …)."""
-        return Git(self.repository, self.timeout_s, {**self._env, **extra})
+        return Git(self.repository, self.timeout_s, {**self._env, **extra}, is_background=self._is_background)
 
     def argv(self, *args: str) -> tuple[str, ...]:
         options = ("-c", "safe.directory=*", "-c", "core.quotePath=false")
-        return ("git", *options, f"--git-dir={self.repository}", *args)
+        behind_others = _BEHIND_OTHERS if self._is_background else ()
+        return (*behind_others, "git", *options, f"--git-dir={self.repository}", *args)
 
     async def run(self, *args: str, stdin: bytes | None = None) -> GitResult:
         """Run to the end whatever the exit status. Raises `GitError` past `timeout_s`, or without git."""

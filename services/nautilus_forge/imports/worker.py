@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 from pydantic import SecretStr
-from sqlalchemy import func, literal, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import func, select, update
 
 from nautilus_forge.appsettings.values import current_values
-from nautilus_forge.db.models import LfsObjectProject, Project, ProjectImport
+from nautilus_forge.db.models import Project, ProjectImport
 from nautilus_forge.errors import GitError
 from nautilus_forge.git import fetching, refs
+from nautilus_forge.lfs.forks import give_to_fork
 from nautilus_forge.outbound import git as outbound_git
 from nautilus_forge.outbound.errors import UrlBlocked
 from nautilus_forge.outbound.rules import rules_for
@@ -162,13 +162,7 @@ class Imports:
                 await self._forge.repositories.set_head(project_id, head)
                 await protect_default_branch(db, project_id, head)
             if row.kind == "fork" and row.source_id is not None:
-                theirs = select(LfsObjectProject.lfs_object_id, literal(project_id)).where(
-                    LfsObjectProject.project_id == row.source_id
-                )
-                columns = ["lfs_object_id", "project_id"]
-                await db.execute(
-                    upsert(LfsObjectProject).from_select(columns, theirs).on_conflict_do_nothing()
-                )
+                await give_to_fork(db, row.source_id, project_id)
             row.status, row.error, row.credentials = "finished", None, None
             row.finished_at = await db.scalar(select(func.now()))
         log.info("project %d is imported", project_id)

@@ -34,6 +34,8 @@ NOT_FOUND = "The project you were looking for could not be found or you don't ha
 NO_PUSH = "You are not allowed to push code to this project."
 NO_DOWNLOAD = "You are not allowed to download code from this project."
 NO_UPLOAD = "You are not allowed to upload code."
+NO_HTTP = "Git access over HTTP is not allowed"
+NO_SSH = "Git access over SSH is not allowed"
 BLOCKED = "Your account has been blocked."
 ARCHIVED = "You can't push code to a read-only GitLab instance."
 
@@ -94,6 +96,8 @@ class GitGate:
             return Denied(401, DENIED)
         if who.user is not None and (reason := refusal_of(who.user)) is not None:
             return Denied(403, reason)
+        if (await current_values(db)).enabled_git_access_protocol == "ssh":
+            return Denied(403, NO_HTTP)
         project = await find_project(db, asked.project) if "/" in asked.project else None
         if who.deploy_token is not None and (project is None or not reaches(who.deploy_token, project)):
             return Denied(401, DENIED)

@@ -20,7 +20,7 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.git.command import Git
 from nautilus_forge.git.locks import clear_stale_locks
 from nautilus_forge.internal.git_access import Allowed, Denied, GitGate, max_input_bytes
-from nautilus_forge.internal.push_content import MISSING, locked_path, pushed_pointers
+from nautilus_forge.internal.push_content import MISSING, locked_path
 from nautilus_forge.internal.push_rules import (
     NOTES,
     Pusher,
@@ -30,7 +30,7 @@ from nautilus_forge.internal.push_rules import (
     refusal,
 )
 from nautilus_forge.keys.deploy_keys import link_of
-from nautilus_forge.lfs import locks
+from nautilus_forge.lfs import locks, pointers
 from nautilus_forge.lfs.objects import objects_of
 from nautilus_forge.params import Id, ParamModel, Params
 from nautilus_forge.policy import Level
@@ -156,8 +156,8 @@ async def _content_refusal(
     if reason := await locked_path(in_quarantine(git, params.env), changes, locked):
         return reason
     quarantine = quarantine_alone(git, params.env)
-    pointers = await pushed_pointers(quarantine) if quarantine is not None else set()
-    if pointers and len(await objects_of(db, project.id, pointers)) != len(pointers):
+    named = await pointers.pushed(quarantine) if quarantine is not None else set()
+    if named and len(await objects_of(db, project.id, named)) != len(named):
         return MISSING
     return None
 

@@ -9,9 +9,18 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nautilus_forge.auth import Principal
+from nautilus_forge.appsettings.values import current_values
+from nautilus_forge.auth import Principal, refusal_of
 from nautilus_forge.db.models import Key, Project, User
-from nautilus_forge.internal.git_access import ARCHIVED, BLOCKED, NO_DOWNLOAD, NO_PUSH, NOT_FOUND, Denied
+from nautilus_forge.internal.git_access import (
+    ARCHIVED,
+    BLOCKED,
+    NO_DOWNLOAD,
+    NO_PUSH,
+    NO_SSH,
+    NOT_FOUND,
+    Denied,
+)
 from nautilus_forge.keys.deploy_keys import link_of
 from nautilus_forge.keys.service import is_expired, owner_of
 from nautilus_forge.policy import Ability
@@ -42,11 +51,15 @@ async def decide(db: AsyncSession, key_id: int, command: str, path: str) -> Gran
     user = await owner_of(db, key)
     if is_expired(key):
         return Denied(401, _EXPIRED)
+    if (await current_values(db)).enabled_git_access_protocol == "http":
+        return Denied(401, NO_SSH)
     project = await find_project(db, path) if "/" in path else None
     if key.is_deploy_key:
         return await _of_deploy_key(db, key, user, project, is_push=command in WRITING)
-    if user is None or user.state != "active":
+    if user is None:
         return Denied(401, BLOCKED)
+    if (reason := refusal_of(user)) is not None:
+        return Denied(401, reason)
     return await _of_user(db, key, user, project, is_push=command in WRITING)
 
 

@@ -28,6 +28,7 @@ from nautilus_forge.lfs.answers import (
     lfs_json,
     refused,
 )
+from nautilus_forge.lfs.forks import take_from_source
 from nautilus_forge.lfs.objects import objects_of
 from nautilus_forge.projects.entities import http_url
 
@@ -68,7 +69,11 @@ async def _answered(
     request: Request, db: AsyncSession, caller: Caller, operation: str, wanted: list[Wanted]
 ) -> list[Wanted]:
     header, expires_in_s = transfer_header(request, caller, "upload" if operation == "upload" else "download")
-    known = await objects_of(db, caller.project.id, [one["oid"] for one in wanted if _is_valid(one)])
+    oids = {one["oid"] for one in wanted if _is_valid(one)}
+    known = await objects_of(db, caller.project.id, oids)
+    if operation == "upload" and caller.project.forked_from_id is not None and oids - known.keys():
+        await take_from_source(db, caller.who, caller.project, oids - known.keys())
+        known = await objects_of(db, caller.project.id, oids)
     actions = Actions(http_url(forge_of(request).settings, caller.project), header, expires_in_s)
     if operation == "download":
         return [_download(actions, one, known, is_public=caller.is_public) for one in wanted]

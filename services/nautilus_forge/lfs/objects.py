@@ -1,5 +1,5 @@
-"""Which project has which objects. A project gets one by an upload of its bytes, or from the project it is a fork of;
-never by naming it.
+"""Which project has which objects. A project gets one by an upload of its bytes, or along a fork (`lfs.forks`); never
+by naming it.
 
 Source: gitlabhq app/models/lfs_object.rb, lfs_objects_project.rb, app/services/projects/lfs_pointers.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from sqlalchemy import delete, func, insert, literal, select
+from sqlalchemy import delete, insert, literal, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,25 +26,6 @@ async def objects_of(db: AsyncSession, project_id: int, oids: Collection[str]) -
         .where(LfsObjectProject.project_id == project_id, LfsObject.oid.in_(set(oids)))
     )
     return {one.oid: one for one in await db.scalars(statement)}
-
-
-async def size_of_all(db: AsyncSession, project_id: int) -> int:
-    """Bytes of the project's objects together, whoever else has them too (`lfs_objects_size`)."""
-    statement = (
-        select(func.coalesce(func.sum(LfsObject.size), 0))
-        .join(LfsObjectProject, LfsObjectProject.lfs_object_id == LfsObject.id)
-        .where(LfsObjectProject.project_id == project_id)
-    )
-    return int(await db.scalar(statement) or 0)
-
-
-async def give_to_fork(db: AsyncSession, source_id: int, fork_id: int) -> None:
-    """The fork has what its source has at this moment."""
-    theirs = select(literal(fork_id), LfsObjectProject.lfs_object_id).where(
-        LfsObjectProject.project_id == source_id
-    )
-    statement = postgresql.insert(LfsObjectProject).from_select(["project_id", "lfs_object_id"], theirs)
-    await db.execute(statement.on_conflict_do_nothing())
 
 
 async def keep(forge: Forge, project_id: int, oid: str, size: int, body: Body) -> None:

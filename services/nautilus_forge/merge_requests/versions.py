@@ -14,6 +14,7 @@ from nautilus_forge.git import merging
 from nautilus_forge.git.commits import Commit, count_commits, read_commits
 from nautilus_forge.git.diffs import FileDiff, read_diff
 from nautilus_forge.git.refs import merge_base
+from nautilus_forge.lfs.forks import give_to_target
 from nautilus_forge.merge_requests import refs
 
 MOST_FILES = 3000
@@ -31,6 +32,7 @@ async def record(db: AsyncSession, forge: Forge, merge_request: MergeRequest) ->
         await refs.point_head(forge, merge_request, merge_request.sha)
         if start is not None:
             await _compare(forge, merge_request, merge_request.sha, start, version)
+            await _bring_lfs_objects(db, forge, merge_request, version)
     db.add(version)
     await db.flush()
     return version
@@ -50,6 +52,19 @@ async def _compare(
         version.file_count = str(count) if count <= MOST_FILES else f"{MOST_FILES}+"
         version.patch_id = await merging.patch_id(git, base, head)
     await refs.keep(forge, merge_request.project_id, {head, base})
+
+
+async def _bring_lfs_objects(
+    db: AsyncSession, forge: Forge, merge_request: MergeRequest, version: MergeRequestVersion
+) -> None:
+    """What a fork's commits point to, the target has too from now on."""
+    source_id, target_id = merge_request.source_project_id, merge_request.project_id
+    if source_id in (None, target_id) or version.base_sha is None or not version.commit_count:
+        return
+    assert source_id is not None
+    assert version.head_sha is not None
+    git = forge.repositories.git(target_id)
+    await give_to_target(db, git, source_id, target_id, version.base_sha, version.head_sha)
 
 
 async def latest(db: AsyncSession, merge_request_id: int) -> MergeRequestVersion | None:
