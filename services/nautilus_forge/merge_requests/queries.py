@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, or_, select
-from sqlalchemy.dialects.postgresql import ARRAY, array
+from sqlalchemy import ColumnElement, Select, func, or_, select
 
 from nautilus_forge.db.models import (
     MergeRequest,
@@ -174,7 +173,7 @@ def _with_labels(labels: Any) -> list[ColumnElement[bool]]:
     if len(names) == 1 and names[0].lower() in ("none", "any"):
         has_some = func.cardinality(MergeRequest.labels) > 0
         return [has_some if names[0].lower() == "any" else ~has_some]
-    return [MergeRequest.labels.contains(cast(array(names), ARRAY(Text)))]
+    return [MergeRequest.labels.contains(names)]
 
 
 def _times(params: ListMergeRequests) -> list[ColumnElement[bool]]:
@@ -202,5 +201,5 @@ def _excluded(params: NotThese) -> list[ColumnElement[bool]]:
     found += [~_someone_named(ASSIGNEE, name) for name in params.assignee_username or ()]
     if params.reviewer_username is not None:
         found.append(~_someone_named(REVIEWER, params.reviewer_username))
-    found += [~MergeRequest.labels.contains(cast(array([name]), ARRAY(Text))) for name in params.labels or ()]
+    found += [~MergeRequest.labels.contains([name]) for name in params.labels or ()]
     return found
