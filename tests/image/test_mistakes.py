@@ -50,7 +50,7 @@ def test_it_is_refused_with_one_line(
 
 
 def test_a_folder_that_the_service_user_may_not_enter_is_refused(lite_image: str, host_folder: Path) -> None:
-    assert "cannot be used (Permission denied: " in refusal(
+    assert "give this user write access to it" in refusal(
         lite_image, "--user", "990:990", "-v", f"{host_folder}:{HOME}"
     )
 
