@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from nautilus_forge import API_PREFIX, VERSION, ci_join, startup
+from nautilus_forge.accounts import upkeep as account_upkeep
 from nautilus_forge.appsettings import routes as appsettings
 from nautilus_forge.basic_auth import BasicGate
 from nautilus_forge.db.engine import Database
@@ -52,6 +53,8 @@ from nautilus_forge.registry import half as registry_half
 from nautilus_forge.registry import routes as container_registry
 from nautilus_forge.repository import commits_routes as repository_commits
 from nautilus_forge.repository import files_routes as repository_files
+from nautilus_forge.repository import notes_routes as repository_notes
+from nautilus_forge.repository import picking_routes as repository_picking
 from nautilus_forge.repository import reading_routes as repository_reading
 from nautilus_forge.repository import refs_routes as repository_refs
 from nautilus_forge.repository import tags_routes as repository_tags
@@ -96,6 +99,8 @@ def api_routers() -> list[APIRouter]:
         repository_reading.router,
         repository_files.router,
         repository_commits.router,
+        repository_picking.router,
+        repository_notes.router,
         repository_refs.router,
         repository_tags.router,
         protected_tags.router,
@@ -137,7 +142,7 @@ def build_forge(settings: Settings) -> Forge:
     forge.on_ready += [ensure_hooks, ensure_accounts]
     lfs_half.join(forge)
     ci_join.join(forge)
-    forge.on_ready += [group_removal.finish_removals, finish_removals, updates.start_sweeping]
+    forge.on_ready += [group_removal.finish_removals, finish_removals, updates.start_sweeping, account_upkeep.start]
     forge.on_ready.append(forge.imports.resume)
     forge.on_project_deleted.append(forge.imports.forget)
     merge_requests.join(forge)
@@ -157,6 +162,7 @@ def create_app(settings: Settings, forge: Forge | None = None) -> ASGIApp:
 
     app = FastAPI(title="Nautilus forge", version=VERSION, openapi_url=None, lifespan=lifespan)
     app.state.forge = forge
+    app.router.routes.extend(ci_join.busy_routes(API_PREFIX))
     for router in api_routers():
         app.include_router(router, prefix=API_PREFIX)
     for router in root_routers():

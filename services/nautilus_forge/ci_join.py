@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.routing import Route
 
 from nautilus_forge.artifacts import routes as artifacts
 from nautilus_forge.ci_half import CiHalf
@@ -63,6 +64,11 @@ def api_routers() -> list[APIRouter]:
         runners.router,
         project_runners.router,
     ]
+
+
+def busy_routes(prefix: str) -> list[Route]:
+    """What is to be matched before everything else."""
+    return running.busy_routes(prefix)
 
 
 def join(forge: Forge, limits: CiLimits | None = None) -> CiHalf:

@@ -41,11 +41,14 @@ class Wants:
 
 @dataclass(eq=False)
 class Waiter:
-    """One held request. `is_offered`: it was woken for a job, not to end."""
+    """One held request. `is_offered`: it was woken for a job, not to end. `is_idle`: it waits for news alone;
+    before that it asks the database, and afterwards it asks again when a job was offered meanwhile.
+    """
 
     wants: Wants
     woken: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     is_offered: bool = False
+    is_idle: bool = False
 
     def wake(self) -> None:
         """Ends the waiting."""
@@ -88,10 +91,21 @@ class JobBoard:
         self._version += 1
         return any(waiter.wants.takes(job) and waiter.offer() for waiter in self._waiters)
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether somebody waits for news alone."""
+        return any(waiter.is_idle and not waiter.woken.done() for waiter in self._waiters)
+
     def offer_again(self, jobs: Iterable[Queued]) -> None:
-        """For jobs that were found waiting: as `offer`, but nothing is new."""
+        """For jobs that were found waiting: as `offer`, but nothing is new, and who asks anyway is left alone."""
+        idle = [waiter for waiter in self._waiters if waiter.is_idle and not waiter.woken.done()]
+        in_vain: set[tuple[int, bool, frozenset[str] | None]] = set()
         for job in jobs:
-            any(waiter.wants.takes(job) and waiter.offer() for waiter in self._waiters)
+            kind = (job.project_id, job.is_protected, job.tags)
+            if kind in in_vain:
+                continue
+            if not any(waiter.wants.takes(job) and waiter.offer() for waiter in idle):
+                in_vain.add(kind)
 
     def wake_runner(self, runner_id: int) -> None:
         """The runner was edited: its requests end, and the next ones meet what it is now."""

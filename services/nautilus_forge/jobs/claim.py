@@ -27,7 +27,8 @@ from nautilus_forge.jobs.transitions import finish
 from nautilus_forge.pipelines import progress
 from nautilus_forge.pipelines.statuses import Status
 from nautilus_forge.tokens import secret
-from nautilus_forge.variables.assemble import Known, job_variables
+from nautilus_forge.variables.assemble import job_variables
+from nautilus_forge.variables.known import Known
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +208,7 @@ async def _ready(
     """Raises `_Refused`."""
     ask = picked.ask
     job = definition.from_json(row.definition)
-    inputs = await read_inputs(db, row.pipeline_id, job)
+    inputs = await read_inputs(db, row.pipeline_id, job, known)
     reason = _refusal(row, job, inputs, ask.features)
     if reason is not None:
         raise _Refused(reason)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci.model import CompiledJob
 from nautilus_forge.jobs.payload import Dependency
+from nautilus_forge.variables.known import Known
 
 _EARLIER = text(
     """
@@ -22,7 +23,7 @@ _EARLIER = text(
            (j.artifacts_expire_at IS NOT NULL AND j.artifacts_expire_at <= now()) AS had_expired
     FROM ci_jobs j
     LEFT JOIN ci_job_artifacts a ON a.job_id = j.id AND a.file_type = 'archive'
-    WHERE j.pipeline_id = :pipeline AND NOT j.is_retried AND j.name <> :name
+    WHERE j.pipeline_id = :pipeline AND NOT j.is_retried
       AND (j.stage_idx < :stage_idx OR j.name = ANY(CAST(:needed AS text[])))
     ORDER BY j.stage_idx, j.id
     """
@@ -41,18 +42,28 @@ class Inputs:
         return [dependency.id for dependency in self.dependencies]
 
 
-async def read_inputs(db: AsyncSession, pipeline_id: int, job: CompiledJob) -> Inputs:
-    """The jobs that `job` depends on for artifacts and variables."""
+async def read_inputs(
+    db: AsyncSession, pipeline_id: int, job: CompiledJob, known: Known | None = None
+) -> Inputs:
+    """The jobs that `job` depends on for artifacts and variables. `known`: what other jobs read before."""
+    known = known or Known()
     if job.dependencies == () or (job.dependencies is None and job.needs == ()):
         return Inputs()
-    needed = [need.job for need in job.needs or ()]
-    values = {"pipeline": pipeline_id, "name": job.name, "stage_idx": job.stage_idx, "needed": needed}
-    rows = (await db.execute(_EARLIER, values)).all()
+    needed = tuple(sorted(need.job for need in job.needs or ()))
+    key = ("earlier", pipeline_id, job.stage_idx, needed)
+    rows = await known.once(key, lambda: _earlier(db, pipeline_id, job.stage_idx, needed))
     wanted = wanted_names(job, rows)
     chosen = [row for row in rows if row.name in wanted]
     is_named = job.dependencies is not None or job.needs is not None
     missing = any(row.erased_at is not None or row.had_expired for row in chosen if row.filename is None)
     return Inputs(tuple(_dependency(row) for row in chosen), is_named and missing)
+
+
+async def _earlier(
+    db: AsyncSession, pipeline_id: int, stage_idx: int, needed: Sequence[str]
+) -> Sequence[Row[Any]]:
+    values = {"pipeline": pipeline_id, "stage_idx": stage_idx, "needed": list(needed)}
+    return (await db.execute(_EARLIER, values)).all()
 
 
 def wanted_names(job: CompiledJob, earlier: Sequence[Row[Any]]) -> set[str]:

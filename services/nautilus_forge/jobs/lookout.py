@@ -39,7 +39,7 @@ class Lookout:
                 await asyncio.wait_for(self._ci.look.wait(), self._ci.limits.backstop_s)
                 is_asked = True
             self._ci.look.clear()
-            if len(self._ci.board):
+            if self._ci.board.has_idle:
                 try:
                     await self._look(is_asked)
                 except Exception as error:

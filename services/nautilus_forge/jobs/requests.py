@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.requests import Request
@@ -22,7 +23,6 @@ from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.jobs.asks import Ask
 from nautilus_forge.jobs.board import Waiter
 from nautilus_forge.jobs.claim import claim_job, features_of
-from nautilus_forge.responses import Json
 from nautilus_forge.runners.identity import (
     RunnerIdentity,
     address_of,
@@ -127,9 +127,10 @@ async def _find_or_wait(ci: CiHalf, asker: _Asker) -> Response:
             if payload is not None:
                 if waiter.is_offered:
                     ci.look.set()
-                return Json(payload, 201)
+                return Response(orjson.dumps(payload), 201, media_type="application/json")
             left_s = end - time.monotonic()
             if left_s > 0 and not ci.forge.stopping.is_set():
+                waiter.is_idle = True
                 await asyncio.wait({waiter.woken}, timeout=left_s)
         finally:
             ci.board.leave(waiter)

@@ -8,9 +8,9 @@ Source: doc/ci/variables/_index.md "CI/CD variable precedence"; GitLab lib/gitla
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,9 +21,8 @@ from nautilus_forge.db.models import Project, User
 from nautilus_forge.jobs.dependencies import Inputs
 from nautilus_forge.variables.cipher import Cipher
 from nautilus_forge.variables.expand import expand_all, expand_text
+from nautilus_forge.variables.known import Known
 from nautilus_forge.variables.predefined import About, about_pipeline, of_job
-
-_T = TypeVar("_T")
 
 _ABOVE = """
     WITH RECURSIVE above AS (
@@ -47,9 +46,6 @@ _STORED = text(
 _SECRETS = text(f"{_ABOVE} SELECT value FROM reaching WHERE is_masked")  # noqa: S608
 _OF_PIPELINE = text(
     "SELECT key, value, variable_type, is_raw FROM ci_pipeline_variables WHERE pipeline_id = :pipeline ORDER BY id"
-)
-_OF_JOBS = text(
-    "SELECT job_id, key, value, source FROM ci_job_variables WHERE job_id = ANY(:jobs) ORDER BY id"
 )
 
 
@@ -101,43 +97,6 @@ async def pipeline_variables(db: AsyncSession, cipher: Cipher, pipeline_id: int)
         )
         for row in await db.execute(_OF_PIPELINE, {"pipeline": pipeline_id})
     ]
-
-
-class Known:
-    """What several jobs of one transaction have in common is read once: of a pipeline, of a project."""
-
-    def __init__(self) -> None:
-        self._found: dict[Hashable, Any] = {}
-        self._of_jobs: dict[int, list[Row[Any]]] = {}
-
-    async def once(self, key: Hashable, read: Callable[[], Awaitable[_T]]) -> _T:
-        """What `read` gave for this key the first time."""
-        if key not in self._found:
-            self._found[key] = await read()
-        found: _T = self._found[key]
-        return found
-
-    async def read_jobs(self, db: AsyncSession, job_ids: Iterable[int]) -> None:
-        """Reads the variables that belong to these jobs, where that has not been done."""
-        missing = [job_id for job_id in job_ids if job_id not in self._of_jobs]
-        if not missing:
-            return
-        self._of_jobs |= {job_id: [] for job_id in missing}
-        for row in await db.execute(_OF_JOBS, {"jobs": missing}):
-            self._of_jobs[row.job_id].append(row)
-
-    async def of_job(
-        self, db: AsyncSession, cipher: Cipher, job_id: int, dependencies: Sequence[int]
-    ) -> tuple[list[Variable], list[Variable]]:
-        """Variables of the dependencies' dotenv reports, and those that the job was played with."""
-        await self.read_jobs(db, [job_id, *dependencies])
-        handed_on = [row for d in sorted(dependencies) for row in self._of_jobs[d] if row.source == "dotenv"]
-        played = [row for row in self._of_jobs[job_id] if row.source == "play"]
-        return [_of_job(cipher, row) for row in handed_on], [_of_job(cipher, row) for row in played]
-
-
-def _of_job(cipher: Cipher, row: Row[Any]) -> Variable:
-    return Variable(key=row.key, value=cipher.decrypt(row.value), public=False)
 
 
 async def job_variables(
