@@ -26,7 +26,8 @@ _JOB = text(
     """
     SELECT j.id, j.pipeline_id, j.project_id, j.user_id, j.status, j.token_digest, j.runner_id,
            j.runner_manager_id, j.runner_features, j.trace_is_masked, j.trace_resets, j.erased_at,
-           j.is_ack_awaited, j.lease_expires_at, p.deleted_at AS project_deleted_at
+           j.is_ack_awaited, j.lease_expires_at, j.definition->>'coverage' AS coverage,
+           p.deleted_at AS project_deleted_at
     FROM ci_jobs j JOIN projects p ON p.id = j.project_id WHERE j.id = :id
     """
 )
@@ -99,6 +100,7 @@ async def _read(ci: CiHalf, job_id: int, token: str) -> LiveJob:
         features=job.runner_features,
         is_masked=job.trace_is_masked,
         may_reset=job.trace_resets > 0,
+        coverage=job.coverage,
     )
     ci.live.put(live)
     return live

@@ -26,6 +26,7 @@ from nautilus_forge.jobs.errors import JobForbidden
 from nautilus_forge.jobs.failures import known_reason
 from nautilus_forge.jobs.transitions import finish_locked, lock_job
 from nautilus_forge.pipelines.statuses import ON_RUNNER, Status
+from nautilus_forge.reports.coverage import coverage_of
 from nautilus_forge.responses import Json
 from nautilus_forge.traces.live import LiveJob
 from nautilus_forge.traces.service import interval_header, is_complete, update_interval_s
@@ -49,7 +50,7 @@ _START = text(
 _COUNT_RESET = text(
     "UPDATE ci_jobs SET trace_resets = trace_resets + 1 WHERE id = :id AND trace_resets < :limit RETURNING trace_resets"
 )
-_SET_CHECKSUM = text("UPDATE ci_jobs SET trace_checksum = :checksum WHERE id = :id")
+_SET_MEASURED = text("UPDATE ci_jobs SET trace_checksum = :checksum, coverage = :coverage WHERE id = :id")
 
 
 async def update_job(ci: CiHalf, request: Request, job_id: int, params: Mapping[str, Any]) -> Response:
@@ -119,13 +120,16 @@ async def _finished(ci: CiHalf, job: LiveJob, state: str, params: Mapping[str, A
         headers = {"Job-Status": job.status.value, "X-GitLab-Trace-Update-Interval": "1"}
         return Json(412, 412, headers)
     await asyncio.to_thread(ci.traces.sync, job.id)
+    coverage = None
+    if job.coverage is not None:
+        coverage = await asyncio.to_thread(coverage_of, ci.traces.path(job.id), job.coverage)
     status = Status.SUCCESS if state == "success" else Status.FAILED
     async with ci.forge.database.unit_of_work() as db:
         row = await lock_job(db, job.id)
         if row is None or row.token_digest is None or Status(row.status) not in ON_RUNNER:
             raise JobForbidden("Job is not processing on runner", row.status if row is not None else None)
         await find_job(db, job.id, job.token)
-        await db.execute(_SET_CHECKSUM, {"id": job.id, "checksum": checksum})
+        await db.execute(_SET_MEASURED, {"id": job.id, "checksum": checksum, "coverage": coverage})
         exit_code = params.get("exit_code")
         await finish_locked(
             db,

@@ -6,6 +6,7 @@ lib/gitlab/ci/status/*.rb (words of `detailed_status`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +34,14 @@ _WORDS: dict[Status, tuple[str, str]] = {
 """(text, label) by status."""
 
 
+@dataclass(frozen=True)
+class OfJobs:
+    """What jobs tell of their pipeline. `has_warnings`: one that may fail has failed. `coverage`: the mean, in %."""
+
+    has_warnings: bool = False
+    coverage: float | None = None
+
+
 def pipeline_web_url(settings: Settings, project: Project, pipeline_id: int) -> str:
     return f"{project_url(settings, project)}/-/pipelines/{pipeline_id}"
 
@@ -58,9 +67,9 @@ def pipeline_listed(settings: Settings, project: Project, pipeline: Pipeline) ->
 
 
 def pipeline_detail(
-    settings: Settings, project: Project, pipeline: Pipeline, user: User | None, *, has_warnings: bool
+    settings: Settings, project: Project, pipeline: Pipeline, user: User | None, known: OfJobs
 ) -> dict[str, Any]:
-    """One pipeline. `has_warnings`: a job that may fail has failed."""
+    """One pipeline. Its coverage is text, as GitLab's presenter writes it."""
     return pipeline_basic(settings, project, pipeline) | {
         "before_sha": pipeline.before_sha,
         "tag": pipeline.is_tag,
@@ -71,8 +80,8 @@ def pipeline_detail(
         "committed_at": timestamp(pipeline.committed_at),
         "duration": _seconds(pipeline.started_at, pipeline.finished_at),
         "queued_duration": _seconds(pipeline.created_at, pipeline.started_at),
-        "coverage": None,
-        "detailed_status": _detailed_status(settings, project, pipeline, has_warnings),
+        "coverage": f"{known.coverage:.2f}" if known.coverage is not None else None,
+        "detailed_status": _detailed_status(settings, project, pipeline, known.has_warnings),
         "archived": False,
         "name": pipeline.name,
     }

@@ -80,5 +80,5 @@ async def _shown(ci: CiHalf, db: AsyncSession, pipeline: Pipeline, *, detailed: 
     if not detailed:
         return pipeline_basic(settings, project, pipeline)
     user = await db.get(User, pipeline.user_id) if pipeline.user_id is not None else None
-    warned = await service.has_warnings(db, pipeline.id)
-    return pipeline_detail(settings, project, pipeline, user, has_warnings=warned)
+    known = await service.of_jobs(db, pipeline.id)
+    return pipeline_detail(settings, project, pipeline, user, known)

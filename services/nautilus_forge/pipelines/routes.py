@@ -206,5 +206,5 @@ async def _shown(
     ci: CiHalf, db: AsyncSession, at: ProjectAccess, pipeline: Pipeline, status: int = 200
 ) -> Response:
     user = await db.get(User, pipeline.user_id) if pipeline.user_id is not None else None
-    warned = await service.has_warnings(db, pipeline.id)
-    return Json(pipeline_detail(ci.forge.settings, at.project, pipeline, user, has_warnings=warned), status)
+    known = await service.of_jobs(db, pipeline.id)
+    return Json(pipeline_detail(ci.forge.settings, at.project, pipeline, user, known), status)

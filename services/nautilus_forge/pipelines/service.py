@@ -13,7 +13,7 @@ from nautilus_forge.db.models import Pipeline, Project
 from nautilus_forge.errors import NotFound
 from nautilus_forge.jobs.transitions import cancel_all, clone, unskip
 from nautilus_forge.jobs.wakeups import JobChanged, tell
-from nautilus_forge.pipelines.entities import pipeline_basic
+from nautilus_forge.pipelines.entities import OfJobs, pipeline_basic
 from nautilus_forge.pipelines.progress import lock_pipeline, process
 
 _RETRYABLE = text(
@@ -32,10 +32,10 @@ _ON_RUNNER = text(
     """
 )
 _DELETE = text("DELETE FROM ci_pipelines WHERE id = :pipeline")
-_HAS_WARNINGS = text(
+_OF_JOBS = text(
     """
-    SELECT EXISTS (SELECT FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried
-                   AND allow_failure AND status IN ('failed', 'canceled'))
+    SELECT coalesce(bool_or(allow_failure AND status IN ('failed', 'canceled')), false), avg(coverage)
+    FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried
     """
 )
 
@@ -63,8 +63,9 @@ async def last_pipeline(ci: CiHalf, db: AsyncSession, project_id: int, sha: str)
     return pipeline_basic(ci.forge.settings, await db.get_one(Project, project_id), pipeline)
 
 
-async def has_warnings(db: AsyncSession, pipeline_id: int) -> bool:
-    return bool(await db.scalar(_HAS_WARNINGS, {"pipeline": pipeline_id}))
+async def of_jobs(db: AsyncSession, pipeline_id: int) -> OfJobs:
+    has_warnings, coverage = (await db.execute(_OF_JOBS, {"pipeline": pipeline_id})).one()
+    return OfJobs(has_warnings, float(coverage) if coverage is not None else None)
 
 
 async def cancel_pipeline(db: AsyncSession, pipeline: Pipeline) -> None:

@@ -20,7 +20,10 @@ BELIEVED_S = 5.0
 
 @dataclass(slots=True)
 class LiveJob:
-    """A job that a runner has, as the database told at `read_at` (monotonic seconds)."""
+    """A job that a runner has, as the database told at `read_at` (monotonic seconds).
+
+    `coverage`: the pattern that finds the coverage in its log.
+    """
 
     id: int
     pipeline_id: int
@@ -33,6 +36,7 @@ class LiveJob:
     features: dict[str, Any]
     is_masked: bool
     may_reset: bool
+    coverage: str | None = None
     read_at: float = field(default_factory=time.monotonic)
 
     @property

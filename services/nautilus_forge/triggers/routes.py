@@ -21,7 +21,7 @@ from nautilus_forge.db.models import Trigger, User
 from nautilus_forge.errors import BadRequest, Forbidden, InvalidParams, InvalidRecord, NotFound
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Field, ParamModel, Params, check, merged, path_id, takes
-from nautilus_forge.pipelines.entities import pipeline_detail
+from nautilus_forge.pipelines.entities import OfJobs, pipeline_detail
 from nautilus_forge.pipelines.refusal import Refused
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, find_project, project_with
@@ -75,7 +75,7 @@ async def fire(request: Request, db: Db, ci: Ci) -> Response:
     except Refused as refused:
         raise InvalidRecord({"base": str(refused).split("\n")}) from refused
     user = await db.get(User, pipeline.user_id) if pipeline.user_id is not None else None
-    detail = pipeline_detail(ci.forge.settings, project, pipeline, user, has_warnings=False)
+    detail = pipeline_detail(ci.forge.settings, project, pipeline, user, OfJobs())
     return Json(detail, 201)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from nautilus_forge.ci.budget import Budget
 from nautilus_forge.ci.regex.syntax import InvalidRegex
-from nautilus_forge.ci.regex.tree import Assertion, Chars, CharSet, Choice, Node, Repeat, Sequence
+from nautilus_forge.ci.regex.tree import Assertion, Capture, Chars, CharSet, Choice, Node, Repeat, Sequence
 
 MAX_INSTRUCTIONS = 5_000
 MAX_STATES = 1_000
 
 _CHARS, _SPLIT, _ASSERT, _MATCH = range(4)
-_START, _NEWLINE, _WORD, _OTHER = range(4)
+TEXT_START, _NEWLINE, _WORD, _OTHER = range(4)
 _FOUND = -1
 _END = ""
 
@@ -70,6 +70,8 @@ class Automaton:
             return self._add(_CHARS, node.chars, following)
         if isinstance(node, Assertion):
             return self._add(_ASSERT, node.kind, following)
+        if isinstance(node, Capture):
+            return self._build(node.node, following)
         if isinstance(node, Sequence):
             for part in reversed(node.parts):
                 following = self._build(part, following)
@@ -98,7 +100,7 @@ class Automaton:
     # Running
 
     def _reset(self) -> None:
-        start = (frozenset[int](), _START)
+        start = (frozenset[int](), TEXT_START)
         self._states: list[tuple[frozenset[int], int]] = [start]
         self._ids: dict[tuple[frozenset[int], int], int] = {start: 0}
         self._steps: list[dict[str, int]] = [{}]
@@ -116,7 +118,7 @@ class Automaton:
         kinds, args = self._kinds, self._args
         following = (
             frozenset(self._next[i] for i in reached if kinds[i] == _CHARS and char in args[i]),  # type: ignore[operator]
-            _kind_of(char),
+            kind_of(char),
         )
         number = self._ids.get(following)
         if number is None:
@@ -151,7 +153,7 @@ class Automaton:
                 if other not in seen:
                     seen.add(other)  # type: ignore[arg-type]
                     pending.append(other)  # type: ignore[arg-type]
-            elif not _holds(str(args[i]), before, char):
+            elif not holds(str(args[i]), before, char):
                 continue
             if following[i] not in seen:
                 seen.add(following[i])
@@ -160,20 +162,22 @@ class Automaton:
         return reached
 
 
-def _kind_of(char: str) -> int:
+def kind_of(char: str) -> int:
+    """What a character is to the assertions behind it."""
     if char == "\n":
         return _NEWLINE
     return _WORD if char.isascii() and (char.isalnum() or char == "_") else _OTHER
 
 
-def _holds(assertion: str, before: int, char: str) -> bool:
+def holds(assertion: str, before: int, char: str) -> bool:
+    """Whether an assertion is true between what is `before` (`kind_of`) and a character ("" is the end)."""
     if assertion == "text_start":
-        return before == _START
+        return before == TEXT_START
     if assertion == "text_end":
         return char == _END
     if assertion == "line_start":
-        return before in (_START, _NEWLINE)
+        return before in (TEXT_START, _NEWLINE)
     if assertion == "line_end":
         return char in (_END, "\n")
-    edge = (before == _WORD) != (char != _END and _kind_of(char) == _WORD)
+    edge = (before == _WORD) != (char != _END and kind_of(char) == _WORD)
     return edge if assertion == "word_edge" else not edge

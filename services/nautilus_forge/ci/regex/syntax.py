@@ -13,6 +13,7 @@ from nautilus_forge.ci.regex.classes import InvalidRegex
 from nautilus_forge.ci.regex.tree import (
     EMPTY,
     Assertion,
+    Capture,
     Chars,
     CharSet,
     Choice,
@@ -43,11 +44,12 @@ def parse(pattern: str, flags: str = "") -> Node:
 
 
 class _Parser:
-    __slots__ = ("at", "flags", "pattern")
+    __slots__ = ("at", "captures", "flags", "pattern")
 
     def __init__(self, pattern: str, flags: frozenset[str]) -> None:
         self.pattern = pattern
         self.at = 0
+        self.captures = 0
         self.flags = flags
 
     def peek(self) -> str:
@@ -112,19 +114,28 @@ class _Parser:
 
     def _group(self, depth: int) -> Node | None:
         outer = self.flags
+        index = None
         if self.peek() == "?":
             self.at += 1
-            if not self._group_head():
+            if self._is_named():
+                index = self._next_capture()
+            elif not self._group_head():
                 return None
+        else:
+            index = self._next_capture()
         node = self.choice(depth + 1)
         if self.peek() != ")":
             raise InvalidRegex(f"missing ): {self.pattern}")
         self.at += 1
         self.flags = outer
-        return node
+        return Capture(node, index) if index is not None else node
 
-    def _group_head(self) -> bool:
-        """Read what follows `(?`; False where it only sets flags for what follows, as `(?i)` does."""
+    def _next_capture(self) -> int:
+        self.captures += 1
+        return self.captures
+
+    def _is_named(self) -> bool:
+        """Whether `(?` begins a named group; its name is then read."""
         rest = self.pattern[self.at :]
         if rest.startswith("P<") or (rest.startswith("<") and rest[1:2] not in ("=", "!")):
             name, found, _ = rest[rest.index("<") + 1 :].partition(">")
@@ -132,6 +143,11 @@ class _Parser:
                 raise InvalidRegex(f"invalid named capture group: (?{rest}")
             self.at += rest.index(">") + 1
             return True
+        return False
+
+    def _group_head(self) -> bool:
+        """Read what follows `(?`; False where it only sets flags for what follows, as `(?i)` does."""
+        rest = self.pattern[self.at :]
         on, off, setting = set(self.flags), False, 0
         for setting, char in enumerate(rest):
             if char in ":)":
@@ -153,14 +169,16 @@ class _Parser:
         if bounds is None:
             return node
         start = self.at
+        is_lazy = "U" in self.flags
         if self.peek() == "?":
             self.at += 1
+            is_lazy = not is_lazy
         if self._bounds() is not None:
             raise InvalidRegex(f"bad repetition operator: {self.pattern[start - 1 : self.at]}")
         least, most = bounds
         if most == 0:
             return EMPTY
-        return Repeat(node, least, most)
+        return Repeat(node, least, most, is_lazy)
 
     def _bounds(self) -> tuple[int, int | None] | None:
         """The repetition at the place, read; None (and nothing read) where there is none."""

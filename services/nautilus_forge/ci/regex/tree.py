@@ -63,11 +63,20 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """`least` to `most` times (None: without end)."""
+    """`least` to `most` times (None: without end), as often as can be, or (`is_lazy`) as seldom."""
 
     node: Node
     least: int
     most: int | None
+    is_lazy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A group whose text is remembered; `index` counts from 1."""
+
+    node: Node
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class Assertion:
     kind: str
 
 
-Node = Chars | Sequence | Choice | Repeat | Assertion
+Node = Chars | Sequence | Choice | Repeat | Capture | Assertion
 
 EMPTY = Sequence(())
 
