@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -36,9 +37,19 @@ def name_of(project_path: str, ref: str, commit: str, folder: str) -> str:
     return re.sub(r"[^\w.-]", "-", "-".join(parts))
 
 
-def argv(form: ArchiveFormat, name: str, commit: str, folder: str) -> tuple[str, ...]:
-    paths = ("--", f":(literal){folder}") if folder else ()
-    return ("archive", f"--format={form.name}", f"--prefix={name}/", commit, *paths)
+def argv(
+    form: ArchiveFormat, name: str, commit: str, folder: str, excluded: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """`folder` empty: everything but the `excluded` files and folders."""
+    wanted = [f":(literal){folder}"] if folder else [":(top)"] if excluded else []
+    paths = [*wanted, *(f":(exclude,literal){path.strip('/')}" for path in excluded)]
+    return (
+        "archive",
+        f"--format={form.name}",
+        f"--prefix={name}/",
+        commit,
+        *(["--", *paths] if paths else []),
+    )
 
 
 def disposition(kind: str, filename: str) -> str:

@@ -11,6 +11,7 @@ from nautilus_forge.git.revisions import EMPTY_TREE
 _FIELDS = ("%H", "%P", "%an", "%ae", "%aI", "%cn", "%ce", "%cI", "%(trailers:only,unfold)", "%B")
 LOG_FORMAT = "--format=" + "%x00".join(_FIELDS)
 _LONGEST_TITLE = 100
+MOST_COUNTED = 2000
 
 
 @dataclass(frozen=True)
@@ -112,3 +113,41 @@ async def read_stats(git: Git, commit: Commit) -> Stats:
         additions += int(added) if added != "-" else 0
         deletions += int(deleted) if deleted != "-" else 0
     return Stats(additions, deletions)
+
+
+async def read_all_stats(git: Git, shas: Sequence[str]) -> dict[str, Stats]:
+    """As `read_stats`, for many commits by one process."""
+    if not shas:
+        return {}
+    options = ("--no-walk=unsorted", "--numstat", "--no-renames", "--diff-merges=first-parent", "--root")
+    stdin = "".join(f"{sha}\n" for sha in shas).encode("ascii")
+    output = await git.text("log", *options, "--format=%x00%H", "--stdin", stdin=stdin)
+    found = {}
+    for section in output.split("\0")[1:]:
+        sha, _, lines = section.partition("\n")
+        counts = [line.split("\t", 2)[:2] for line in lines.splitlines() if "\t" in line]
+        added, deleted = ([int(pair[n]) for pair in counts if pair[n] != "-"] for n in (0, 1))
+        found[sha] = Stats(sum(added), sum(deleted))
+    return found
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """An author by his address; `name` as in his newest commit."""
+
+    name: str
+    email: str
+    commits: int
+
+
+async def contributors(git: Git, sha: str) -> list[Contributor]:
+    """Authors of the newest `MOST_COUNTED` commits but merges. Source: app/models/repository.rb (`contributors`)."""
+    output = await git.output(
+        "log", "--no-merges", f"--max-count={MOST_COUNTED}", "-z", "--format=%an%x00%ae", sha, "--"
+    )
+    cells = output.decode("utf-8", "replace").rstrip("\0").split("\0")
+    found: dict[str, Contributor] = {}
+    for name, email in zip(cells[::2], cells[1::2], strict=False):
+        known = found.get(email)
+        found[email] = Contributor(known.name if known else name, email, known.commits + 1 if known else 1)
+    return list(found.values())

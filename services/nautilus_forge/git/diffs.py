@@ -14,6 +14,7 @@ LONGEST_DIFF_BYTES = 200 << 10
 """A file whose diff is longer is shown without it (`too_large`). Source: GitLab's `diff_max_patch_bytes`."""
 _LONGEST_OUTPUT_BYTES = 32 << 20
 _MOST_FILES = 3000
+_HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 _SECTION = re.compile(rb"^diff --git ", re.MULTILINE)
 
 
@@ -47,6 +48,26 @@ async def changed_paths(git: Git, base: str | None, head: str) -> frozenset[str]
         "diff-tree", "-r", "--no-renames", "--name-only", "-z", base or EMPTY_TREE, head
     )
     return frozenset(path.decode("utf-8", "surrogateescape") for path in output.split(b"\0") if path)
+
+
+def has_line(diff: str, line: int, kind: str) -> bool:
+    """Did the hunks add ("new") a line that has this number now, or take one away ("old") that had it before?"""
+    old = new = 0
+    for text in diff.split("\n"):
+        head = _HUNK.match(text)
+        if head is not None:
+            old, new = int(head[1]), int(head[2])
+        elif text.startswith("+"):
+            if kind == "new" and new == line:
+                return True
+            new += 1
+        elif text.startswith("-"):
+            if kind == "old" and old == line:
+                return True
+            old += 1
+        elif not text.startswith("\\"):
+            old, new = old + 1, new + 1
+    return False
 
 
 def parse_raw(output: bytes) -> Iterator[tuple[str, str, str, str, str]]:

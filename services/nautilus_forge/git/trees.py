@@ -29,6 +29,12 @@ class TreeEntry:
         return self.mode == "100755"
 
 
+def is_inside(path: str) -> bool:
+    """May git be asked for the path at all? It stays in its tree and has no empty step."""
+    steps = path.strip("/").split("/")
+    return "\0" not in path and not any(step in ("", ".", "..") for step in steps)
+
+
 async def list_tree(
     git: Git, commit: str, path: str = "", *, recursive: bool = False
 ) -> list[TreeEntry] | None:
@@ -57,7 +63,7 @@ async def all_paths(git: Git, commit: str) -> frozenset[str]:
 
 async def find_entry(git: Git, commit: str, path: str) -> TreeEntry | None:
     """The file, folder or submodule at exactly this path, with its size; None where there is nothing."""
-    if not path or path.startswith("/") or "\0" in path:
+    if not path or path.startswith("/") or not is_inside(path):
         return None
     output = await git.output("--literal-pathspecs", "ls-tree", "-z", "-l", commit, "--", path.rstrip("/"))
     entries = [_entry(record) for record in output.split(b"\0") if record]

@@ -5,7 +5,7 @@ Source: gitlabhq app/services/projects/{create,update}_service.rb.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -105,7 +105,7 @@ def _refuse(*, name: str, path: str, branch: str, ci_path: str | None) -> None:
         raise InvalidRecord(real)
 
 
-def _refuse_visibility(user: User, namespace: Namespace, visibility: str, restricted: list[str]) -> None:
+def _refuse_visibility(user: User, namespace: Namespace, visibility: str, restricted: Sequence[str]) -> None:
     found = allowed.restriction(user, visibility, restricted)
     if found := found or allowed.problems_of_project(namespace, visibility):
         raise InvalidRecord({"visibility_level": found})

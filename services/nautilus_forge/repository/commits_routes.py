@@ -9,18 +9,21 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from nautilus_forge.db.dependency import Db, TheForge
-from nautilus_forge.errors import InvalidParams, NotFound
+from nautilus_forge.errors import Forbidden, InvalidParams, NotFound
 from nautilus_forge.forge import Forge
-from nautilus_forge.git import commits, diffs, refs, revisions
+from nautilus_forge.git import commits, diffs, refs, revisions, trees
 from nautilus_forge.git.command import Git
 from nautilus_forge.git.commits import Commit
 from nautilus_forge.git.writing import Action
 from nautilus_forge.pagination import COUNT_LIMIT, Paged
 from nautilus_forge.params import Field, ParamModel, Params
-from nautilus_forge.projects.access import ProjectAccess
+from nautilus_forge.policy import Ability
+from nautilus_forge.projects.access import ProjectAccess, find_project, standing_of
+from nautilus_forge.projects.network import are_related
 from nautilus_forge.repository import entities
 from nautilus_forge.repository.committing import CommitRequest, create_commit
 from nautilus_forge.repository.files_routes import Push, checked_path, decoded_content
@@ -42,6 +45,7 @@ class ListCommits(ParamModel):
     with_stats: bool = False
     first_parent: bool = False
     order: Literal["default", "topo"] = "default"
+    trailers: bool = False
 
 
 class ReadCommit(ParamModel):
@@ -50,6 +54,10 @@ class ReadCommit(ParamModel):
 
 class ReadDiff(ParamModel):
     unidiff: bool = False
+
+
+class ReadSequence(ParamModel):
+    first_parent: bool = False
 
 
 class ListRefs(ParamModel):
@@ -72,6 +80,7 @@ class CreateCommit(ParamModel):
     actions: list[ActionParams] = Field(max_length=MOST_ACTIONS)
     start_branch: str | None = None
     start_sha: str | None = None
+    start_project: str | None = None
     author_email: str | None = None
     author_name: str | None = None
     stats: bool = True
@@ -90,17 +99,18 @@ async def list_commits(
         if params.ref_name and not forge.repositories.is_empty(at.project.id):
             raise NotFound("Commit")
         return page.respond([], 0)
+    if params.path and not trees.is_inside(params.path):
+        return page.respond([], 0)
     options = _options(params, start)
     paths = [params.path] if params.path else []
     cut = (f"--max-count={page.per_page}", f"--skip={page.offset}")
     listed = await commits.read_commits(git, *cut, *options, paths=paths)
     total = await commits.count_commits(git, f"--max-count={COUNT_LIMIT + 1}", *options, paths=paths)
-    shown = []
-    for commit in listed:
-        entity = entities.commit(forge.settings, at.project, commit)
-        if params.with_stats:
-            entity["stats"] = entities.stats(await commits.read_stats(git, commit))
-        shown.append(entity)
+    shown = [entities.commit(forge.settings, at.project, commit) for commit in listed]
+    if params.with_stats:
+        counted = await commits.read_all_stats(git, [commit.sha for commit in listed])
+        for entity in shown:
+            entity["stats"] = entities.stats(counted[entity["id"]])
     return page.respond(shown, total)
 
 
@@ -115,7 +125,7 @@ def _options(params: ListCommits, start: str | None) -> list[str]:
         options.append(f"--until={params.until.isoformat()}")
     if params.author:
         options += ["--regexp-ignore-case", "--fixed-strings", f"--author={params.author}"]
-    return [*options, "--all" if params.all or start is None else start]
+    return [*options, *(("--branches", "--tags") if params.all or start is None else (start,))]
 
 
 @router.post("/projects/{id}/repository/commits")
@@ -129,6 +139,7 @@ async def commit_files(
         actions=[_action(action) for action in params.actions],
         start_branch=params.start_branch,
         start_sha=params.start_sha,
+        start_project_id=await _start_project(db, at, params.start_project),
         author_name=params.author_name,
         author_email=params.author_email,
         force=params.force,
@@ -138,6 +149,19 @@ async def commit_files(
     git = forge.repositories.git(at.project.id)
     commit = await commits.read_commit(git, sha)
     return Json(await _detail(db, forge, at, git, commit, with_stats=params.stats), 201)
+
+
+async def _start_project(db: AsyncSession, at: ProjectAccess, id_or_path: str | None) -> int | None:
+    """Another project of the fork network, whose code one may read. Raises `NotFound`, `Forbidden`."""
+    if id_or_path is None:
+        return None
+    other = await find_project(db, id_or_path)
+    if other is None:
+        raise NotFound("Project")
+    standing = await standing_of(db, at.who, other)
+    if not standing.can(Ability.READ_CODE) or not await are_related(db, at.project, other):
+        raise Forbidden(f"Project is not included in the fork network for {at.project.name_with_namespace}")
+    return other.id
 
 
 def _action(params: ActionParams) -> Action:
@@ -169,7 +193,8 @@ async def _detail(
     return entities.commit_detail(forge.settings, at.project, commit, counted, last)
 
 
-async def _commit(git: Git, sha: str) -> Commit:
+async def existing_commit(git: Git, sha: str) -> Commit:
+    """By name of a branch or tag, or (short) sha. Raises `NotFound`."""
     full = await revisions.commit_sha(git, sha)
     if full is None:
         raise NotFound("Commit")
@@ -181,7 +206,7 @@ async def read_commit(
     at: Code, db: Db, forge: TheForge, sha: Sha, params: Annotated[ReadCommit, Params(ReadCommit)]
 ) -> Response:
     git = forge.repositories.git(at.project.id)
-    return Json(await _detail(db, forge, at, git, await _commit(git, sha), with_stats=params.stats))
+    return Json(await _detail(db, forge, at, git, await existing_commit(git, sha), with_stats=params.stats))
 
 
 @router.get("/projects/{id}/repository/commits/{sha}/diff")
@@ -190,7 +215,7 @@ async def read_diff(
 ) -> Response:
     """What the commit changed against its first parent."""
     git = forge.repositories.git(at.project.id)
-    commit = await _commit(git, sha)
+    commit = await existing_commit(git, sha)
     changed = await diffs.read_diff(git, commit.parents[0] if commit.parents else None, commit.sha)
     return page.cut(changed, lambda diff: entities.diff(diff, unidiff=params.unidiff))
 
@@ -201,7 +226,25 @@ async def read_refs(
 ) -> Response:
     """Branches and tags that contain the commit."""
     git = forge.repositories.git(at.project.id)
-    commit = await _commit(git, sha)
+    commit = await existing_commit(git, sha)
     kinds = {"branch": ["branch"], "tag": ["tag"], "all": ["branch", "tag"]}[params.type]
     found = [(kind, name) for kind in kinds for name in await refs.containing(git, kind, commit.sha)]
     return page.cut(found, lambda ref: {"type": ref[0], "name": ref[1]})
+
+
+@router.get("/projects/{id}/repository/commits/{sha}/sequence")
+async def read_sequence(
+    at: Code, forge: TheForge, sha: Sha, params: Annotated[ReadSequence, Params(ReadSequence)]
+) -> Response:
+    """How many commits there are up to this one."""
+    git = forge.repositories.git(at.project.id)
+    commit = await existing_commit(git, sha)
+    options = ("--first-parent",) if params.first_parent else ()
+    return Json({"count": await commits.count_commits(git, *options, commit.sha)})
+
+
+@router.get("/projects/{id}/repository/commits/{sha}/signature")
+async def read_signature(at: Code, forge: TheForge, sha: Sha) -> Response:
+    """Signatures are not checked here: none is shown."""
+    await existing_commit(forge.repositories.git(at.project.id), sha)
+    raise NotFound("Signature")

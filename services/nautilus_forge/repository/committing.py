@@ -6,7 +6,9 @@ lib/gitlab/git/index.rb (messages).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +18,7 @@ from nautilus_forge.errors import BadRequest, Forbidden
 from nautilus_forge.forge import Forge
 from nautilus_forge.git import refs
 from nautilus_forge.git.command import Git
+from nautilus_forge.git.merging import delete_refs, fetch_commit
 from nautilus_forge.git.revisions import commit_sha
 from nautilus_forge.git.trees import last_commit_for_path
 from nautilus_forge.git.writing import Action, ActionRefused, Person, write_commit
@@ -27,13 +30,17 @@ from nautilus_forge.repository import updates
 
 @dataclass(frozen=True)
 class CommitRequest:
-    """`start`: revision that a new branch begins at. `expected`: last known commit of a path, by path."""
+    """`start_…`: revision that a new branch begins at, in another project where `start_project_id` says so.
+
+    `expected`: last known commit of a path, by path.
+    """
 
     branch: str
     message: str
     actions: Sequence[Action]
     start_branch: str | None = None
     start_sha: str | None = None
+    start_project_id: int | None = None
     author_name: str | None = None
     author_email: str | None = None
     force: bool = False
@@ -60,26 +67,58 @@ async def create_commit(db: AsyncSession, forge: Forge, at: ProjectAccess, reque
     git = forge.repositories.git(at.project.id)
     ref = f"refs/heads/{request.branch}"
     old_sha = await refs.ref_sha(git, ref)
-    parent = await _parent(git, request, old_sha)
-    if request.force and old_sha != ZERO_SHA and parent != old_sha:
-        await _require_force(db, at, request.branch)
-    await _require_unchanged(git, request, parent)
-    new_sha = await _write(forge, git, request, parent, user)
-    await move_and_follow(db, forge, at.project.id, user, RefChange(ref, old_sha, new_sha))
+    async with _start(forge, git, request) as start:
+        new_sha = await _commit(db, forge, at, request, git, old_sha, start)
+        await move_and_follow(db, forge, at.project.id, user, RefChange(ref, old_sha, new_sha))
     return new_sha
 
 
-async def _parent(git: Git, request: CommitRequest, old_sha: str) -> str | None:
+@asynccontextmanager
+async def _start(forge: Forge, git: Git, request: CommitRequest) -> AsyncIterator[str | None]:
+    """The revision to begin at; that of another project is fetched, and kept by a ref while the block lasts."""
+    named = request.start_sha or request.start_branch
+    if request.start_project_id is None:
+        yield named
+        return
+    source = forge.repositories.git(request.start_project_id)
+    sha = await commit_sha(source, named or request.branch)
+    if sha is None:
+        raise BadRequest(message=f"Cannot find start_branch '{named or request.branch}'")
+    ref = f"refs/tmp/start-{secrets.token_hex(8)}"
+    await fetch_commit(git, source.repository, sha, ref)
+    try:
+        yield sha
+    finally:
+        await delete_refs(git, [ref])
+
+
+async def _commit(
+    db: AsyncSession,
+    forge: Forge,
+    at: ProjectAccess,
+    request: CommitRequest,
+    git: Git,
+    old_sha: str,
+    start: str | None,
+) -> str:
+    parent = await _parent(git, request, old_sha, start)
+    if request.force and old_sha != ZERO_SHA and parent != old_sha:
+        await _require_force(db, at, request.branch)
+    await _require_unchanged(git, request, parent)
+    return await _write(forge, git, request, parent, at.who.require_user())
+
+
+async def _parent(git: Git, request: CommitRequest, old_sha: str, start: str | None) -> str | None:
     """The commit to build upon; None for the first commit of a repository. Raises `BadRequest`."""
-    start = request.start_sha or request.start_branch
-    if old_sha != ZERO_SHA and (start is None or request.start_branch == request.branch):
+    is_own = request.start_project_id is None
+    if old_sha != ZERO_SHA and is_own and (start is None or request.start_branch == request.branch):
         return old_sha
     if old_sha != ZERO_SHA and not request.force:
         raise BadRequest(
             message=f"A branch called '{request.branch}' already exists. "
             "Switch to that branch in order to make changes"
         )
-    if start is None or start == request.branch:
+    if start is None or (is_own and start == request.branch):
         if await refs.list_branches(git):
             raise BadRequest(message="You can only create or edit files when you are on a branch")
         return None

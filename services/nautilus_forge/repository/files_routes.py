@@ -22,6 +22,7 @@ from nautilus_forge.git.writing import Action
 from nautilus_forge.params import Field, ParamModel, Params, path_text
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
+from nautilus_forge.repository import blame
 from nautilus_forge.repository.committing import CommitRequest, create_commit
 from nautilus_forge.repository.reading_routes import Code, raw_response
 from nautilus_forge.responses import Json, no_content
@@ -38,6 +39,15 @@ class AtRef(ParamModel):
 
 class MaybeAtRef(ParamModel):
     ref: str | None = None
+
+
+class BlameSpan(ParamModel):
+    start: int = Field(ge=1)
+    end: int = Field(ge=1)
+
+
+class ReadBlame(AtRef):
+    range: BlameSpan | None = None
 
 
 class DeleteFile(ParamModel):
@@ -139,6 +149,33 @@ async def read_raw_file(
     ref = params.ref or at.project.default_branch
     git, _, entry = await _found(forge, at, file_path, ref)
     return await raw_response(git, entry.sha, entry.name)
+
+
+@router.get("/projects/{id}/repository/files/{file_path}/blame")
+async def read_blame(
+    at: Code, forge: TheForge, file_path: FilePath, params: Annotated[ReadBlame, Params(ReadBlame)]
+) -> Response:
+    """Which commit each line came with; `range` for some lines alone."""
+    span = params.range
+    if span is not None and span.start > span.end:
+        raise BadRequest(message="range[start] must be less than or equal to range[end]")
+    git, commit, entry = await _found(forge, at, file_path, params.ref)
+    content = await trees.read_blob(git, entry.sha)
+    lines = content.count(b"\n") + (not content.endswith(b"\n") and bool(content))
+    first, last = (span.start, min(span.end, lines)) if span is not None else (None, None)
+    headers = _headers(await _description(git, commit, entry, params.ref, content))
+    if not lines or (first is not None and first > lines):
+        return Json([], headers=headers)
+    ranges = await blame.blame(git, commit, entry.path, first, last)
+    found = await blame.commits_of(git, ranges)
+    return Json([blame.entity(part, found[part.sha]) for part in ranges], headers=headers)
+
+
+@router.head("/projects/{id}/repository/files/{file_path}/blame")
+async def read_blame_head(
+    at: Code, forge: TheForge, file_path: FilePath, params: Annotated[AtRef, Params(AtRef)]
+) -> Response:
+    return await read_file_head(at, forge, file_path, params)
 
 
 @router.post("/projects/{id}/repository/files/{file_path}")
