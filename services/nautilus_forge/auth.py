@@ -146,7 +146,7 @@ def _text(values: dict[str, Any], name: str) -> str | None:
 async def by_token(db: AsyncSession, token: str) -> Principal | None:
     """A personal access or OAuth token's principal; None for an unknown one. Raises `InvalidToken`."""
     digest = secret.digest(token)
-    if token.startswith(secret.PERSONAL_ACCESS_TOKEN):
+    if token.startswith(secret.PERSONAL_ACCESS_TOKEN):  # the usual prefix; the instance may have another
         return await _by_personal_access_token(db, digest)
     return await _by_oauth_token(db, digest) or await _by_personal_access_token(db, digest)
 

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
+from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.auth import Principal, by_job_token, by_token
 from nautilus_forge.ci.predefined import CI_JOB_USER
 from nautilus_forge.deploy_tokens.service import by_deploy_token
@@ -69,6 +70,8 @@ class BasicGate:
     async def _by_password(
         self, request: Request, db: AsyncSession, name: str, password: SecretStr
     ) -> Principal | None:
+        if not (await current_values(db)).password_authentication_enabled_for_git:
+            return None
         address = client_address(request)
         self._throttle.require_room(address)
         user = await check_password(db, name, password, self._recent)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import date
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import unquote
 
@@ -24,6 +25,7 @@ from nautilus_forge.errors import BadRequest, InvalidParams, NotFound, PayloadTo
 MAX_BODY_BYTES = 128 << 20
 """Longest JSON or form body (a commit's actions carry file contents)."""
 MAX_ID = (1 << 63) - 1
+_TIME_OF_DAY = re.compile(r"[T ]\d\d:\d\d")
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
 
 
@@ -50,12 +52,22 @@ def _http_id(value: int) -> int:
     return value
 
 
+def _day(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    return value[:10] if _TIME_OF_DAY.match(value[10:]) else value
+
+
 CommaList = Annotated[list[str], BeforeValidator(split_commas)]
 """An array, or a string with commas."""
 Id = Annotated[int, AfterValidator(_http_id)]
 """An integer that can name a row."""
 Ids = Annotated[list[Id], BeforeValidator(split_commas)]
 """An array of ids, or a string with commas."""
+Day = Annotated[date | None, BeforeValidator(_day)]
+"""`2025-11-21`, or a time on that day; an empty text is None, as Grape takes it."""
 
 M = TypeVar("M", bound=ParamModel)
 
@@ -77,9 +89,7 @@ def Params(model: type[M]) -> Any:
 
 def takes(*named: str | type[ParamModel]) -> dict[str, Any]:
     """`openapi_extra` of a route that reads parameters itself: their names, or the model that it checks them by."""
-    names = [
-        name for one in named for name in ((one,) if isinstance(one, str) else tuple(one.model_fields))
-    ]
+    names = [name for one in named for name in ((one,) if isinstance(one, str) else tuple(one.model_fields))]
     return {"parameters": [{"name": name, "in": "query", "schema": {}} for name in names]}
 
 
@@ -245,6 +255,7 @@ def path_id(name: str, thing: str | None = None) -> Callable[[Request], Awaitabl
 
 __all__ = [
     "CommaList",
+    "Day",
     "Field",
     "Id",
     "Ids",

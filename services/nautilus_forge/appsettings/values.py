@@ -5,18 +5,30 @@ Source: doc/api/settings.md.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nautilus_forge.appsettings import kept
+from nautilus_forge.ci.duration import is_duration_or_never
 from nautilus_forge.db.models import ApplicationSetting
-from nautilus_forge.params import CommaList, Field, ParamModel
+from nautilus_forge.errors import InvalidRecord
+from nautilus_forge.git.refs import is_valid_name
+from nautilus_forge.params import CommaList, Field, ParamModel, split_commas
 
 VisibilityName = Literal["private", "internal", "public"]
 
 
 class SettingValues(ParamModel):
-    """Every setting with its default; a `PUT` may name any of them."""
+    """Every setting that has an effect, with its default; a `PUT` may name any of them.
+
+    `signup_enabled`, `gravatar_enabled`, `help_page_text`, `home_page_url`, `domain_allowlist` are for pages that
+    the forge does not have: they are kept alone.
+    """
 
     allow_local_requests_from_web_hooks_and_services: bool = False
     allow_runner_registration_token: bool = True
@@ -34,6 +46,7 @@ class SettingValues(ParamModel):
     deny_all_requests_except_allowed: bool = False
     domain_allowlist: CommaList = Field(default=[])
     gravatar_enabled: bool = False
+    enabled_git_access_protocol: Literal["ssh", "http", "all", "nil", ""] | None = None
     help_page_text: str = ""
     home_page_url: str | None = None
     import_sources: CommaList = Field(default=["git"])
@@ -43,9 +56,11 @@ class SettingValues(ParamModel):
     password_authentication_enabled_for_git: bool = True
     password_authentication_enabled_for_web: bool = True
     minimum_password_length: int = Field(default=8, ge=8, le=128)
+    personal_access_token_prefix: str | None = Field(default="glpat-", max_length=20)
     receive_max_input_size: int | None = None
+    require_personal_access_token_expiry: bool = True
     require_two_factor_authentication: bool = False
-    restricted_visibility_levels: CommaList = Field(default=[])
+    restricted_visibility_levels: Annotated[list[VisibilityName], BeforeValidator(split_commas)] = []  # noqa: RUF012
     session_expire_delay: int = Field(default=10_080, ge=1, description="minutes")
     shared_runners_enabled: bool = True
     signup_enabled: bool = False
@@ -63,13 +78,60 @@ PROJECT_CREATION = ("noone", "maintainer", "developer", "administrator", "owner"
 """Source: gitlabhq lib/gitlab/access.rb (`project_creation_values`)."""
 
 
+def refuse(given: dict[str, Any]) -> None:
+    """Raises `InvalidRecord` for values that no setting may have."""
+    problems: dict[str, list[str]] = {}
+    branch = given.get("default_branch_name")
+    if branch is not None and not is_valid_name(branch):
+        problems["default_branch_name"] = ["is not a valid branch name"]
+    if given.get("require_two_factor_authentication"):
+        problems["require_two_factor_authentication"] = [
+            "cannot be turned on: there is no second factor here"
+        ]
+    prefix = given.get("personal_access_token_prefix")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        problems["personal_access_token_prefix"] = [
+            "can contain only letters of the Base64 alphabet (RFC4648) with the addition of '@', ':' and '.'"
+        ]
+    unit = given.get("default_artifacts_expire_in")
+    if unit is not None and unit != "0" and not is_duration_or_never(unit):
+        problems["default_artifacts_expire_in"] = ["is not a correct duration"]
+    if problems:
+        raise InvalidRecord(problems)
+
+
+_PREFIX = re.compile(r"[a-zA-Z0-9_+=/@:.-]+")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """`kept`: the settings without effect. The times are None as long as nothing was ever set."""
+
+    values: SettingValues
+    kept: dict[str, Any]
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+async def stored(db: AsyncSession) -> Stored:
+    """All that there is, with the defaults."""
+    return _of(await db.get(ApplicationSetting, 1))
+
+
+def _of(row: ApplicationSetting | None) -> Stored:
+    given = row.values if row is not None else {}
+    others = {name: given.get(name, default) for name, default in kept.DEFAULTS.items()}
+    moment = row.updated_at if row is not None else None
+    return Stored(SettingValues.model_validate(given), others, moment, moment)
+
+
 async def current_values(db: AsyncSession) -> SettingValues:
     """The settings as they stand: the defaults, with what an administrator changed."""
     row = await db.get(ApplicationSetting, 1)
     return SettingValues.model_validate(row.values if row is not None else {})
 
 
-async def change(db: AsyncSession, given: dict[str, Any]) -> SettingValues:
+async def change(db: AsyncSession, given: dict[str, Any]) -> Stored:
     """Store the given settings (already checked) and return all of them."""
     row = await db.get(ApplicationSetting, 1, with_for_update=True)
     if row is None:
@@ -77,4 +139,5 @@ async def change(db: AsyncSession, given: dict[str, Any]) -> SettingValues:
         db.add(row)
     row.values = {**row.values, **given}
     await db.flush()
-    return SettingValues.model_validate(row.values)
+    await db.refresh(row)
+    return _of(row)

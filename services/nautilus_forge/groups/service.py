@@ -5,6 +5,7 @@ Source: gitlabhq app/services/groups/{create,update}_service.rb, app/models/grou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -198,7 +199,7 @@ async def _is_name_taken(db: AsyncSession, parent: Namespace, name: str, but: Na
 
 
 def _visibility_problems(
-    user: User, visibility: str, parent: Namespace | None, restricted: list[str]
+    user: User, visibility: str, parent: Namespace | None, restricted: Sequence[str]
 ) -> Problems:
     found = allowed.restriction(user, visibility, restricted) or allowed.problems_of_group(parent, visibility)
     return {"visibility_level": found} if found else {}

@@ -5,7 +5,6 @@ Source: doc/api/members.md, gitlabhq lib/api/members.rb.
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
@@ -21,7 +20,7 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.groups.resource import Resource, resource_with
 from nautilus_forge.members import entities, queries, service
 from nautilus_forge.pagination import Page, Paged
-from nautilus_forge.params import Ids, ParamModel, Params, path_id
+from nautilus_forge.params import Day, Ids, ParamModel, Params, path_id
 from nautilus_forge.policy import Ability, GroupAbility
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.users.queries import like
@@ -45,12 +44,12 @@ class AddMember(ParamModel):
     user_id: str | None = None
     username: str | None = None
     access_level: AccessLevel
-    expires_at: date | None = None
+    expires_at: Day = None
 
 
 class ChangeMember(ParamModel):
     access_level: AccessLevel
-    expires_at: date | None = None
+    expires_at: Day = None
 
 
 class RemoveMember(ParamModel):

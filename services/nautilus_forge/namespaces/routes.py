@@ -1,6 +1,6 @@
 """`/namespaces`.
 
-Source: doc/api/namespaces.md.
+Source: doc/api/namespaces.md, gitlabhq lib/api/namespaces.rb.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from starlette.responses import Response
 
 from nautilus_forge.auth import Who
 from nautilus_forge.db.dependency import Db, TheForge
-from nautilus_forge.db.models import Member, Namespace, User
+from nautilus_forge.db.models import Namespace, User
+from nautilus_forge.db.models.namespace import NamespaceKind
 from nautilus_forge.errors import NotFound
-from nautilus_forge.namespaces.entities import namespace_basic
+from nautilus_forge.groups.access import standing_of
+from nautilus_forge.namespaces import entities, level
 from nautilus_forge.namespaces.queries import find_namespace
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Id, ParamModel, Params, path_text
+from nautilus_forge.policy import GroupAbility, Level
 from nautilus_forge.responses import Json
 from nautilus_forge.users.queries import like
 
@@ -31,6 +34,7 @@ NamespaceRef = Annotated[str, Depends(path_text("id"))]
 class ListNamespaces(ParamModel):
     search: str | None = None
     owned_only: bool = False
+    top_level_only: bool = False
 
 
 class Existence(ParamModel):
@@ -43,24 +47,29 @@ async def list_namespaces(
 ) -> Response:
     """One's own and those of one's groups; all of them for administrators."""
     user = who.require_user()
-    statement = select(Namespace).order_by(Namespace.id)
-    if params.owned_only or not user.is_admin:
-        groups = select(Member.namespace_id).where(
-            Member.user_id == user.id, Member.namespace_id.is_not(None)
-        )
-        statement = statement.where(or_(Namespace.owner_id == user.id, Namespace.id.in_(groups)))
+    statement = select(Namespace).where(Namespace.deleted_at.is_(None)).order_by(Namespace.id)
+    if params.owned_only:
+        statement = statement.where(Namespace.owner_id == user.id)
+    elif not user.is_admin:
+        statement = statement.where(or_(Namespace.owner_id == user.id, level.belongs_to(user, Level.MINIMAL)))
+    if params.top_level_only:
+        statement = statement.where(Namespace.parent_id.is_(None))
     if params.search:
         pattern = like(params.search)
         statement = statement.where(or_(Namespace.name.ilike(pattern), Namespace.full_path.ilike(pattern)))
-    return await page.of(db, statement, lambda namespace: namespace_basic(forge.settings, namespace))
+    total = await page.count(db, statement)
+    found = (await db.scalars(statement.limit(page.per_page).offset(page.offset))).all()
+    shown = await entities.namespaces(db, forge.settings, user, found)
+    return page.respond(shown, total)
 
 
 @router.get("/namespaces/{id}")
 async def read_namespace(who: Who, db: Db, forge: TheForge, id: NamespaceRef) -> Response:
+    user = who.require_user()
     namespace = await find_namespace(db, id)
-    if namespace is None or not await _may_see(db, who.require_user(), namespace):
+    if namespace is None or not await _may_see(db, user, namespace):
         raise NotFound("Namespace")
-    return Json(namespace_basic(forge.settings, namespace))
+    return Json((await entities.namespaces(db, forge.settings, user, [namespace]))[0])
 
 
 @router.get("/namespaces/{id}/exists")
@@ -79,12 +88,14 @@ async def namespace_exists(
 
 def _path_taken(path: str, parent_id: int | None) -> Any:
     return select(Namespace.id).where(
-        func.lower(Namespace.path) == path.lower(), Namespace.parent_id.is_not_distinct_from(parent_id)
+        func.lower(Namespace.path) == path.lower(),
+        Namespace.parent_id.is_not_distinct_from(parent_id),
+        Namespace.deleted_at.is_(None),
     )
 
 
 async def _may_see(db: AsyncSession, user: User, namespace: Namespace) -> bool:
-    if user.is_admin or namespace.owner_id == user.id:
-        return True
-    member = select(Member.id).where(Member.user_id == user.id, Member.namespace_id == namespace.id)
-    return await db.scalar(member) is not None
+    """Groups by their visibility and membership; of a user's namespace he himself and administrators."""
+    if namespace.kind == NamespaceKind.USER:
+        return user.is_admin or namespace.owner_id == user.id
+    return (await standing_of(db, user, namespace)).can(GroupAbility.READ_GROUP)

@@ -6,6 +6,7 @@ Source: gitlabhq app/models/project.rb (`visibility_level_allowed_by_group`), ap
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from nautilus_forge.db.models import Namespace, User
@@ -20,7 +21,7 @@ def default_in(namespace: Namespace | None, wanted: str) -> str:
     return wanted
 
 
-def restriction(user: User, visibility: str, restricted: list[str]) -> list[str]:
+def restriction(user: User, visibility: str, restricted: Sequence[str]) -> list[str]:
     """`restricted`: the levels that administrators keep for themselves."""
     if visibility in restricted and not user.is_admin:
         return [f"{visibility} has been restricted by your GitLab administrator"]

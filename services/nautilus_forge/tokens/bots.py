@@ -63,10 +63,9 @@ async def create(
         raise BadRequest(f"User does not have permission to create {at.kind} access token")
     if level > min(at.level, Level.OWNER):
         raise BadRequest(_BEYOND)
-    until = service.expiry(expires_at, datetime.now(UTC).date())
     bot = await _make_bot(db, settings, at, name, level)
     return await service.create_token(
-        db, bot, name=name, scopes=scopes, expires_at=until, description=description
+        db, bot, name=name, scopes=scopes, expires_at=expires_at, description=description
     )
 
 

@@ -5,7 +5,6 @@ Source: doc/api/personal_access_tokens.md, doc/api/user_tokens.md.
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -18,7 +17,7 @@ from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import PersonalAccessToken, User
 from nautilus_forge.errors import BadRequest, InvalidParams, NotAllowed, NotFound, Unauthorized
 from nautilus_forge.pagination import Paged
-from nautilus_forge.params import CommaList, ParamModel, Params, path_id
+from nautilus_forge.params import CommaList, Day, ParamModel, Params, path_id
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.tokens import service
 from nautilus_forge.tokens.listing import ListTokens, filtered
@@ -39,7 +38,7 @@ class NewToken(ParamModel):
     name: str
     scopes: CommaList
     description: str | None = None
-    expires_at: date | None = None
+    expires_at: Day = None
 
 
 class NewImpersonationToken(NewToken):
@@ -47,7 +46,7 @@ class NewImpersonationToken(NewToken):
 
 
 class Rotation(ParamModel):
-    expires_at: date | None = None
+    expires_at: Day = None
 
 
 @router.post("/users/{user_id}/personal_access_tokens")

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.db.models import PersonalAccessToken, User
 from nautilus_forge.errors import BadRequest, InvalidParams
 from nautilus_forge.responses import day, timestamp
@@ -62,10 +63,13 @@ def require_scopes(scopes: list[str], user: User) -> list[str]:
     return list(dict.fromkeys(scopes))
 
 
-def expiry(wanted: date | None, today: date) -> date:
-    """A year from today where nothing is wanted. Raises `BadRequest` for the past and beyond 400 days."""
+def expiry(wanted: date | None, today: date, *, is_required: bool = True) -> date | None:
+    """A year from today where nothing is wanted; None where none `is_required`.
+
+    Raises `BadRequest` for the past and beyond 400 days.
+    """
     if wanted is None:
-        return today + DEFAULT_LIFETIME
+        return today + DEFAULT_LIFETIME if is_required else None
     if wanted < today:
         raise BadRequest(message="Expiration date can't be in the past")
     latest = today + LONGEST_LIFETIME
@@ -86,7 +90,9 @@ async def create_token(
     previous_id: int | None = None,
 ) -> tuple[PersonalAccessToken, str]:
     """A new token and its secret, which is not kept. Raises `InvalidParams`, `BadRequest`."""
-    value = secret.generate(secret.PERSONAL_ACCESS_TOKEN)
+    settings = await current_values(db)
+    value = secret.generate(settings.personal_access_token_prefix or "")
+    today = datetime.now(UTC).date()
     token = PersonalAccessToken(
         user_id=user.id,
         name=name,
@@ -94,7 +100,7 @@ async def create_token(
         digest=secret.digest(value),
         scopes=require_scopes(scopes, user),
         is_impersonation=is_impersonation,
-        expires_at=expiry(expires_at, datetime.now(UTC).date()),
+        expires_at=expiry(expires_at, today, is_required=settings.require_personal_access_token_expiry),
         previous_id=previous_id,
     )
     db.add(token)

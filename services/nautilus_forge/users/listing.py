@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, select
+from sqlalchemy import ColumnElement, Select, exists, false, func, select
 
 from nautilus_forge.db.models import Member, User
 from nautilus_forge.params import ParamModel
@@ -47,7 +47,7 @@ def filtered(params: ListUsers, *, is_admin: bool) -> Select[User]:
     if params.username is not None:
         kept.append(func.lower(User.username) == params.username.lower())
     for wanted, condition in (
-        (params.active, and_(User.state == "active", is_human)),
+        (params.active, User.state == "active"),
         (params.exclude_active, User.state != "active"),
         (params.blocked, User.state == "blocked"),
         (params.external, User.is_external.is_(True)),

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.db.dependency import Db, TheForge
 from nautilus_forge.db.models import OAuthApplication, User
 from nautilus_forge.errors import TooManyRequests
@@ -152,6 +153,8 @@ async def _checked(db: AsyncSession, values: dict[str, Any]) -> User | None:
     given = given if isinstance(given, dict) else {}
     login, password = given.get("login", ""), given.get("password", "")
     if not isinstance(login, str) or not isinstance(password, str) or not login or not password:
+        return None
+    if not (await current_values(db)).password_authentication_enabled_for_web:
         return None
     user = await check_password(db, login, SecretStr(password))
     if user is not None and user.state == "deactivated":

@@ -1,0 +1,1 @@
+"""What is done for accounts and memberships beside the requests."""
