@@ -99,7 +99,7 @@ async def list_commits(
         if params.ref_name and not forge.repositories.is_empty(at.project.id):
             raise NotFound("Commit")
         return page.respond([], 0)
-    if params.path and not trees.is_inside(params.path):
+    if params.path and (params.path.startswith("/") or not trees.is_inside(params.path)):
         return page.respond([], 0)
     options = _options(params, start)
     paths = [params.path] if params.path else []

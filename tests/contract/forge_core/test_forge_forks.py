@@ -126,8 +126,7 @@ class TestForks:
         assert status_of(lambda: other.create_fork_relation(source.id)) == 409
         other.delete_fork_relation()
         assert not hasattr(root.projects.get(other.id), "forked_from_project")
-        answer = root.http_request("delete", f"/projects/{other.id}/fork")
-        assert answer.status_code == 304
+        assert status_of(lambda: root.http_delete(f"/projects/{other.id}/fork")) == 304
 
     def test_an_empty_project_makes_an_empty_fork(self, root: gitlab.Gitlab, client_of: Client) -> None:
         empty = root.projects.create({"name": "hollow", "visibility": "public"})
@@ -141,9 +140,7 @@ class TestTemplatesAndImports:
         project = root.projects.create({"name": "from template", "template_name": "ml-experiment"})
         paths = {entry["path"] for entry in project.repository_tree(get_all=True)}
         assert {"train.py", ".gitlab-ci.yml", "README.md", "requirements.txt"} <= paths
-        assert root.ci_lint.validate(
-            {"content": project.files.get(".gitlab-ci.yml", "main").decode().decode()}
-        )
+        assert project.ci_lint.get(content_ref="main").valid
 
     @pytest.mark.parametrize(
         ("given", "message"),
@@ -193,15 +190,15 @@ class TestStars:
         seen = ann.projects.get(source.id)
         seen.star()
         assert ann.projects.get(source.id).star_count == 1
-        assert ann.http_request("post", f"/projects/{source.id}/star").status_code == 304
-        starrers = seen.starrers.list(get_all=True)
-        assert [(entry.user["username"], bool(entry.starred_since)) for entry in starrers] == [("ann", True)]
+        assert status_of(seen.star) == 304
+        (starrer,) = ann.http_list(f"/projects/{source.id}/starrers", get_all=True)
+        assert (starrer["user"]["username"], bool(starrer["starred_since"])) == ("ann", True)
         assert [p.id for p in ann.projects.list(starred=True, get_all=True)] == [source.id]
         assert ann.user is not None
         assert [p.id for p in ann.users.get(ann.user.id).starred_projects.list(get_all=True)] == [source.id]
         seen.unstar()
         assert ann.projects.get(source.id).star_count == 0
-        assert ann.http_request("post", f"/projects/{source.id}/unstar").status_code == 304
+        assert status_of(seen.unstar) == 304
 
 
 class TestTopics:
