@@ -14,11 +14,12 @@ from nautilus_forge.pipelines.progress import lock_pipeline
 
 _OLDER = text(
     """
-    SELECT pl.id FROM ci_pipelines pl JOIN projects p ON p.id = pl.project_id
-    WHERE pl.project_id = :project AND pl.ref = :ref AND NOT pl.is_tag AND pl.id < :newest
-      AND pl.source IN ('push', 'merge_request_event') AND (pl.source, pl.merge_request_id) IS NOT DISTINCT FROM
-          (SELECT n.source, n.merge_request_id FROM ci_pipelines n WHERE n.id = :newest)
-      AND pl.sha <> (SELECT sha FROM ci_pipelines WHERE id = :newest)
+    SELECT pl.id FROM ci_pipelines n
+    JOIN ci_pipelines pl ON pl.project_id = n.project_id AND pl.source = n.source
+        AND pl.merge_request_id IS NOT DISTINCT FROM n.merge_request_id
+    JOIN projects p ON p.id = pl.project_id
+    WHERE n.id = :newest AND pl.project_id = :project AND pl.ref = :ref AND NOT pl.is_tag AND pl.id < :newest
+      AND pl.source IN ('push', 'merge_request_event') AND pl.sha <> n.sha
       AND pl.status NOT IN ('success', 'failed', 'canceled', 'skipped', 'canceling')
       AND coalesce(p.attributes->>'auto_cancel_pending_pipelines', 'enabled') = 'enabled'
     ORDER BY pl.id
