@@ -85,6 +85,9 @@ class TestRegistering:
         answer = admin.post("/user/runners", json={"runner_type": "instance_type", "tag_list": "gpu"})
         assert answer.status_code == 201
         assert answer.json()["token"].startswith("glrt-")
+        for wanted, is_found in (("gpu", True), ("gpu,a100", False)):
+            found = admin.get("/runners/all", params={"tag_list": wanted}).json()
+            assert (answer.json()["id"] in [runner["id"] for runner in found]) is is_found
 
     def test_a_project_runner_needs_its_project(self, admin: httpx.Client, project: Project) -> None:
         assert admin.post("/user/runners", json={"runner_type": "project_type"}).status_code == 400

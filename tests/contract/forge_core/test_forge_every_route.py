@@ -1,10 +1,8 @@
-"""What holds for every route of the API: nobody gets in by accident, and nonsense is a 4xx."""
+"""What holds for every route of the API: nobody gets in by accident, and what is not served says so."""
 
 from __future__ import annotations
 
-import random
 import re
-from typing import Any
 
 import gitlab
 import pytest
@@ -38,30 +36,6 @@ OPEN = {
 BY_OWN_TOKEN = re.compile(r"^/(runners|jobs|user/runners|ci/lint|job$)")
 """The runner protocol and other CI routes that carry a token of their own; their tests are the CI half's."""
 
-NONSENSE: list[Any] = [
-    "",
-    "x",
-    "0",
-    "-1",
-    "99999999999999999999",
-    "a" * 3000,
-    "\u202e",
-    "../..",
-    "%00",
-    "'\"<>",
-    "1e9",
-    "null",
-    [],
-    {},
-    [1, [2]],
-    {"a": {"b": []}},
-    True,
-    None,
-    1.5,
-    -(2**70),
-    "\U0001f600",
-]
-
 
 @pytest.fixture(scope="module")
 def filled_forge(module_forge: RunningForge) -> RunningForge:
@@ -82,55 +56,6 @@ def test_nobody_gets_in_without_a_token(filled_forge: RunningForge, method: str,
         assert answer.json() == []
     else:
         assert answer.status_code in (400, 401, 403, 404), answer.text
-
-
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_nonsense_is_refused_and_never_breaks_anything(
-    filled_forge: RunningForge, method: str, path: str
-) -> None:
-    if path == "/jobs/request" or ("/personal_access_tokens/" in path and method != "GET"):
-        pytest.skip("holds the request, or revokes the token that the other cases need")
-    chance = random.Random(f"{method} {path}")
-    names = [
-        "id",
-        "name",
-        "path",
-        "ref",
-        "branch",
-        "scopes",
-        "per_page",
-        "page",
-        "search",
-        "sort",
-        "user_id",
-        "username",
-        "access_level",
-        "actions",
-        "content",
-        "key",
-        "value",
-        "token",
-        "visibility",
-        "expires_at",
-        "email",
-        "state",
-    ]
-    for _ in range(6):
-        values = {name: chance.choice(NONSENSE) for name in chance.sample(names, 8)}
-        fill = requests.utils.quote(
-            str(chance.choice(["1", "999", "x", "-1", "root%2Fdigits", "\u00e4", "9" * 30])), safe="%"
-        )
-        answer = requests.request(
-            method,
-            f"{filled_forge.url}/api/v4{path_with(path, fill)}",
-            headers={"PRIVATE-TOKEN": ADMIN_TOKEN},
-            json=values if method not in ("GET", "HEAD") else None,
-            params={k: str(v) for k, v in values.items()} if method in ("GET", "HEAD") else None,
-            timeout=30,
-        )
-        assert answer.status_code < 500, (values, fill, answer.text)
-        if answer.content and method != "HEAD" and answer.status_code >= 400:
-            assert answer.json().keys() & {"message", "error"}
 
 
 @pytest.mark.parametrize(
