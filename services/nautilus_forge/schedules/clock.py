@@ -74,12 +74,15 @@ class Clock:
             due = (await db.execute(_DUE)).scalars().all()
         for schedule_id in due:
             try:
-                async with self.ci.forge.database.unit_of_work() as db:
-                    await self._run(db, schedule_id)
+                await self._run_one(schedule_id)
             except Exception:
                 log.exception("the pipeline of schedule %s could not be made", schedule_id)
                 async with self.ci.forge.database.unit_of_work() as db:
                     await self._move_on(db, schedule_id)
+
+    async def _run_one(self, schedule_id: int) -> None:
+        async with self.ci.forge.database.unit_of_work() as db:
+            await self._run(db, schedule_id)
 
     async def _run(self, db: AsyncSession, schedule_id: int) -> None:
         schedule = await self._move_on(db, schedule_id)
