@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _PENDING = text(
     """
     SELECT id, project_id, is_protected, tags FROM ci_jobs
-    WHERE status = 'pending' AND NOT is_ack_awaited ORDER BY id LIMIT 1000
+    WHERE status = 'pending' AND NOT is_ack_awaited AND NOT is_external ORDER BY id LIMIT 1000
     """
 )
 _SHORTEST_S = 0.05

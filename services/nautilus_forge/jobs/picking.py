@@ -18,7 +18,8 @@ _PICK = text(
     """
     WITH busy AS (
         SELECT project_id, count(*) AS jobs FROM ci_jobs
-        WHERE status IN ('running', 'canceling') OR status = 'pending' AND is_ack_awaited GROUP BY project_id
+        WHERE (status IN ('running', 'canceling') OR status = 'pending' AND is_ack_awaited) AND NOT is_external
+        GROUP BY project_id
     ), allowed AS (
         SELECT j.id, coalesce(busy.jobs, 0) + row_number() OVER (PARTITION BY j.project_id ORDER BY j.id) AS turn
         FROM ci_jobs j
@@ -26,7 +27,8 @@ _PICK = text(
         JOIN projects p ON p.id = j.project_id
         JOIN namespaces n ON n.id = p.namespace_id
         LEFT JOIN busy ON busy.project_id = j.project_id
-        WHERE j.status = 'pending' AND NOT j.is_ack_awaited AND j.id <> ALL(CAST(:skipped AS bigint[]))
+        WHERE j.status = 'pending' AND NOT j.is_ack_awaited AND NOT j.is_external
+          AND j.id <> ALL(CAST(:skipped AS bigint[]))
           AND p.deleted_at IS NULL AND coalesce(p.attributes->>'builds_access_level', 'enabled') <> 'disabled'
           AND (r.run_untagged OR j.tags <> '{}') AND j.tags <@ r.tags
           AND (r.access_level = 'not_protected' OR j.is_protected)
@@ -39,7 +41,8 @@ _PICK = text(
                   AND (n.id = g.id OR starts_with(n.full_path, g.full_path || '/')))
               END
     ), first AS (SELECT id, turn FROM allowed ORDER BY turn, id LIMIT :count)
-    SELECT j.id, (SELECT count(*) FROM ci_jobs q WHERE q.status = 'pending' AND NOT q.is_ack_awaited) AS queue_size
+    SELECT j.id, (SELECT count(*) FROM ci_jobs q
+            WHERE q.status = 'pending' AND NOT q.is_ack_awaited AND NOT q.is_external) AS queue_size
     FROM ci_jobs j JOIN first ON first.id = j.id
     WHERE j.status = 'pending' AND NOT j.is_ack_awaited
     ORDER BY first.turn, j.id

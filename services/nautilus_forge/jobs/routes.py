@@ -66,7 +66,8 @@ async def own_job(who: AnyProof, db: Db, ci: Ci) -> Response:
 async def list_jobs(
     at: Readable, db: Db, ci: Ci, page: Paged, params: Annotated[ListJobs, Params(ListJobs)]
 ) -> Response:
-    statement = select(Job).where(Job.project_id == at.project.id).order_by(Job.id.desc())
+    statement = select(Job).where(Job.project_id == at.project.id, Job.is_external.is_(False))
+    statement = statement.order_by(Job.id.desc())
     if params.scope:
         statement = statement.where(Job.status.in_(params.scope))
     total = await page.count(db, statement)

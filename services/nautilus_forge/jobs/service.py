@@ -38,7 +38,7 @@ _SET_VARIABLE = text(
 
 async def find_job(db: AsyncSession, project_id: int, job_id: int) -> Job:
     """As the database has it now. Raises `NotFound`."""
-    statement = select(Job).where(Job.id == job_id, Job.project_id == project_id)
+    statement = select(Job).where(Job.id == job_id, Job.project_id == project_id, Job.is_external.is_(False))
     job = await db.scalar(statement.execution_options(populate_existing=True))
     if job is None:
         raise NotFound

@@ -51,7 +51,7 @@ _OVERDUE = text(
 )
 _SILENT = text(
     """
-    SELECT id FROM ci_jobs WHERE status IN ('running', 'canceling') AND lease_expires_at IS NULL
+    SELECT id FROM ci_jobs WHERE status IN ('running', 'canceling') AND lease_expires_at IS NULL AND NOT is_external
       AND coalesce(last_contact_at, started_at) < now() - make_interval(secs => CASE
           WHEN runner_features->>'cancelable' = 'true' OR runner_features->>'trace_checksum' = 'true'
           THEN :silence_s ELSE :silence_plain_s END)
@@ -75,7 +75,7 @@ _PENDING = text(
                 SELECT FROM namespaces g WHERE g.id = r.namespace_id
                 AND (n.id = g.id OR starts_with(n.full_path, g.full_path || '/')))
             END
-    WHERE j.status = 'pending' AND NOT j.is_ack_awaited
+    WHERE j.status = 'pending' AND NOT j.is_ack_awaited AND NOT j.is_external
       AND j.queued_at < now() - make_interval(secs => :stuck_s)
     GROUP BY j.id HAVING count(r.id) = 0 OR j.queued_at < now() - make_interval(secs => :stuck_offline_s)
     ORDER BY j.id LIMIT :batch

@@ -164,7 +164,8 @@ async def list_jobs(
     params: Annotated[ListJobs, Params(ListJobs)],
 ) -> Response:
     pipeline = await service.find_pipeline(db, at.project.id, pipeline_id)
-    statement = select(Job).where(Job.pipeline_id == pipeline.id).order_by(Job.id.desc())
+    statement = select(Job).where(Job.pipeline_id == pipeline.id, Job.is_external.is_(False))
+    statement = statement.order_by(Job.id.desc())
     if not params.include_retried:
         statement = statement.where(Job.is_retried.is_(False))
     if params.scope:

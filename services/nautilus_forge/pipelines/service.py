@@ -18,12 +18,12 @@ from nautilus_forge.pipelines.progress import lock_pipeline, process
 
 _RETRYABLE = text(
     """
-    SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried
+    SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried AND NOT is_external
       AND status IN ('failed', 'canceled') ORDER BY stage_idx, id
     """
 )
 _SKIPPED = text(
-    "SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried AND status = 'skipped'"
+    "SELECT id FROM ci_jobs WHERE pipeline_id = :pipeline AND NOT is_retried AND status = 'skipped' AND NOT is_external"
 )
 _ON_RUNNER = text(
     """

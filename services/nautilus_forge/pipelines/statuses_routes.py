@@ -1,32 +1,35 @@
-"""Statuses of a commit: its jobs, as a status each.
+"""Statuses of a commit: its jobs, as a status each, and what other systems report.
 
 Source: doc/api/commits.md ("List the statuses of a commit"), GitLab lib/api/commit_statuses.rb.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import select
 from starlette.responses import Response
 
-from nautilus_forge.ci_half import Ci
+from nautilus_forge.ci_half import Ci, CiHalf
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Job, Pipeline, User
 from nautilus_forge.errors import NotFound
 from nautilus_forge.git import revisions
 from nautilus_forge.jobs.entities import job_web_url
 from nautilus_forge.pagination import Paged
-from nautilus_forge.params import Id, ParamModel, Params, path_text
+from nautilus_forge.params import Field, Id, ParamModel, Params, path_text
+from nautilus_forge.pipelines import external
+from nautilus_forge.pipelines.statuses import Status
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
-from nautilus_forge.responses import timestamp
+from nautilus_forge.responses import Json, timestamp
 from nautilus_forge.users.entities import user_basic
 
 router = APIRouter()
 
 Readable = Annotated[ProjectAccess, Depends(project_with(Ability.READ_PIPELINE))]
+Reporting = Annotated[ProjectAccess, Depends(project_with(Ability.CREATE_PIPELINE, anonymous=False))]
 Sha = Annotated[str, Depends(path_text("sha"))]
 
 
@@ -36,6 +39,19 @@ class ListStatuses(ParamModel):
     name: str | None = None
     pipeline_id: Id | None = None
     all: bool = False
+
+
+class ReportStatus(ParamModel):
+    """`context`: the older word for `name`."""
+
+    state: Literal["pending", "running", "success", "failed", "canceled", "skipped"]
+    ref: str | None = None
+    target_url: str | None = None
+    description: str | None = None
+    name: str | None = None
+    context: str | None = None
+    coverage: float | None = Field(default=None, allow_inf_nan=False)
+    pipeline_id: Id | None = None
 
 
 @router.get("/projects/{id}/repository/commits/{sha}/statuses")
@@ -66,22 +82,46 @@ async def list_statuses(
     total = await page.count(db, statement.with_only_columns(Job.id))
     rows = (await db.execute(statement.limit(page.per_page).offset(page.offset))).all()
 
-    def shown(job: Job, pipeline: Pipeline, user: User | None) -> dict[str, Any]:
-        return {
-            "id": job.id,
-            "sha": pipeline.sha,
-            "ref": pipeline.ref,
-            "status": job.status,
-            "name": job.name,
-            "target_url": job_web_url(ci, at.project, job.id),
-            "description": None,
-            "created_at": timestamp(job.created_at),
-            "started_at": timestamp(job.started_at),
-            "finished_at": timestamp(job.finished_at),
-            "allow_failure": job.allow_failure,
-            "coverage": job.coverage,
-            "pipeline_id": pipeline.id,
-            "author": user_basic(ci.forge.settings, user) if user is not None else None,
-        }
+    return page.respond([_entity(ci, at, *row) for row in rows], total)
 
-    return page.respond([shown(*row) for row in rows], total)
+
+def _entity(ci: CiHalf, at: ProjectAccess, job: Job, pipeline: Pipeline, user: User | None) -> dict[str, Any]:
+    """Source: gitlabhq lib/api/entities/commit_status.rb."""
+    return {
+        "id": job.id,
+        "sha": pipeline.sha,
+        "ref": pipeline.ref,
+        "status": job.status,
+        "name": job.name,
+        "target_url": job.target_url if job.is_external else job_web_url(ci, at.project, job.id),
+        "description": job.description,
+        "created_at": timestamp(job.created_at),
+        "started_at": timestamp(job.started_at),
+        "finished_at": timestamp(job.finished_at),
+        "allow_failure": job.allow_failure,
+        "coverage": job.coverage,
+        "pipeline_id": pipeline.id,
+        "author": user_basic(ci.forge.settings, user) if user is not None else None,
+    }
+
+
+@router.post("/projects/{id}/statuses/{sha}")
+async def report_status(
+    at: Reporting, db: Db, ci: Ci, sha: Sha, params: Annotated[ReportStatus, Params(ReportStatus)]
+) -> Response:
+    """A status of another system, in the newest pipeline of the commit (or a new one). Makes it or moves it on."""
+    user = at.who.require_user()
+    commit = await revisions.commit_sha(ci.forge.repositories.git(at.project.id), sha)
+    if commit is None:
+        raise NotFound("Commit")
+    given = params.given()
+    told = external.Report(
+        sha=commit,
+        state=Status(params.state),
+        name=params.name or params.context or "default",
+        ref=params.ref or None,
+        pipeline_id=params.pipeline_id,
+        given={name: given[name] for name in ("target_url", "description", "coverage") if name in given},
+    )
+    job, pipeline = await external.report(ci, db, at.project, user, at.standing.level, told)
+    return Json(_entity(ci, at, job, pipeline, user), 201)

@@ -284,6 +284,69 @@ class TestRefs:
         assert shown["protected"] is False
 
 
+class TestStatuses:
+    """What other systems report. Source: gitlabhq spec/requests/api/commit_statuses_spec.rb."""
+
+    def test_a_status_makes_a_pipeline_and_moves_it(self, project: Project) -> None:
+        head = project.commits.get("main")
+        told = head.statuses.create({"state": "pending"})
+        assert (told.name, told.ref, told.status, told.target_url) == ("default", "main", "pending", None)
+        pipeline = project.pipelines.get(told.pipeline_id)
+        assert (pipeline.source, pipeline.status) == ("external", "pending")
+        again = head.statuses.create(
+            {"state": "running", "target_url": "https://ci.example/1", "description": "at it"}
+        )
+        assert (again.id, again.target_url, again.description) == (told.id, "https://ci.example/1", "at it")
+        assert again.started_at is not None
+        done = head.statuses.create({"state": "success", "coverage": 80.5})
+        assert (done.id, done.coverage, done.description) == (told.id, 80.5, "at it")
+        assert project.pipelines.get(told.pipeline_id).status == "success"
+        assert project.commits.get(head.id).status == "success"
+        assert project.jobs.list(get_all=True) == []
+        assert status_of(lambda: project.jobs.get(told.id)) == 404
+
+    def test_a_new_status_takes_the_place_of_an_ended_one(self, project: Project) -> None:
+        head = project.commits.get("main")
+        first = head.statuses.create({"state": "failed", "name": "lint"})
+        assert project.pipelines.get(first.pipeline_id).status == "failed"
+        second = head.statuses.create({"state": "success", "context": "lint"})
+        assert second.id != first.id
+        assert project.pipelines.get(first.pipeline_id).status == "success"
+        assert [found.id for found in head.statuses.list(get_all=True)] == [second.id]
+        assert len(head.statuses.list(all=True, get_all=True)) == 2
+
+    def test_states_move_on_and_never_back(self, project: Project) -> None:
+        head = project.commits.get("main")
+        head.statuses.create({"state": "running"})
+        for state, event in (("running", "run"), ("pending", "enqueue"), ("skipped", "skip")):
+            with pytest.raises(gitlab.GitlabCreateError) as failure:
+                head.statuses.create({"state": state})
+            assert failure.value.response_code == 400
+            assert f"Cannot transition status via :{event} from :running" in failure.value.error_message
+
+    def test_what_cannot_be_reported(self, project: Project, client_of: Client, root: gitlab.Gitlab) -> None:
+        head = project.commits.get("main")
+        assert status_of(lambda: head.statuses.create({"state": "invalid"})) == 400
+        assert status_of(lambda: root.http_post(f"/projects/{project.id}/statuses/{head.id}")) == 400
+        with pytest.raises(gitlab.GitlabCreateError) as failure:
+            head.statuses.create({"state": "pending", "target_url": "git://example.com"})
+        assert failure.value.error_message == {
+            "target_url": ["is blocked: Only allowed schemes are http, https"]
+        }
+        unknown = f"/projects/{project.id}/statuses/{'0' * 40}"
+        assert status_of(lambda: root.http_post(unknown, post_data={"state": "pending"})) == 404
+        foreign = {"state": "pending", "pipeline_id": 999999}
+        assert status_of(lambda: head.statuses.create(foreign)) == 404
+        ann = client_of("ann")
+        theirs = f"/projects/{project.id}/statuses/{head.id}"
+        assert status_of(lambda: ann.http_post(theirs, post_data={"state": "pending"})) == 403
+        assert ann.user is not None
+        project.members.create({"user_id": ann.user.id, "access_level": 30})
+        assert status_of(lambda: ann.http_post(theirs, post_data={"state": "pending"})) == 403
+        ann.projects.get(project.id).branches.create({"branch": "anns", "ref": "main"})
+        ann.http_post(theirs, post_data={"state": "pending", "ref": "anns"})
+
+
 _BAD_PATHS = [
     "../escape",
     "a/../../b",
