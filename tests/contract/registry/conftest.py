@@ -22,6 +22,7 @@ from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_for
 
 _RESET = """
 delete from projects;
+delete from namespaces where kind = 'group';
 delete from container_repositories;
 delete from users where id > 1;
 delete from personal_access_tokens where name <> 'nautilus';
