@@ -68,6 +68,14 @@ class Principal:
 NOBODY = Principal()
 
 
+class RevokedToken(InvalidToken):
+    """A personal access token that was revoked. Whoever rotates with it may have stolen it (or been robbed)."""
+
+    def __init__(self, token: PersonalAccessToken) -> None:
+        super().__init__("Token was revoked. You have to re-authorize from the user.")
+        self.token = token
+
+
 async def identify(request: Request, db: AsyncSession) -> Principal:
     """The request's identity, found once. Raises `Unauthorized`, `InvalidToken`, `Forbidden`."""
     known: Principal | None = getattr(request.state, "forge_principal", None)
@@ -163,7 +171,7 @@ async def _by_personal_access_token(db: AsyncSession, digest: bytes) -> Principa
     token, user = row
     now = datetime.now(UTC)
     if token.is_revoked:
-        raise InvalidToken("Token was revoked. You have to re-authorize from the user.")
+        raise RevokedToken(token)
     if token.expires_at is not None and token.expires_at <= now.date():
         raise InvalidToken("Token is expired. You can either do re-authorization or token refresh.")
     await _touch(db, token, user, now)
@@ -326,6 +334,7 @@ __all__ = [
     "Admin",
     "MaybeWho",
     "Principal",
+    "RevokedToken",
     "Who",
     "admit",
     "authenticated",

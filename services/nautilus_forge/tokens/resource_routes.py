@@ -99,8 +99,8 @@ async def create_token(
     return Json(bots.entity(at, token, params.access_level) | {"token": value}, 201)
 
 
-@router.post("/groups/{id}/access_tokens/self/rotate")
-@router.post("/projects/{id}/access_tokens/self/rotate")
+@router.post("/groups/{id}/access_tokens/self/rotate", dependencies=[Depends(service.noticing_reuse)])
+@router.post("/projects/{id}/access_tokens/self/rotate", dependencies=[Depends(service.noticing_reuse)])
 async def rotate_self(at: Self, db: Db, params: Rotated) -> Response:
     """By the token itself, with the scope `api` or `self_rotate`."""
     token = at.who.token

@@ -109,7 +109,7 @@ async def revoke_self(who: AnyToken, db: Db) -> Response:
     return no_content()
 
 
-@router.post("/personal_access_tokens/self/rotate")
+@router.post("/personal_access_tokens/self/rotate", dependencies=[Depends(service.noticing_reuse)])
 async def rotate_self(who: Rotator, db: Db, params: Annotated[Rotation, Params(Rotation)]) -> Response:
     if not isinstance(who.token, PersonalAccessToken):
         raise NotAllowed

@@ -10,8 +10,11 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
 
 from nautilus_forge.appsettings.values import current_values
+from nautilus_forge.auth import RevokedToken, identify
+from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import PersonalAccessToken, User
 from nautilus_forge.errors import BadRequest, InvalidParams
 from nautilus_forge.responses import day, timestamp
@@ -157,6 +160,18 @@ async def revoke_family(db: AsyncSession, token: PersonalAccessToken) -> None:
         .execution_options(synchronize_session=False)
     )
     await db.commit()
+
+
+async def noticing_reuse(request: Request, db: Db) -> None:
+    """A dependency of self-rotation: a token that was rotated before ends its successors (committed at once).
+
+    Raises what `auth.identify` raises.
+    """
+    try:
+        await identify(request, db)
+    except RevokedToken as error:
+        await revoke_family(db, error.token)
+        raise
 
 
 def is_active(token: PersonalAccessToken) -> bool:
