@@ -9,6 +9,7 @@ Source: gitlabhq app/controllers/repositories/lfs_storage_controller.rb, config/
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from urllib.parse import unquote
 
@@ -23,7 +24,8 @@ from nautilus_forge.internal.git_access import Denied
 from nautilus_forge.lfs import objects
 from nautilus_forge.lfs.access import Caller, admitted
 from nautilus_forge.lfs.answers import MEDIA_TYPE, LfsNotFound, LfsUnprocessable, lfs_body, lfs_json, refused
-from nautilus_forge.spool import body_of, is_spooled
+from nautilus_forge.lfs.store import LfsStore
+from nautilus_forge.spool import Body, body_of, is_spooled
 
 router = APIRouter()
 
@@ -63,7 +65,7 @@ async def upload(request: Request) -> Response:
         raise InsufficientStorage("No space left for LFS objects")
     try:
         async with body_of(request, forge.settings, int(size)) as body:
-            if not await asyncio.to_thread(forge.lfs.store.is_what_it_says, body, oid, int(size)):
+            if not await _is_what_it_says(forge.lfs.store, body, oid, int(size)):
                 return PlainTextResponse("SHA256 or size mismatch", 400)
             await objects.keep(forge, caller.project.id, oid, int(size), body)
     except PayloadTooLarge:
@@ -110,6 +112,19 @@ async def _admitted(request: Request, project: str, *, is_upload: bool) -> Calle
     """With a connection for just this long: an upload's hash may take minutes."""
     async with forge_of(request).database.unit_of_work() as db:
         return await admitted(request, db, project, is_upload=is_upload)
+
+
+async def _is_what_it_says(store: LfsStore, body: Body, oid: str, size: int) -> bool:
+    """While the hash is taken the disk is already at work. Raises `OSError` where that fails."""
+    right, synced = await asyncio.gather(
+        asyncio.to_thread(store.is_what_it_says, body, oid, size),
+        asyncio.to_thread(os.fsync, body.fd),
+        return_exceptions=True,
+    )
+    for outcome in (right, synced):
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return right is True
 
 
 async def _has_room(request: Request, size: int) -> bool:

@@ -12,7 +12,7 @@ from nautilus_forge.files import copy_range, is_disk_full, sync_upwards
 from nautilus_forge.spool import Body
 
 FOLDER = "lfs-objects"
-_BUFFER = 1 << 20
+_BUFFER = 128 << 10
 _SPARE = 64 << 20
 """Room that an upload leaves on the disk, in bytes."""
 
@@ -50,7 +50,7 @@ class LfsStore:
         return size + _SPARE <= disk.f_bavail * disk.f_frsize
 
     def is_what_it_says(self, body: Body, oid: str, size: int) -> bool:
-        """Has the body this size and this SHA-256? Reads it once, by a buffer of 1 MiB."""
+        """Has the body this size and this SHA-256? Reads it once, by a small buffer."""
         if body.size != size:
             return False
         digest, buffer, offset = hashlib.sha256(), bytearray(_BUFFER), 0
