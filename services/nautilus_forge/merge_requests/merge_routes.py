@@ -18,7 +18,6 @@ from nautilus_forge.db.models import MergeRequestPerson, Project
 from nautilus_forge.errors import (
     BadRequest,
     Conflict,
-    Forbidden,
     NotAcceptable,
     NotAllowed,
     NotFound,
@@ -39,8 +38,6 @@ from nautilus_forge.projects.access import access_to
 from nautilus_forge.responses import Json
 
 router = APIRouter()
-
-NO_REBASE = "Rebasing is not supported here: rebase the source branch with git, and push it"
 
 Read = Annotated[MergeRequestAccess, Depends(merge_request_with())]
 Approve = Annotated[MergeRequestAccess, Depends(merge_request_with(Ability.UPDATE_MERGE_REQUEST, lock=True))]
@@ -96,12 +93,6 @@ async def read_merge_ref(at: Read, db: Db, forge: TheForge) -> Response:
     )
     await merging.set_refs(git, {refs.merge_ref(at.merge_request): sha})
     return Json({"commit_id": sha})
-
-
-@router.put("/projects/{id}/merge_requests/{iid}/rebase")
-async def rebase(at: Read) -> Response:
-    """Not supported: always a 403 that says so."""
-    raise Forbidden(NO_REBASE)
 
 
 @router.get("/projects/{id}/merge_requests/{iid}/approvals")

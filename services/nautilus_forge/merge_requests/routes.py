@@ -115,7 +115,6 @@ async def create(
     )
     made = await service.create(db, forge, at.who, new)
     following.catch_up_later(db, forge, made)
-    await db.refresh(made)
     return Json(await show_one(db, forge, at.who, made), 201)
 
 
@@ -141,7 +140,6 @@ async def change(
         )
     await service.change(db, forge, at.who.require_user(), at.merge_request, params)
     following.catch_up_later(db, forge, at.merge_request)
-    await db.refresh(at.merge_request)
     return Json(await show_one(db, forge, at.who, at.merge_request))
 
 

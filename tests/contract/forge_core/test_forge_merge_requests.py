@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import gitlab
@@ -225,6 +226,9 @@ class TestRead:
         assert (shown.diverged_commits_count, shown.rebase_in_progress) == (1, False)
         assert shown.title_html == "A feature"
 
+    def test_there_are_no_issues(self, feature: Any) -> None:
+        assert [*feature.closes_issues(), *feature.related_issues()] == []
+
     def test_people(self, feature: Any, team: Team) -> None:
         feature.reviewer_ids = [team.id_of("dee")]
         feature.save()
@@ -426,11 +430,9 @@ class TestMerge:
         commit(project, "main", path, "x\n", action="update")
         assert again(feature).detailed_merge_status == "mergeable"
 
-    def test_drafts_squashing_and_rebasing_are_refused(self, project: Any, feature: Any) -> None:
+    def test_drafts_and_squashing_are_refused(self, project: Any, feature: Any) -> None:
         status, message = refusal(lambda: feature.merge(squash=True))
         assert status == 422 and "does not allow squashing" in message
-        status, message = refusal(feature.rebase)
-        assert status == 403 and "Rebasing is not supported" in message
         project.mergerequests.update(feature.iid, {"title": "Draft: x"})
         assert refusal(feature.merge) == (405, "405 Method Not Allowed")
 
@@ -520,6 +522,14 @@ class TestApprovals:
         rays = as_seen_by(team.client("ray"), feature)
         assert refusal(rays.approve)[0] == 403
         assert refusal(rays.reset_approvals)[0] == 401
+
+    def test_a_bot_clears_them(self, root: gitlab.Gitlab, project: Any, feature: Any) -> None:
+        feature.approve()
+        expiry = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
+        given = {"name": "bot", "scopes": ["api"], "access_level": 40, "expires_at": expiry}
+        bot = gitlab.Gitlab(root.url, private_token=project.access_tokens.create(given).token)
+        as_seen_by(bot, feature).reset_approvals()
+        assert not again(feature).approvals.get().approved
 
 
 class TestComments:
