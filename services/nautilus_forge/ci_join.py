@@ -17,6 +17,7 @@ from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.models import MergeRequest, Project, User
 from nautilus_forge.environments import deployment_routes as deployments
 from nautilus_forge.environments import routes as environments
+from nautilus_forge.environments import stopping
 from nautilus_forge.forge import Forge
 from nautilus_forge.job_tokens import routes as job_tokens
 from nautilus_forge.jobs import routes as jobs
@@ -108,6 +109,8 @@ def join(forge: Forge, limits: CiLimits | None = None) -> CiHalf:
         return await merge_requests.show_pipelines(ci, db, pipeline_ids, detailed=detailed)
 
     forge.create_for_push = create_for_push
+    if stopping.follow not in forge.on_ref_change:
+        forge.on_ref_change.append(stopping.follow)
     forge.create_for_merge_request = create_for_merge_request
     forge.show_pipelines = show_pipelines
     forge.last_pipeline = last_pipeline

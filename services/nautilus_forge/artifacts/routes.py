@@ -22,6 +22,7 @@ from nautilus_forge.db.models import Job, JobArtifact, Pipeline
 from nautilus_forge.errors import BadRequest, NotFound
 from nautilus_forge.jobs import service
 from nautilus_forge.jobs.entities import show_job
+from nautilus_forge.jobs.permission import require_artifacts, require_update
 from nautilus_forge.params import ParamModel, Params, path_id, path_text
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
@@ -59,6 +60,7 @@ async def download_by_ref(
 ) -> Response:
     """The archive of the latest job of that name in the ref's latest successful pipeline."""
     job = await _latest_successful(db, at.project.id, ref_name, params.job)
+    require_artifacts(at, job)
     archive = await _archive(db, job.id)
     return send_blob(ci, request, archive.path, archive.filename)
 
@@ -73,6 +75,7 @@ async def download_file_by_ref(
     params: Annotated[ByName, Params(ByName)],
 ) -> Response:
     job = await _latest_successful(db, at.project.id, ref_name, params.job)
+    require_artifacts(at, job)
     if not is_valid_path(artifact_path):
         raise BadRequest
     archive = await _archive(db, job.id)
@@ -82,6 +85,7 @@ async def download_file_by_ref(
 @router.get("/projects/{id}/jobs/{job_id}/artifacts")
 async def download(request: Request, at: Readable, db: Db, ci: Ci, job_id: JobId) -> Response:
     job = await service.find_job(db, at.project.id, job_id)
+    require_artifacts(at, job)
     archive = await _archive(db, job.id)
     return send_blob(ci, request, archive.path, archive.filename)
 
@@ -90,6 +94,7 @@ async def download(request: Request, at: Readable, db: Db, ci: Ci, job_id: JobId
 async def download_file(at: Readable, db: Db, ci: Ci, job_id: JobId, artifact_path: ArtifactPath) -> Response:
     """One file out of the archive; 400 for a path that leads outside, 404."""
     job = await service.find_job(db, at.project.id, job_id)
+    require_artifacts(at, job)
     if not is_valid_path(artifact_path):
         raise BadRequest
     archive = await _archive(db, job.id)
@@ -99,6 +104,7 @@ async def download_file(at: Readable, db: Db, ci: Ci, job_id: JobId, artifact_pa
 @router.post("/projects/{id}/jobs/{job_id}/artifacts/keep")
 async def keep(at: Updatable, db: Db, ci: Ci, job_id: JobId) -> Response:
     job = await service.find_job(db, at.project.id, job_id)
+    await require_update(db, at, job)
     await service.keep_artifacts(db, job)
     return Json(await show_job(ci, db, await service.find_job(db, at.project.id, job_id)))
 

@@ -14,8 +14,9 @@ from nautilus_forge.environments.service import note_success
 from nautilus_forge.jobs import definition
 from nautilus_forge.jobs.claim import read_taken
 from nautilus_forge.jobs.dependencies import read_inputs
-from nautilus_forge.variables.assemble import Known, job_variables
+from nautilus_forge.variables.assemble import job_variables
 from nautilus_forge.variables.expand import expand_text
+from nautilus_forge.variables.known import Known
 
 _OWN_DOTENV = text(
     "SELECT key, value FROM ci_job_variables WHERE job_id = :id AND source = 'dotenv' ORDER BY id"

@@ -175,4 +175,8 @@ async def stop(
     await db.execute(_STOPPING if played else _STOPPED, {"id": environment_id})
 
 
+async def has_stop_job(db: AsyncSession, environment_id: int) -> bool:
+    return (await db.execute(_STOP_JOBS, {"environment": environment_id})).first() is not None
+
+
 _NO_VARIABLES: Mapping[str, str] = {}

@@ -47,6 +47,9 @@ _READ = text(
            (SELECT s.description FROM ci_pipeline_schedules s WHERE s.id = pl.schedule_id) AS schedule_description,
            (SELECT e.id FROM environments e WHERE e.project_id = j.project_id
             AND e.name = j.definition->'environment'->>'name') AS environment_id,
+           EXISTS (SELECT FROM deployments d JOIN deployments later ON later.environment_id = d.environment_id
+                   WHERE d.job_id = j.id AND later.status = 'success' AND later.id > d.id AND later.sha <> d.sha)
+               AS is_outdated,
            p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes,
            n.id AS namespace_id, n.full_path AS namespace_path, u.state AS user_state,
            r.id AS runner_id, r.description AS runner_description, r.tags AS runner_tags,
@@ -319,6 +322,8 @@ def _refusal(row: Row[Any], job: CompiledJob, inputs: Inputs, features: Mapping[
         return "runner_unsupported"
     if row.user_state is not None and row.user_state != "active":
         return "user_blocked"
+    if row.is_outdated and row.attributes.get("ci_forward_deployment_enabled", True):
+        return "failed_outdated_deployment_job"
     return None
 
 

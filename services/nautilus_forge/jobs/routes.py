@@ -17,7 +17,7 @@ from nautilus_forge.ci_half import Ci
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Job
 from nautilus_forge.errors import NotFound
-from nautilus_forge.jobs import service
+from nautilus_forge.jobs import permission, service
 from nautilus_forge.jobs.authorize import mask_for
 from nautilus_forge.jobs.entities import show_job, show_jobs
 from nautilus_forge.jobs.scopes import Scope
@@ -99,7 +99,9 @@ async def cancel_job(
     """201. `force` (maintainers) ends a job that is canceling."""
     if params.force:
         at.require(Ability.ADMIN_PROJECT)
-    await service.cancel(db, await service.find_job(db, at.project.id, job_id), is_forced=params.force)
+    job = await service.find_job(db, at.project.id, job_id)
+    await permission.require_update(db, at, job)
+    await service.cancel(db, job, is_forced=params.force)
     return Json(await show_job(ci, db, await service.find_job(db, at.project.id, job_id)), 201)
 
 
@@ -107,6 +109,7 @@ async def cancel_job(
 async def retry_job(at: Updatable, db: Db, ci: Ci, job_id: JobId) -> Response:
     """201 with the new job; 403 where the job is not over."""
     job = await service.find_job(db, at.project.id, job_id)
+    await permission.require_update(db, at, job)
     new = await service.retry(db, job, at.user.id if at.user is not None else None)
     return Json(await show_job(ci, db, await service.find_job(db, at.project.id, new)), 201)
 
@@ -117,6 +120,7 @@ async def play_job(
 ) -> Response:
     """200 with the job; 400 where there is nothing to start."""
     job = await service.find_job(db, at.project.id, job_id)
+    await permission.require_update(db, at, job)
     variables = {variable.key: variable.value for variable in params.job_variables_attributes}
     user_id = at.user.id if at.user is not None else None
     started = await service.play(ci, db, job, user_id, variables)
@@ -127,5 +131,6 @@ async def play_job(
 async def erase_job(at: Updatable, db: Db, ci: Ci, job_id: JobId) -> Response:
     """201; 403 for a job that is not over."""
     job = await service.find_job(db, at.project.id, job_id)
+    await permission.require_erase(db, at, job)
     await service.erase(ci, db, job, at.user.id if at.user is not None else None)
     return Json(await show_job(ci, db, await service.find_job(db, at.project.id, job_id)), 201)

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.ci_half import CiHalf
+from nautilus_forge.environments.stopping import stop_expired
 from nautilus_forge.jobs.transitions import enqueue_locked, finish_locked, lock_job, requeue
 from nautilus_forge.jobs.wakeups import Listener
 from nautilus_forge.pipelines import progress
@@ -123,6 +124,7 @@ class Upkeep:
                     self.end_silent,
                     self.end_stuck,
                     self.expire_artifacts,
+                    self.stop_environments,
                     self.delete_files,
                 ):
                     await self._attempt(step)
@@ -186,6 +188,10 @@ class Upkeep:
         async with self.ci.forge.database.unit_of_work() as db:
             keeps_latest = (await current_values(db)).keep_latest_artifact
             await db.execute(_EXPIRED, {"batch": _BATCH, "keeps_latest": keeps_latest})
+
+    async def stop_environments(self) -> None:
+        """Those whose `auto_stop_in` is over."""
+        await stop_expired(self.ci)
 
     async def delete_files(self) -> None:
         """Logs and artifacts whose rows are gone."""

@@ -19,6 +19,7 @@ from nautilus_forge.db.models import Job, Pipeline, User
 from nautilus_forge.errors import Forbidden, InvalidRecord
 from nautilus_forge.git import revisions
 from nautilus_forge.jobs.entities import show_jobs
+from nautilus_forge.jobs.permission import require_ref
 from nautilus_forge.jobs.scopes import Scope
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Field, ParamModel, Params, path_id
@@ -143,13 +144,16 @@ async def rename_pipeline(
 @router.post("/projects/{id}/pipelines/{pipeline_id}/cancel")
 async def cancel_pipeline(at: Updatable, db: Db, ci: Ci, pipeline_id: PipelineId) -> Response:
     """200, also where there is nothing to cancel."""
-    await service.cancel_pipeline(db, await service.find_pipeline(db, at.project.id, pipeline_id))
+    pipeline = await service.find_pipeline(db, at.project.id, pipeline_id)
+    await require_ref(db, at, pipeline)
+    await service.cancel_pipeline(db, pipeline)
     return await _shown(ci, db, at, await service.find_pipeline(db, at.project.id, pipeline_id))
 
 
 @router.post("/projects/{id}/pipelines/{pipeline_id}/retry")
 async def retry_pipeline(at: Updatable, db: Db, ci: Ci, pipeline_id: PipelineId) -> Response:
     pipeline = await service.find_pipeline(db, at.project.id, pipeline_id)
+    await require_ref(db, at, pipeline)
     await service.retry_pipeline(db, pipeline, at.user.id if at.user is not None else None)
     return await _shown(ci, db, at, await service.find_pipeline(db, at.project.id, pipeline_id), 201)
 

@@ -187,3 +187,33 @@ def test_nobody_and_reporters_change_nothing(
     assert http.get(f"{url}/{environment.id}").status_code == 200
     assert http.post(url, json={"name": "other"}).status_code == 403
     assert http.post(f"{url}/{environment.id}/stop").status_code == 403
+
+
+def test_a_branch_that_is_deleted_takes_its_environment_with_it(
+    project: Project, push: Push, runner: FakeRunner
+) -> None:
+    push()
+    runner.run()
+    push("deploy: {script: [x], environment: review/$CI_COMMIT_BRANCH}", branch="topic")
+    runner.run()
+    environment = project.environments.list(name="review/topic", all=True)[0]
+    assert environment.state == "available"
+    project.branches.delete("topic")
+    assert project.environments.get(environment.id).state == "stopped"
+
+
+def test_an_older_deployment_does_not_run_after_a_newer_one(
+    project: Project, push: Push, runner: FakeRunner
+) -> None:
+    ci = (
+        "workflow: {auto_cancel: {on_new_commit: none}}\n"
+        "deploy: {script: [x], environment: live, rules: [{when: manual}]}\n"
+    )
+    older, newer = push(ci), push(ci, again="changed")
+    for pipeline in (newer, older):
+        project.jobs.get(pipeline.jobs.list(all=True)[0].id).play()
+        if pipeline is newer:
+            runner.run()
+    assert runner.take() is None
+    job = older.jobs.list(all=True)[0]
+    assert (job.status, job.failure_reason) == ("failed", "failed_outdated_deployment_job")
