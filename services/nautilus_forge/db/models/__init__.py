@@ -36,6 +36,7 @@ from nautilus_forge.db.models.project_social import CommitNote, ProjectGroupLink
 from nautilus_forge.db.models.setting import ApplicationSetting
 from nautilus_forge.db.models.token import DeployToken, PersonalAccessToken, ResourceBot, Session
 from nautilus_forge.db.models.user import Email, User
+from nautilus_forge.db.models.webhook import Event, WebHook, WebhookDelivery, WebhookEvent, WebHookLog
 
 __all__ = [
     "ApplicationSetting",
@@ -50,6 +51,7 @@ __all__ = [
     "Deployment",
     "Email",
     "Environment",
+    "Event",
     "Job",
     "JobArtifact",
     "JobTokenAllowance",
@@ -91,4 +93,8 @@ __all__ = [
     "Trigger",
     "User",
     "Variable",
+    "WebHook",
+    "WebHookLog",
+    "WebhookDelivery",
+    "WebhookEvent",
 ]

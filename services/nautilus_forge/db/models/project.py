@@ -125,4 +125,6 @@ class RefUpdate(Base):
     old_sha: Mapped[str]
     new_sha: Mapped[str]
     push_options: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
+    refs_in_push: Mapped[int] = mapped_column(default=1, server_default="1")
+    """How many branches and tags the same push moved."""
     created_at: Mapped[CreatedAt]
