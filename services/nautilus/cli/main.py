@@ -74,7 +74,7 @@ def _options(
 def main() -> None:
     debug = "--debug" in sys.argv[1:2]
     try:
-        app(standalone_mode=False)
+        app(standalone_mode=False, prog_name="nautilus")
     except (ApplianceError, CommandError) as error:
         fail(error, error.exit_code, debug)
     except KeyboardInterrupt as error:
