@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+import shutil
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,7 +17,8 @@ from sqlalchemy import func, select, update
 from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.db.models import Project, ProjectImport
 from nautilus_forge.errors import GitError
-from nautilus_forge.git import fetching, refs
+from nautilus_forge.git import refs
+from nautilus_forge.git.fetching import Bounds, Origin, TooLarge, adopt, fetch_all, plain_reason
 from nautilus_forge.lfs.forks import give_to_fork
 from nautilus_forge.outbound import git as outbound_git
 from nautilus_forge.outbound.errors import UrlBlocked
@@ -34,19 +35,11 @@ log = logging.getLogger(__name__)
 PORTS = (80, 443)
 """Those below 1024 from which may be imported. Source: gitlabhq `Project::VALID_IMPORT_PORTS`."""
 _AT_A_TIME = 2
+_SCRATCH = "import-"
 
 
 class ImportFailed(Exception):
     """The message is for the project's owner (`import_error`)."""
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """Where a repository comes from: a path of ours, or a URL with the environment that git needs for it."""
-
-    address: str
-    environment: dict[str, str]
-    branch: str | None
 
 
 class Imports:
@@ -71,6 +64,8 @@ class Imports:
 
     async def resume(self, forge: Forge) -> None:
         """A start-up step: what was not over when the forge ended."""
+        for leftover in forge.repositories.tmp_dir.glob(f"{_SCRATCH}*"):
+            await asyncio.to_thread(shutil.rmtree, leftover, ignore_errors=True)
         async with forge.database.session() as db:
             statement = select(ProjectImport.project_id)
             unfinished = statement.where(ProjectImport.status.in_(("scheduled", "started")))
@@ -96,7 +91,7 @@ class Imports:
                 log.exception("the import of project %d failed", project_id)
                 await self._fail(project_id, "The import failed; the forge's log says why.")
 
-    async def _begin(self, project_id: int) -> _Origin | None:
+    async def _begin(self, project_id: int) -> Origin | None:
         """None where there is nothing (more) to do. Raises `ImportFailed`."""
         async with self._forge.database.unit_of_work() as db:
             row = await db.get(ProjectImport, project_id, with_for_update=True)
@@ -108,12 +103,12 @@ class Imports:
             if row.source_id is None:
                 raise ImportFailed("The source project was deleted.")
             source = self._forge.repositories.path(row.source_id)
-            return _Origin(source.as_posix(), {}, row.branch)
+            return Origin(source.as_posix(), {}, row.branch)
         try:
             target = await approve(row.url or "", rules, ports=PORTS)
         except UrlBlocked as refusal:
             raise ImportFailed(f"Import url is blocked: {refusal.reason}") from refusal
-        return _Origin(target.url, outbound_git.environment(self._signed_in(target, row)), row.branch)
+        return Origin(target.url, outbound_git.environment(self._signed_in(target, row)), row.branch)
 
     def _signed_in(self, target: Target, row: ProjectImport) -> Target:
         if row.credentials is None:
@@ -132,22 +127,20 @@ class Imports:
             SecretStr(password),
         )
 
-    async def _fetch(self, project_id: int, origin: _Origin) -> str | None:
-        settings = self._forge.settings
+    async def _fetch(self, project_id: int, origin: Origin) -> str | None:
+        settings, repositories = self._forge.settings, self._forge.repositories
+        scratch = repositories.tmp_dir / f"{_SCRATCH}{project_id}.git"
+        bounds = Bounds(settings.import_max_bytes, settings.import_timeout_s)
         try:
-            return await fetching.fetch_all(
-                self._forge.repositories.git(project_id),
-                origin.address,
-                environment=origin.environment,
-                branch=origin.branch,
-                limit_bytes=settings.import_max_bytes,
-                timeout_s=settings.import_timeout_s,
-            )
+            head = await fetch_all(scratch, origin, bounds)
+            await adopt(repositories.git(project_id), scratch)
         except GitError as error:
-            raise ImportFailed(fetching.plain_reason(error)) from error
-        except fetching.TooLarge as error:
-            limit = settings.import_max_bytes >> 20
-            raise ImportFailed(f"The repository is larger than {limit} MiB.") from error
+            raise ImportFailed(plain_reason(error)) from error
+        except TooLarge as error:
+            raise ImportFailed(f"The repository is larger than {bounds.limit_bytes} bytes.") from error
+        except refs.RefMoved as error:
+            raise ImportFailed("Somebody pushed to the project before the import was over.") from error
+        return head
 
     async def _finish(self, project_id: int, head: str | None) -> None:
         """The default branch is the source's, protected; a fork has the LFS objects of its source too."""
