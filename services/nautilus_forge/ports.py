@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from nautilus_forge.db.models import MergeRequest, Project, User
+from nautilus_forge.db.models import MergeRequest, MergeRequestNote, Project, User
 
 if TYPE_CHECKING:
     from nautilus_forge.forge import Forge
 
 ZERO_SHA = "0" * 40
+BY_JOB = "nautilus.by-job"
+"""Stands among the push options of a push by a job's token: it makes no pipelines (they could go on for ever)."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,38 @@ class FollowRefChange(Protocol):
         user: User | None,
         change: RefChange,
         push_options: Sequence[str] = (),
+    ) -> None: ...
+
+
+class MergeRequestHappened(Protocol):
+    """Somebody (None: a push of nobody known) did something to a merge request; called in that transaction.
+
+    `action` is GitLab's: open, update, close, reopen, merge, approved, unapproved. `old_sha`: the head before a push.
+    """
+
+    async def __call__(
+        self,
+        db: AsyncSession,
+        forge: Forge,
+        *,
+        merge_request: MergeRequest,
+        user: User | None,
+        action: str,
+        old_sha: str | None = None,
+    ) -> None: ...
+
+
+class MergeRequestCommented(Protocol):
+    """Somebody commented on a merge request; called in that transaction."""
+
+    async def __call__(
+        self,
+        db: AsyncSession,
+        forge: Forge,
+        *,
+        merge_request: MergeRequest,
+        note: MergeRequestNote,
+        user: User,
     ) -> None: ...
 
 

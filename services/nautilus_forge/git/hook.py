@@ -3,7 +3,7 @@
 
 Installed under both names into `data_dir/hooks` and run by git as `python3 -I -S`: only what every Python has
 built in is used, because this runs at each push. Reads `FORGE_SOCKET`, `FORGE_PROJECT_ID`, `FORGE_USER_ID`,
-`FORGE_DEPLOY_KEY_ID`.
+`FORGE_DEPLOY_KEY_ID`, `FORGE_USERNAME` (one with `@job` behind it: a job pushes).
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def request_body(lines: bytes, env: Mapping[str, str]) -> bytes:
         "project_id": int(env.get("FORGE_PROJECT_ID") or 0),
         "user_id": int(env.get("FORGE_USER_ID") or 0),
         "deploy_key_id": int(env.get("FORGE_DEPLOY_KEY_ID") or 0),
+        "is_job": env.get("FORGE_USERNAME", "").endswith("@job"),
         "changes": changes,
         "push_options": [env.get(f"GIT_PUSH_OPTION_{n}", "") for n in range(count)],
         "env": {key: env[key] for key in quarantine if key in env},

@@ -19,7 +19,7 @@ from nautilus_forge.basic_auth import credentials
 from nautilus_forge.db.dependency import forge_of
 from nautilus_forge.db.models import Project
 from nautilus_forge.deploy_tokens.service import reaches
-from nautilus_forge.policy import Ability, Standing
+from nautilus_forge.policy import Ability, Level, Standing
 from nautilus_forge.projects.access import find_project, standing_of
 from nautilus_forge.projects.attributes import attribute
 
@@ -125,7 +125,8 @@ def _judge(
     if project is None or standing is None or not standing.can(Ability.READ_PROJECT):
         return Denied(401, DENIED) if who.is_nobody else Denied(404, NOT_FOUND)
     wanted = Ability.PUSH_CODE if asked.is_push else Ability.READ_CODE
-    if standing.can(wanted) or (asked.is_push and may_job_push(who, project)):
+    is_job_push = asked.is_push and standing.level >= Level.DEVELOPER and may_job_push(who, project)
+    if standing.can(wanted) or is_job_push:
         return Allowed(project, who, asked.is_push)
     if who.is_nobody:
         return Denied(401, DENIED)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from nautilus_forge.auth import Principal
 from nautilus_forge.db.dependency import Db, TheForge
 from nautilus_forge.db.models import Project, ProtectedTag, User
 from nautilus_forge.errors import TooManyRequests
@@ -34,7 +35,7 @@ from nautilus_forge.lfs import locks, pointers
 from nautilus_forge.lfs.objects import objects_of
 from nautilus_forge.params import Id, ParamModel, Params
 from nautilus_forge.policy import Level
-from nautilus_forge.ports import RefChange
+from nautilus_forge.ports import BY_JOB, RefChange
 from nautilus_forge.projects.access import level_of
 from nautilus_forge.projects.attributes import attribute
 from nautilus_forge.projects.branches import rules_of
@@ -42,6 +43,9 @@ from nautilus_forge.repository import updates
 from nautilus_forge.responses import Json
 
 log = logging.getLogger(__name__)
+
+JOB_SUFFIX = "@job"
+"""`git.hook` knows it too."""
 
 
 class ChangeParams(ParamModel):
@@ -52,12 +56,13 @@ class ChangeParams(ParamModel):
 
 class HookParams(ParamModel):
     """What a hook sends. `env`: git's quarantine variables. `deploy_key_id` not 0: that key pushes, and
-    `user_id` (0: he is gone) is who made it.
+    `user_id` (0: he is gone) is who made it. `is_job`: by a job's token.
     """
 
     project_id: Id
     user_id: Id
     deploy_key_id: Id = 0
+    is_job: bool = False
     changes: list[ChangeParams]
     push_options: list[str] = []  # noqa: RUF012
     env: dict[str, str] = {}  # noqa: RUF012
@@ -104,9 +109,16 @@ def _identity(path: Path, allowed: Allowed, max_input: int) -> dict[str, str]:
         "X-Git-Max-Input-Size": str(max_input),
         "X-Git-Project-Id": str(allowed.project.id),
         "X-Git-User-Id": str(user.id) if user is not None else "",
-        "X-Git-Username": user.username if user is not None else "",
+        "X-Git-Username": _name(allowed.who),
         "X-Git-Protocol-Allowed": "1",
     }
+
+
+def _name(who: Principal) -> str:
+    """What git and its hooks call who asks: a job's token makes `<user>@job` (no user can be called so)."""
+    if who.user is None:
+        return ""
+    return who.user.username + (JOB_SUFFIX if who.job is not None else "")
 
 
 async def pre_receive(db: Db, forge: TheForge, params: Annotated[HookParams, Params(HookParams)]) -> Response:
@@ -125,7 +137,9 @@ async def pre_receive(db: Db, forge: TheForge, params: Annotated[HookParams, Par
     if reason is not None:
         return _no(reason)
     followed = [change for change in changes if not change.ref.startswith(NOTES)]
-    await updates.announce(db, project.id, pusher.runs_as, followed, params.push_options)
+    options = [option for option in params.push_options if option != BY_JOB]
+    options += [BY_JOB] if params.is_job else []
+    await updates.announce(db, project.id, pusher.runs_as, followed, options)
     return Json({"allowed": True})
 
 

@@ -44,7 +44,7 @@ SERVER_REASONS = (
 ALL_REASONS = (*RUNNER_REASONS, *SERVER_REASONS)
 
 _AUTOMATIC_RETRIES = {"scheduler_failure": 2}
-"""Retried of themselves, this often, when the job has no `retry` of its own."""
+"""Retried of themselves, this often, where the job's own `retry` says nothing of the reason."""
 
 
 def known_reason(reason: str | None) -> str:
@@ -57,10 +57,7 @@ def may_retry(retry: Retry, reason: str, exit_code: int | None, tries_before: in
 
     Source: doc/ci/yaml/_index.md `retry`; lib/gitlab/ci/build/auto_retry.rb.
     """
-    if retry.max == 0:
-        return tries_before < _AUTOMATIC_RETRIES.get(reason, 0)
-    if tries_before >= retry.max:
-        return False
-    if not retry.when and not retry.exit_codes:
-        return True
-    return "always" in retry.when or reason in retry.when or exit_code in retry.exit_codes
+    is_meant = not retry.when and not retry.exit_codes
+    is_meant = is_meant or "always" in retry.when or reason in retry.when or exit_code in retry.exit_codes
+    limit = retry.max if retry.max > 0 and is_meant else _AUTOMATIC_RETRIES.get(reason, 0)
+    return tries_before < limit

@@ -34,7 +34,7 @@ from nautilus_forge.pipelines.configuration import BrokenConfiguration, NoConfig
 from nautilus_forge.pipelines.merge_request_variables import with_variables
 from nautilus_forge.pipelines.progress import process
 from nautilus_forge.pipelines.refusal import Refused
-from nautilus_forge.ports import ZERO_SHA, RefChange
+from nautilus_forge.ports import BY_JOB, ZERO_SHA, RefChange
 from nautilus_forge.variables.assemble import stored_variables
 from nautilus_forge.variables.predefined import commit_facts, project_facts, server_facts, user_facts
 
@@ -71,8 +71,11 @@ async def create_for_push(
     change: RefChange,
     push_options: Sequence[str] = (),
 ) -> int | None:
-    """Implements `ports.CreateForPush`. Without a user there is nobody with whose rights jobs could work."""
-    if user is None:
+    """Implements `ports.CreateForPush`. Without a user there is nobody with whose rights jobs could work.
+
+    What a job pushes with its token makes none. Source: doc/ci/jobs/ci_job_token.md ("Allow Git push requests").
+    """
+    if user is None or BY_JOB in push_options:
         return None
     git = ci.forge.repositories.git(project.id)
     sha = await revisions.commit_sha(git, change.new_sha)
