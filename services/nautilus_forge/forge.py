@@ -16,6 +16,8 @@ from nautilus_forge.ports import (
     CreateForPush,
     FollowRefChange,
     LastPipeline,
+    MergeRequestCommented,
+    MergeRequestHappened,
     ResolveJobToken,
     ShowPipelines,
     UploadGate,
@@ -59,6 +61,8 @@ class Forge:
     create_for_merge_request: CreateForMergeRequest = no_merge_request_pipelines
     show_pipelines: ShowPipelines = no_pipelines_shown
     on_ref_change: list[FollowRefChange] = field(default_factory=list)
+    on_merge_request: list[MergeRequestHappened] = field(default_factory=list)
+    on_merge_request_note: list[MergeRequestCommented] = field(default_factory=list)
     on_sweep: list[Startup] = field(default_factory=list)
     """What looks every half minute for news that was missed."""
     merge_when_ready: Callable[[int], Coroutine[Any, Any, None]] = no_merges

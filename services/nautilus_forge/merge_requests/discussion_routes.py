@@ -130,7 +130,7 @@ async def create_discussion(
     position = _checked(params.position) if params.position is not None else None
     kind = notes.IN_DIFF if position is not None else notes.THREAD
     new = notes.NewNote(params.body, type=kind, position=position, created_at=params.created_at)
-    made = await notes.add(db, at, new)
+    made = await notes.add(db, forge, at, new)
     return await _one(db, forge, at, made.discussion_id, 201)
 
 
@@ -186,7 +186,7 @@ async def add_note(
         is_internal=first.is_internal,
         created_at=params.created_at,
     )
-    made = await notes.add(db, at, new)
+    made = await notes.add(db, forge, at, new)
     return Json((await notes.show(db, forge.settings, at.merge_request, [made]))[0], 201)
 
 

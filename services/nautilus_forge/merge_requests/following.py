@@ -22,6 +22,7 @@ from nautilus_forge.git import merging
 from nautilus_forge.git.command import Git
 from nautilus_forge.merge_requests import push_options as options
 from nautilus_forge.merge_requests import refs, service, versions
+from nautilus_forge.merge_requests.telling import tell
 from nautilus_forge.ports import ZERO_SHA, RefChange
 from nautilus_forge.projects import branches
 from nautilus_forge.projects.access import level_of
@@ -104,6 +105,7 @@ async def _merged(
     merge_request.merging_sha = merge_request.auto_merge = merge_request.merge_error = None
     merge_request.closed_at = merge_request.closed_by_id = None
     await db.flush()
+    await tell(db, forge, merge_request, user, "merge")
     if is_ours and wants_removal(merge_request):
         merge_request_id = merge_request.id
 
@@ -181,7 +183,7 @@ async def _close(
     for merge_request in await _opened(
         db, MergeRequest.source_project_id == project.id, MergeRequest.source_branch == change.short_ref
     ):
-        await service.close(db, merge_request, user)
+        await service.close(db, forge, merge_request, user)
 
 
 async def _refresh(
@@ -202,7 +204,7 @@ async def take_head(
     """A new version, a new pipeline; nobody's leave to merge the old one counts any more."""
     if merge_request.sha == sha:
         return
-    merge_request.sha = sha
+    old_sha, merge_request.sha = merge_request.sha, sha
     if merge_request.auto_merge is not None:
         merge_request.auto_merge = merge_request.merge_user_id = None
     merge_request.merging_sha = merge_request.merge_error = None
@@ -213,6 +215,7 @@ async def take_head(
         await forge.create_for_merge_request(
             db, forge, merge_request=merge_request, user=user, is_asked=False
         )
+    await tell(db, forge, merge_request, user, "update", old_sha=old_sha)
 
 
 def catch_up_later(db: AsyncSession, forge: Forge, merge_request: MergeRequest) -> None:

@@ -31,6 +31,7 @@ from nautilus_forge.merge_requests import accepting, entities, mergeability, peo
 from nautilus_forge.merge_requests.access import MergeRequestAccess, is_authors, merge_request_with
 from nautilus_forge.merge_requests.params import Accept
 from nautilus_forge.merge_requests.show import show_one
+from nautilus_forge.merge_requests.telling import tell
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import ParamModel, Params
 from nautilus_forge.policy import Ability, Level
@@ -123,6 +124,7 @@ async def approve(
         if row.role == people.REVIEWER and row.user_id == user.id:
             row.state = "approved"
     await db.flush()
+    await tell(db, forge, merge_request, user, "approved")
     return await _approvals(db, forge, at, 201)
 
 
@@ -139,6 +141,7 @@ async def unapprove(at: Approve, db: Db, forge: TheForge) -> Response:
         elif row.user_id == user.id and row.role == people.REVIEWER:
             row.state = "unapproved"
     await db.flush()
+    await tell(db, forge, merge_request, user, "unapproved")
     return await _approvals(db, forge, at, 201)
 
 

@@ -87,7 +87,7 @@ async def create_note(
     if head is not None and head != at.merge_request.sha:
         raise InvalidRecord({"base": ["Merge request diff head SHA does not match"]})
     new = notes.NewNote(params.body, is_internal=params.internal, created_at=params.created_at)
-    return await _one(db, forge, at, await notes.add(db, at, new), 201)
+    return await _one(db, forge, at, await notes.add(db, forge, at, new), 201)
 
 
 @router.put("/projects/{id}/merge_requests/{iid}/notes/{note_id}")

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import MergeRequest, MergeRequestNote, User
 from nautilus_forge.errors import Forbidden, InvalidRecord, NotFound
+from nautilus_forge.forge import Forge
 from nautilus_forge.merge_requests import people
 from nautilus_forge.merge_requests.access import MergeRequestAccess
 from nautilus_forge.policy import Ability, Level
@@ -39,7 +40,7 @@ class NewNote:
     created_at: datetime | None = None
 
 
-async def add(db: AsyncSession, at: MergeRequestAccess, new: NewNote) -> MergeRequestNote:
+async def add(db: AsyncSession, forge: Forge, at: MergeRequestAccess, new: NewNote) -> MergeRequestNote:
     """Raises `InvalidRecord` (no text), `Forbidden` (locked for who is no member, internal for whom it is not)."""
     user = at.who.require_user()
     if not new.body.strip():
@@ -65,6 +66,8 @@ async def add(db: AsyncSession, at: MergeRequestAccess, new: NewNote) -> MergeRe
     db.add(note)
     await db.flush()
     await db.refresh(note)
+    for commented in forge.on_merge_request_note:
+        await commented(db, forge, merge_request=at.merge_request, note=note, user=user)
     return note
 
 

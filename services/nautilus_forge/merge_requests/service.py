@@ -21,6 +21,7 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.git.refs import is_valid_name
 from nautilus_forge.merge_requests import people, refs, versions
 from nautilus_forge.merge_requests.params import LONGEST_TITLE, Attributes, ChangeMergeRequest
+from nautilus_forge.merge_requests.telling import tell
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import standing_of
 
@@ -85,6 +86,7 @@ async def create(db: AsyncSession, forge: Forge, who: Principal, new: NewMergeRe
         await forge.create_for_merge_request(
             db, forge, merge_request=merge_request, user=user, is_asked=False
         )
+    await tell(db, forge, merge_request, user, "open")
     return merge_request
 
 
@@ -194,12 +196,14 @@ async def change(
     await _apply(db, project, merge_request, params)
     if params.target_branch is not None and params.target_branch != merge_request.target_branch:
         await retarget(db, forge, merge_request, params.target_branch)
-    if params.state_event == "close":
-        await close(db, merge_request, user)
-    elif params.state_event == "reopen":
-        await reopen(db, forge, merge_request)
     merge_request.updated_at = datetime.now(UTC)
     await db.flush()
+    if params.model_fields_set != {"state_event"}:
+        await tell(db, forge, merge_request, user, "update")
+    if params.state_event == "close":
+        await close(db, forge, merge_request, user)
+    elif params.state_event == "reopen":
+        await reopen(db, forge, merge_request, user)
 
 
 async def retarget(db: AsyncSession, forge: Forge, merge_request: MergeRequest, branch: str) -> None:
@@ -217,7 +221,7 @@ async def retarget(db: AsyncSession, forge: Forge, merge_request: MergeRequest, 
     await versions.record(db, forge, merge_request)
 
 
-async def close(db: AsyncSession, merge_request: MergeRequest, user: User | None) -> None:
+async def close(db: AsyncSession, forge: Forge, merge_request: MergeRequest, user: User | None) -> None:
     """Does nothing to one that is closed or merged."""
     if merge_request.state != "opened":
         return
@@ -226,9 +230,10 @@ async def close(db: AsyncSession, merge_request: MergeRequest, user: User | None
     merge_request.closed_by_id = user.id if user is not None else None
     merge_request.auto_merge = None
     await db.flush()
+    await tell(db, forge, merge_request, user, "close")
 
 
-async def reopen(db: AsyncSession, forge: Forge, merge_request: MergeRequest) -> None:
+async def reopen(db: AsyncSession, forge: Forge, merge_request: MergeRequest, user: User) -> None:
     """Does nothing to one that is open or merged. Raises `Conflict`."""
     if merge_request.state != "closed":
         return
@@ -240,6 +245,7 @@ async def reopen(db: AsyncSession, forge: Forge, merge_request: MergeRequest) ->
     if head is not None and head != merge_request.sha:
         merge_request.sha = head
         await versions.record(db, forge, merge_request)
+    await tell(db, forge, merge_request, user, "reopen")
 
 
 async def remove(db: AsyncSession, forge: Forge, merge_request: MergeRequest) -> None:
