@@ -17,6 +17,7 @@ from typing import Any
 from nautilus_forge.ci import document, inputs
 from nautilus_forge.ci.budget import Budget
 from nautilus_forge.ci.entries.checks import Problems, Spot, check_keys, refuse
+from nautilus_forge.ci.entries.keywords import INCLUDE
 from nautilus_forge.ci.entries.rules import INCLUDE_RULES, RuleReader
 from nautilus_forge.ci.expression import Patterns
 from nautilus_forge.ci.glob import Glob
@@ -39,8 +40,6 @@ from nautilus_forge.ci.variables import expand
 MAX_INCLUDES = 150
 MAX_TOTAL_CHARS = 3_000_000
 _KINDS = ("local", "project", "remote", "template", "artifact", "component")
-_KEYS = ("local", "file", "template", "inputs", "project", "ref", "rules")
-_REFUSED = ("remote", "artifact", "component", "job", "integrity", "cache")
 _YAML = re.compile(r"[^/]+\.(?:yml|yaml)\Z", re.IGNORECASE)
 _URL = re.compile(r"(?:https?|ftp|git|ssh)://", re.IGNORECASE)
 _TEMPLATE_SUFFIX = ".gitlab-ci.yml"
@@ -143,7 +142,7 @@ class Includer:
             problems.add(f"Each include must use only one of: `{'`, `'.join(_KINDS)}`", spot.place)
             return []
         before = len(problems.errors)
-        check_keys(entry, _KEYS, spot, problems, _REFUSED)
+        check_keys(entry, INCLUDE, spot, problems)
         rules = self._rules.read(entry, spot, INCLUDE_RULES) if "rules" in entry else None
         if len(problems.errors) > before:
             return []

@@ -10,19 +10,18 @@ from typing import Any
 
 from nautilus_forge.ci import regex
 from nautilus_forge.ci.budget import Budget
+from nautilus_forge.ci.entries.keywords import HEADER, INPUT, SPEC, Keywords
 from nautilus_forge.ci.interpolation import InterpolationError, Interpolator
 from nautilus_forge.ci.scalars import to_text
 from nautilus_forge.ci.values import YamlMap
 
 MAX_OPTIONS = 50
-_INPUT_KEYS = ("default", "description", "options", "regex", "type")
 _TYPES: dict[str, tuple[type, ...]] = {
     "array": (list,),
     "boolean": (bool,),
     "number": (int, float),
     "string": (str,),
 }
-_REFUSED = {"include": "spec:include", "component": "spec:component"}
 
 
 class InvalidInputs(Exception):
@@ -66,16 +65,15 @@ def _raise(problems: list[str]) -> None:
 
 
 def _specs(header: YamlMap) -> Mapping[str, Any]:
-    _raise(_unknown(header, ("spec",), "header"))
+    _raise(_strays(header, HEADER, "header"))
     spec = header["spec"]
     if spec is None:
         return {}
     if not isinstance(spec, YamlMap):
         raise InvalidInputs("header:spec config should be a hash")
-    for key, name in _REFUSED.items():
-        if key in spec:
-            raise InvalidInputs(f"{name} is not supported by this server yet")
-    _raise(_unknown(spec, ("inputs",), "header:spec"))
+    _raise(_strays(spec, SPEC, "header:spec"))
+    if spec.get("description") is not None and not isinstance(spec["description"], str):
+        raise InvalidInputs("header:spec:description config should be a string")
     specs = spec.get("inputs")
     if specs is None:
         return {}
@@ -85,9 +83,13 @@ def _specs(header: YamlMap) -> Mapping[str, Any]:
     return {to_text(name): value for name, value in specs.items()}
 
 
-def _unknown(config: YamlMap, allowed: tuple[str, ...], where: str) -> list[str]:
-    unknown = [to_text(key) for key in config if key not in allowed]
-    return [f"{where} config contains unknown keys: {', '.join(unknown)}"] if unknown else []
+def _strays(config: YamlMap, keywords: Keywords, where: str) -> list[str]:
+    unknown, refused = keywords.strays(config)
+    problems = [f"{where}:{key} is not supported by this server yet" for key in refused]
+    if unknown:
+        names = ", ".join(to_text(key) for key in unknown)
+        problems.append(f"{where} config contains unknown keys: {names}")
+    return problems
 
 
 def _spec_problems(name: str, spec: Any) -> list[str]:
@@ -96,9 +98,7 @@ def _spec_problems(name: str, spec: Any) -> list[str]:
         return []
     if not isinstance(spec, YamlMap):
         return [f"{where} config should be a hash"]
-    if "rules" in spec:
-        return [f"{where}:rules is not supported by this server yet"]
-    problems = _unknown(spec, _INPUT_KEYS, where)
+    problems = _strays(spec, INPUT, where)
     if spec.get("type") is not None and spec["type"] not in _TYPES:
         problems.append(f"{where} input type unknown value: {to_text(spec['type'])}")
     if spec.get("regex") is not None and not isinstance(spec["regex"], str):

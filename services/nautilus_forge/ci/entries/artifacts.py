@@ -10,62 +10,13 @@ from typing import Any
 
 from nautilus_forge.ci import duration
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list
+from nautilus_forge.ci.entries.keywords import ARTIFACTS, COVERAGE_REPORT, REPORTS
 from nautilus_forge.ci.model import Artifacts
 from nautilus_forge.ci.values import place_of
 
-_KEYS = (
-    "name",
-    "untracked",
-    "paths",
-    "reports",
-    "when",
-    "expire_in",
-    "expose_as",
-    "exclude",
-    "public",
-    "access",
-)
 _WHEN = ("on_success", "on_failure", "always")
 _ACCESS = ("none", "developer", "maintainer", "all")
 _EXPOSE_AS = re.compile(r"\w[-\w ]*\Z", re.ASCII)
-_REPORTS = frozenset(
-    [
-        *(
-            "junit",
-            "codequality",
-            "sast",
-            "secret_detection",
-            "dependency_scanning",
-            "container_scanning",
-            "dast",
-        ),
-        *(
-            "performance",
-            "browser_performance",
-            "load_performance",
-            "license_scanning",
-            "metrics",
-            "lsif",
-            "dotenv",
-        ),
-        *(
-            "terraform",
-            "accessibility",
-            "coverage_fuzzing",
-            "api_fuzzing",
-            "cluster_image_scanning",
-            "requirements",
-        ),
-        *(
-            "requirements_v2",
-            "coverage_report",
-            "cyclonedx",
-            "annotations",
-            "repository_xray",
-            "cluster_applications",
-        ),
-    ]
-)
 _COVERAGE_FORMATS = ("cobertura", "jacoco")
 
 
@@ -80,7 +31,7 @@ def read_artifacts(value: Any, spot: Spot, problems: Problems) -> Artifacts | No
 
 
 def _read(value: dict[Any, Any], spot: Spot, problems: Problems) -> Artifacts:
-    check_keys(value, _KEYS, spot, problems)
+    check_keys(value, ARTIFACTS, spot, problems)
     fields = Fields(value, spot, problems)
     if value.get("public") is not None and value.get("access") is not None:
         problems.add(f"{spot.where} config these keys cannot be used together: public, access", spot.place)
@@ -126,10 +77,10 @@ def _reports(value: Any, spot: Spot, problems: Problems) -> dict[str, tuple[str,
     if not isinstance(value, dict):
         problems.add(f"{spot.where} config should be a hash", spot.place)
         return {}
-    check_keys(value, _REPORTS, spot, problems)
+    check_keys(value, REPORTS, spot, problems)
     reports: dict[str, tuple[str, ...]] = {}
     for key, paths in value.items():
-        if key not in _REPORTS or paths is None:
+        if key not in REPORTS.known or paths is None:
             continue
         if key == "coverage_report":
             reports.update(_coverage_report(paths, spot.key(value, key), problems))
@@ -149,7 +100,7 @@ def _coverage_report(value: Any, spot: Spot, problems: Problems) -> dict[str, tu
     if not isinstance(value, dict):
         problems.add(f"{spot.where} config should be a hash", spot.place)
         return {}
-    check_keys(value, ("coverage_format", "path"), spot, problems)
+    check_keys(value, COVERAGE_REPORT, spot, problems)
     fields = Fields(value, spot, problems)
     supported = f"must be one of supported formats: {', '.join(_COVERAGE_FORMATS)}."
     if value.get("coverage_format") is None:

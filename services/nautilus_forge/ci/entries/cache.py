@@ -18,6 +18,7 @@ from nautilus_forge.ci.entries.checks import (
     is_text_list,
     read_flag,
 )
+from nautilus_forge.ci.entries.keywords import CACHE, CACHE_KEY
 from nautilus_forge.ci.model import Cache
 from nautilus_forge.ci.scalars import to_text
 from nautilus_forge.ci.values import place_of
@@ -25,7 +26,6 @@ from nautilus_forge.ci.values import place_of
 MAX_CACHES = 4
 MAX_FALLBACK_KEYS = 5
 MAX_KEY_FILES = 10
-_KEYS = ("key", "untracked", "paths", "when", "policy", "unprotect", "fallback_keys")
 _WHEN = ("on_success", "on_failure", "always")
 _POLICY = re.compile(r"(?:pull-push|push|pull|\$\w{1,255}|\$\{\w{1,255}\})\Z")
 
@@ -57,7 +57,7 @@ def _read_all(value: dict[Any, Any] | list[Any], spot: Spot, problems: Problems)
 
 
 def _read(value: dict[Any, Any], spot: Spot, problems: Problems) -> Cache:
-    check_keys(value, _KEYS, spot, problems)
+    check_keys(value, CACHE, spot, problems)
     fields = Fields(value, spot, problems)
     key, files, prefix = _key(value.get("key"), spot.key(value, "key"), problems)
     policy = fields.text("policy")
@@ -101,7 +101,7 @@ def _key(value: Any, spot: Spot, problems: Problems) -> tuple[str, tuple[str, ..
     if not isinstance(value, dict):
         problems.add(f"{spot.where} should be a hash, a string or a symbol", spot.place)
         return "default", (), None
-    check_keys(value, ("files", "prefix"), spot, problems, refused=("files_commits",))
+    check_keys(value, CACHE_KEY, spot, problems)
     if "files_commits" not in value:
         check_required(value, "files", spot, problems)
     files: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
+from nautilus_forge.ci.entries.keywords import Keywords
 from nautilus_forge.ci.model import ConfigError
 from nautilus_forge.ci.scalars import to_text
 from nautilus_forge.ci.values import Place, error_at, place_of
@@ -85,22 +86,11 @@ def is_text_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def check_keys(
-    value: dict[Any, Any],
-    allowed: Collection[str],
-    spot: Spot,
-    problems: Problems,
-    refused: Collection[str] = (),
-) -> None:
+def check_keys(value: dict[Any, Any], keywords: Keywords, spot: Spot, problems: Problems) -> None:
     """Add the keys that GitLab does not know, and, one by one, those that this server does not carry out."""
-    unknown = []
-    for key in value:
-        if key in allowed:
-            continue
-        if key in refused:
-            refuse(spot.key(value, key), problems)
-        else:
-            unknown.append(key)
+    unknown, refused = keywords.strays(value)
+    for key in refused:
+        refuse(spot.key(value, key), problems)
     if unknown:
         names = ", ".join(to_text(key) for key in unknown)
         place = place_of(value, unknown[0]) or spot.place

@@ -13,13 +13,9 @@ from nautilus_forge.ci.entries.cache import read_caches
 from nautilus_forge.ci.entries.checks import Problems, Spot, check_keys, read_flag, read_script
 from nautilus_forge.ci.entries.config import Defaults, Inherit
 from nautilus_forge.ci.entries.image import read_image, read_services
-from nautilus_forge.ci.entries.settings import DEFAULT_KEYS, read_hooks, read_retry, read_tags, read_timeout
+from nautilus_forge.ci.entries.keywords import DEFAULT, TOP_LEVEL
+from nautilus_forge.ci.entries.settings import read_hooks, read_retry, read_tags, read_timeout
 from nautilus_forge.ci.values import YamlMap, place_of
-
-TOP_LEVEL_KEYS = ("image", "services", "before_script", "after_script", "cache")
-"""Keywords of `default` that may also stand at the first level of the file."""
-
-_REFUSED = ("id_tokens", "identity")
 
 _READERS: dict[str, tuple[str, Callable[[Any, Spot, Problems], Any]]] = {
     "before_script": ("before_script", read_script),
@@ -56,9 +52,9 @@ def read_defaults(config: YamlMap, problems: Problems) -> dict[str, Any]:
         problems.add("default config should be a hash", spot.place)
         default = None
     if default is not None:
-        check_keys(default, DEFAULT_KEYS, spot, problems, _REFUSED)
+        check_keys(default, DEFAULT, spot, problems)
         found = read_common(default, spot, problems)
-    for key in TOP_LEVEL_KEYS:
+    for key in TOP_LEVEL:
         if key not in config:
             continue
         name, read = _READERS[key]

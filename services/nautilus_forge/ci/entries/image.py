@@ -9,21 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list
+from nautilus_forge.ci.entries.keywords import DOCKER, IMAGE, SERVICE, Keywords
 from nautilus_forge.ci.entries.variables import read_variables
 from nautilus_forge.ci.model import Image
 
-_IMAGE_KEYS = ("name", "entrypoint", "pull_policy", "docker")
-_SERVICE_KEYS = (*_IMAGE_KEYS, "command", "alias", "variables")
-_REFUSED = ("ports", "kubernetes")
 _PULL_POLICIES = ("always", "never", "if-not-present")
-_DOCKER_KEYS = ("platform", "user")
 
 
 def read_image(value: Any, spot: Spot, problems: Problems) -> Image | None:
     """`image`: a name, or a mapping."""
     if value is None:
         return None
-    return problems.shared("image", value, lambda: _read(value, spot, problems, _IMAGE_KEYS))
+    return problems.shared("image", value, lambda: _read(value, spot, problems, IMAGE))
 
 
 def read_services(value: Any, spot: Spot, problems: Problems) -> tuple[Image, ...] | None:
@@ -36,13 +33,13 @@ def read_services(value: Any, spot: Spot, problems: Problems) -> tuple[Image, ..
 
     def read() -> tuple[Image, ...]:
         spots = [spot.item(value, i, "service") for i in range(len(value))]
-        services = [_read(item, at, problems, _SERVICE_KEYS) for item, at in zip(value, spots, strict=True)]
+        services = [_read(item, at, problems, SERVICE) for item, at in zip(value, spots, strict=True)]
         return tuple(service for service in services if service is not None)
 
     return problems.shared("services", value, read)
 
 
-def _read(value: Any, spot: Spot, problems: Problems, allowed: tuple[str, ...]) -> Image | None:
+def _read(value: Any, spot: Spot, problems: Problems, keywords: Keywords) -> Image | None:
     if isinstance(value, str):
         if not value.strip():
             problems.add(f"{spot.where} name can't be blank", spot.place)
@@ -51,7 +48,7 @@ def _read(value: Any, spot: Spot, problems: Problems, allowed: tuple[str, ...]) 
     if not isinstance(value, dict):
         problems.add(f"{spot.where} config should be a hash or a string", spot.place)
         return None
-    check_keys(value, allowed, spot, problems, _REFUSED)
+    check_keys(value, keywords, spot, problems)
     fields = Fields(value, spot, problems)
     name = fields.text("name")
     if value.get("name") is None or name == "":
@@ -95,6 +92,6 @@ def _docker(value: Any, spot: Spot, problems: Problems) -> tuple[str | None, str
     if not isinstance(value, dict):
         problems.add(f"{spot.where} config should be a hash", spot.place)
         return None, None
-    check_keys(value, _DOCKER_KEYS, spot, problems)
+    check_keys(value, DOCKER, spot, problems)
     fields = Fields(value, spot, problems)
     return fields.text("platform"), fields.text("user")

@@ -10,6 +10,7 @@ from typing import Any
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list, read_script
 from nautilus_forge.ci.entries.config import Inherit, JobConfig
 from nautilus_forge.ci.entries.defaults import inherit, read_common
+from nautilus_forge.ci.entries.keywords import JOB, JOB_VARIABLES
 from nautilus_forge.ci.entries.needs import read_needs
 from nautilus_forge.ci.entries.parallel import read_parallel
 from nautilus_forge.ci.entries.rules import JOB_RULES, RuleReader, read_start_in
@@ -19,52 +20,11 @@ from nautilus_forge.ci.entries.settings import (
     read_environment,
     read_inherit,
 )
-from nautilus_forge.ci.entries.variables import JOB_DATA, read_variables
+from nautilus_forge.ci.entries.variables import read_variables
 from nautilus_forge.ci.values import YamlMap, place_of
 
 MAX_NAME_CHARS = 255
 DEFAULT_STAGE = "test"
-_KEYS = frozenset(
-    [
-        *(
-            "extends",
-            "stage",
-            "rules",
-            "variables",
-            "inherit",
-            "allow_failure",
-            "when",
-            "needs",
-            "environment",
-        ),
-        *("interruptible", "tags", "script", "image", "services", "start_in", "artifacts", "cache"),
-        *(
-            "dependencies",
-            "before_script",
-            "after_script",
-            "hooks",
-            "coverage",
-            "retry",
-            "parallel",
-            "timeout",
-        ),
-    ]
-)
-_REFUSED = frozenset(
-    [
-        *(
-            "only",
-            "except",
-            "resource_group",
-            "release",
-            "id_tokens",
-            "publish",
-            "pages",
-            "manual_confirmation",
-        ),
-        *("run", "trigger", "secrets", "identity", "dast_configuration", "inputs"),
-    ]
-)
 _WHEN = ("on_success", "on_failure", "always", "manual", "delayed")
 
 
@@ -105,7 +65,7 @@ class JobReader:
 
     def _check(self, name: str, config: YamlMap, spot: Spot) -> None:
         problems = self._problems
-        check_keys(config, _KEYS, spot, problems, _REFUSED)
+        check_keys(config, JOB, spot, problems)
         if len(name) > MAX_NAME_CHARS:
             problems.add(
                 f"{spot.where} name is too long (maximum is {MAX_NAME_CHARS} characters)", spot.place
@@ -166,7 +126,7 @@ class JobReader:
         found: dict[str, Any] = {}
         if "variables" in config:
             at = spot.key(config, "variables")
-            found["variables"] = read_variables(config["variables"], at, problems, JOB_DATA) or ()
+            found["variables"] = read_variables(config["variables"], at, problems, JOB_VARIABLES) or ()
         if "allow_failure" in config:
             at = spot.key(config, "allow_failure")
             found["allow_failure"] = read_allow_failure(config["allow_failure"], at, spot, problems)

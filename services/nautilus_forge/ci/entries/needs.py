@@ -9,10 +9,8 @@ from typing import Any
 
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, refuse
 from nautilus_forge.ci.entries.config import NeedConfig
+from nautilus_forge.ci.entries.keywords import NEEDS
 from nautilus_forge.ci.entries.parallel import read_selection
-
-_KEYS = ("job", "artifacts", "optional", "parallel")
-_ELSEWHERE = ("project", "pipeline", "ref")
 
 
 def read_needs(value: Any, spot: Spot, problems: Problems) -> tuple[NeedConfig, ...] | None:
@@ -40,14 +38,14 @@ def _read(value: Any, spot: Spot, problems: Problems) -> NeedConfig | None:
             problems.add(f"{spot.where} config can't be blank", spot.place)
             return None
         return NeedConfig(value, place=spot.place)
-    if not isinstance(value, dict) or not ("job" in value or any(key in value for key in _ELSEWHERE)):
+    if not isinstance(value, dict) or not ("job" in value or any(key in value for key in NEEDS.refused)):
         problems.add(f"{spot.where} has an unsupported type", spot.place)
         return None
-    elsewhere = [key for key in _ELSEWHERE if key in value]
+    _, elsewhere = NEEDS.strays(value)
     if elsewhere:
         refuse(spot.key(value, elsewhere[0]), problems)
         return None
-    check_keys(value, _KEYS, spot, problems)
+    check_keys(value, NEEDS, spot, problems)
     fields = Fields(value, spot, problems)
     job = fields.text("job")
     if value.get("job") is None or job == "":

@@ -12,6 +12,7 @@ from typing import Any
 
 from nautilus_forge.ci.entries.checks import Problems, Spot, check_keys, check_required
 from nautilus_forge.ci.entries.config import Parallel
+from nautilus_forge.ci.entries.keywords import PARALLEL
 from nautilus_forge.ci.scalars import to_text
 
 MAX_INSTANCES = 200
@@ -72,7 +73,7 @@ def _matrix(value: dict[Any, Any], spot: Spot, problems: Problems) -> Parallel |
 
 
 def _rows(value: dict[Any, Any], spot: Spot, problems: Problems) -> Rows | None:
-    check_keys(value, ("matrix",), spot, problems)
+    check_keys(value, PARALLEL, spot, problems)
     check_required(value, "matrix", spot, problems)
     if "matrix" not in value:
         return None

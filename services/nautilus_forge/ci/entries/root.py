@@ -9,24 +9,24 @@ from typing import Any
 
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list, refuse
 from nautilus_forge.ci.entries.config import AutoCancel, JobConfig, PipelineConfig, Workflow
-from nautilus_forge.ci.entries.defaults import TOP_LEVEL_KEYS, read_defaults
+from nautilus_forge.ci.entries.defaults import read_defaults
 from nautilus_forge.ci.entries.job import JobReader, warn_of_many_pipelines
+from nautilus_forge.ci.entries.keywords import ROOT, VARIABLES, WORKFLOW
 from nautilus_forge.ci.entries.rules import WORKFLOW_RULES, RuleReader, read_auto_cancel
-from nautilus_forge.ci.entries.variables import ROOT_DATA, prefills, read_variables
+from nautilus_forge.ci.entries.variables import prefills, read_variables
 from nautilus_forge.ci.expression import Patterns
 from nautilus_forge.ci.scalars import to_text
 from nautilus_forge.ci.values import YamlMap, place_of
 
 DEFAULT_STAGES = ("build", "test", "deploy")
 EDGE_STAGES = (".pre", ".post")
-_KEYWORDS = frozenset(["default", "include", "variables", "stages", "workflow", *TOP_LEVEL_KEYS])
 
 
 def read_config(config: YamlMap, problems: Problems, patterns: Patterns) -> PipelineConfig:
     """The configuration; where there are problems it is not to be used."""
     rules = RuleReader(problems, patterns)
     variables = read_variables(
-        config.get("variables"), Spot("variables", place_of(config, "variables")), problems, ROOT_DATA
+        config.get("variables"), Spot("variables", place_of(config, "variables")), problems, VARIABLES
     )
     workflow = _workflow(config, problems, rules)
     stages = _stages(config, problems)
@@ -57,7 +57,7 @@ def _workflow(config: YamlMap, problems: Problems, rules: RuleReader) -> Workflo
     if not isinstance(value, dict):
         problems.add("workflow config should be a hash", spot.place)
         return Workflow()
-    check_keys(value, ("rules", "name", "auto_cancel"), spot, problems)
+    check_keys(value, WORKFLOW, spot, problems)
     fields = Fields(value, spot, problems)
     name = fields.text("name")
     if name is not None and len(name) > 255:
@@ -69,9 +69,10 @@ def _workflow(config: YamlMap, problems: Problems, rules: RuleReader) -> Workflo
 def _jobs(config: YamlMap, problems: Problems, reader: JobReader) -> dict[str, JobConfig]:
     jobs: dict[str, JobConfig] = {}
     has_visible_job = False
-    for key, value in config.items():
-        if key in _KEYWORDS or problems.is_full:
-            continue
+    for key in ROOT.strays(config)[0]:
+        value = config[key]
+        if problems.is_full:
+            break
         spot = Spot(f"jobs:{to_text(key)}", place_of(config, key))
         if isinstance(key, str) and key.startswith("."):
             if value is None or value == {} or value == []:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nautilus_forge.ci import duration
+from nautilus_forge.ci.entries import keywords
 from nautilus_forge.ci.entries.checks import (
     Fields,
     Problems,
@@ -19,8 +20,9 @@ from nautilus_forge.ci.entries.checks import (
     is_text_list,
 )
 from nautilus_forge.ci.entries.config import AutoCancel, Rule
+from nautilus_forge.ci.entries.keywords import Keywords
 from nautilus_forge.ci.entries.needs import read_needs
-from nautilus_forge.ci.entries.variables import JOB_DATA, read_variables
+from nautilus_forge.ci.entries.variables import read_variables
 from nautilus_forge.ci.expression import Expression, InvalidExpression, Patterns, parse
 from nautilus_forge.ci.scalars import to_text
 from nautilus_forge.ci.values import place_of
@@ -36,21 +38,21 @@ class RuleKind:
     """What a rule may say where it stands."""
 
     name: str
-    keys: tuple[str, ...]
+    keywords: Keywords
     when: tuple[str, ...]
 
 
 JOB_RULES = RuleKind(
     "job",
-    ("if", "changes", "exists", "when", "start_in", "allow_failure", "variables", "needs", "interruptible"),
+    keywords.RULES,
     ("on_success", "on_failure", "always", "never", "manual", "delayed"),
 )
 WORKFLOW_RULES = RuleKind(
     "workflow",
-    ("if", "changes", "exists", "when", "start_in", "allow_failure", "variables", "needs", "auto_cancel"),
+    keywords.WORKFLOW_RULES,
     ("always", "never"),
 )
-INCLUDE_RULES = RuleKind("include", ("if", "changes", "exists", "when"), ("never", "always"))
+INCLUDE_RULES = RuleKind("include", keywords.INCLUDE_RULES, ("never", "always"))
 
 
 class RuleReader:
@@ -86,7 +88,7 @@ class RuleReader:
         if not value:
             problems.add(f"{spot.where} config can't be blank", spot.place)
             return None
-        check_keys(value, kind.keys, spot, problems)
+        check_keys(value, kind.keywords, spot, problems)
         fields = Fields(value, spot, problems)
         when = value.get("when")
         if when is not None and when not in kind.when:
@@ -95,7 +97,9 @@ class RuleReader:
         return Rule(
             condition=self._condition(fields),
             when=when,
-            start_in_s=_start_in(fields, is_delayed=when == "delayed") if "start_in" in kind.keys else None,
+            start_in_s=_start_in(fields, is_delayed=when == "delayed")
+            if "start_in" in kind.keywords.known
+            else None,
             allow_failure=fields.flag("allow_failure"),
             interruptible=fields.flag("interruptible"),
             **_rarely(value, spot, problems, kind),
@@ -128,7 +132,7 @@ def _rarely(value: dict[Any, Any], spot: Spot, problems: Problems, kind: RuleKin
         found["exists"] = _exists(value["exists"], spot.key(value, "exists"), problems, is_limited=is_limited)
     if "variables" in value:
         at = spot.key(value, "variables")
-        found["variables"] = read_variables(value["variables"], at, problems, JOB_DATA) or ()
+        found["variables"] = read_variables(value["variables"], at, problems, keywords.JOB_VARIABLES) or ()
     if "needs" in value:
         found["needs"] = read_needs(value["needs"], spot.key(value, "needs"), problems)
     if "auto_cancel" in value:
@@ -176,7 +180,7 @@ def _changes(value: Any, spot: Spot, problems: Problems) -> tuple[str, ...] | No
     if not isinstance(value, dict):
         problems.add(f"{spot.where} should be an array or a hash", spot.place)
         return None
-    check_keys(value, ("paths", "compare_to"), spot, problems, refused=("regexp",))
+    check_keys(value, keywords.CHANGES, spot, problems)
     check_required(value, "paths", spot, problems)
     if "compare_to" in value:
         Fields(value, spot, problems).text("compare_to")
@@ -198,7 +202,7 @@ def _exists(value: Any, spot: Spot, problems: Problems, *, is_limited: bool) -> 
     if not isinstance(value, dict):
         problems.add(f"{spot.where} should be a string, an array of strings, or a hash", spot.place)
         return None
-    check_keys(value, ("paths",), spot, problems, refused=("project", "ref", "regexp"))
+    check_keys(value, keywords.EXISTS, spot, problems)
     check_required(value, "paths", spot, problems)
     if value.get("paths") is None:
         return None
@@ -224,7 +228,7 @@ def read_auto_cancel(value: Any, spot: Spot, problems: Problems) -> AutoCancel |
     if not isinstance(value, dict):
         problems.add(f"{spot.where} config should be a hash", spot.place)
         return None
-    check_keys(value, ("on_new_commit", "on_job_failure"), spot, problems)
+    check_keys(value, keywords.AUTO_CANCEL, spot, problems)
     fields = Fields(value, spot, problems)
     return AutoCancel(
         fields.choice("on_new_commit", _ON_NEW_COMMIT, f"must be one of: {', '.join(_ON_NEW_COMMIT)}"),

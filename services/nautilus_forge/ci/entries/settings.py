@@ -10,19 +10,15 @@ import re
 from typing import Any
 
 from nautilus_forge.ci import duration, regex
+from nautilus_forge.ci.entries import keywords
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list, read_script
 from nautilus_forge.ci.entries.config import AllowFailure, Inherit
 from nautilus_forge.ci.model import Environment, Retry
 
-DEFAULT_KEYS = (
-    *("before_script", "image", "services", "after_script", "cache", "interruptible"),
-    *("timeout", "retry", "tags", "artifacts", "hooks"),
-)
 MAX_TAGS = 50
 MAX_RETRIES = 2
 _ACTIONS = ("start", "stop", "prepare", "verify", "access")
 _TIERS = ("production", "staging", "testing", "development", "other")
-_ENVIRONMENT_KEYS = ("name", "url", "action", "on_stop", "auto_stop_in", "deployment_tier")
 _ENVIRONMENT_NAME = re.compile(r"[a-zA-Z0-9_${}. -](?:[a-zA-Z0-9_/${}. -]*[a-zA-Z0-9_${}. -])?\Z")
 _ENVIRONMENT_NAME_RULE = (
     "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, "
@@ -54,7 +50,7 @@ def read_retry(value: Any, spot: Spot, problems: Problems) -> Retry | None:
         problems.add("retry config has to be either an integer or a hash", spot.place)
         return None
     at = Spot("retry", spot.place)
-    check_keys(value, ("max", "when", "exit_codes"), at, problems)
+    check_keys(value, keywords.RETRY, at, problems)
     fields = Fields(value, at, problems)
     maximum = value.get("max")
     if maximum is not None and (isinstance(maximum, bool) or not isinstance(maximum, int | float)):
@@ -126,7 +122,7 @@ def read_hooks(value: Any, spot: Spot, problems: Problems) -> tuple[str, ...] | 
         problems.add(f"{spot.where} config should be a hash", spot.place)
         return None
     name = "pre_get_sources_script"
-    check_keys(value, (name,), spot, problems)
+    check_keys(value, keywords.HOOKS, spot, problems)
     return read_script(value.get(name), spot.key(value, name), problems)
 
 
@@ -139,7 +135,7 @@ def read_allow_failure(value: Any, spot: Spot, parent: Spot, problems: Problems)
     if not isinstance(value, dict):
         problems.add(f"{parent.where} allow failure should be a hash or a boolean value", spot.place)
         return None
-    check_keys(value, ("exit_codes",), spot, problems)
+    check_keys(value, keywords.ALLOW_FAILURE, spot, problems)
     return AllowFailure(exit_codes=Fields(value, spot, problems).integers("exit_codes") or ())
 
 
@@ -158,7 +154,7 @@ def read_environment(value: Any, spot: Spot, problems: Problems) -> Environment 
         fields.fail("name", _ENVIRONMENT_NAME_RULE)
     if isinstance(value, str):
         return Environment(value)
-    check_keys(value, _ENVIRONMENT_KEYS, spot, problems, refused=("kubernetes",))
+    check_keys(value, keywords.ENVIRONMENT, spot, problems)
     url = fields.text("url")
     if url is not None and len(url) > 255:
         fields.fail("url", "is too long (maximum is 255 characters)")
@@ -187,9 +183,9 @@ def read_inherit(value: Any, spot: Spot, problems: Problems) -> Inherit:
     if not isinstance(value, dict):
         problems.add(f"{spot.where} config should be a hash", spot.place)
         return Inherit()
-    check_keys(value, ("default", "variables"), spot, problems)
+    check_keys(value, keywords.INHERIT, spot, problems)
     default = _inherited(value.get("default"), spot.key(value, "default"), problems)
-    if isinstance(default, frozenset) and (unknown := sorted(default - set(DEFAULT_KEYS))):
+    if isinstance(default, frozenset) and (unknown := sorted(default - set(keywords.INHERITABLE))):
         at = spot.key(value, "default")
         problems.add(f"{at.where} config contains unknown values: {', '.join(unknown)}", at.place)
     return Inherit(default, _inherited(value.get("variables"), spot.key(value, "variables"), problems))

@@ -8,16 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot
+from nautilus_forge.ci.entries.keywords import Keywords
 from nautilus_forge.ci.model import Prefill, Variable
 from nautilus_forge.ci.scalars import to_text
 from nautilus_forge.ci.values import place_of
 
-JOB_DATA = ("value", "expand")
-ROOT_DATA = ("value", "description", "expand", "options")
-
 
 def read_variables(
-    value: Any, spot: Spot, problems: Problems, allowed: tuple[str, ...] = ()
+    value: Any, spot: Spot, problems: Problems, allowed: Keywords | None = None
 ) -> tuple[Variable, ...] | None:
     """The variables; `allowed` are the keys that a value may have that is a mapping (none: it must be a scalar)."""
     if value is None:
@@ -30,10 +28,10 @@ def read_variables(
         found = [_read(key, item, spot.key(value, key), problems, allowed) for key, item in value.items()]
         return tuple(variable for variable in found if variable is not None)
 
-    return problems.shared(f"variables {allowed}", value, read)
+    return problems.shared(f"variables {allowed and allowed.name}", value, read)
 
 
-def _read(key: Any, value: Any, spot: Spot, problems: Problems, allowed: tuple[str, ...]) -> Variable | None:
+def _read(key: Any, value: Any, spot: Spot, problems: Problems, allowed: Keywords | None) -> Variable | None:
     if isinstance(key, float | bool) or key is None:
         problems.add(f"{spot.where} key must be an alphanumeric string", spot.place)
         return None
@@ -42,17 +40,17 @@ def _read(key: Any, value: Any, spot: Spot, problems: Problems, allowed: tuple[s
     if not isinstance(value, dict):
         problems.add("variable definition must be either a string or a hash", spot.place)
         return None
-    if not allowed:
+    if allowed is None:
         problems.add(f"{spot.where} config must be a string", spot.place)
         return None
     return _read_data(to_text(key), value, spot, problems, allowed)
 
 
 def _read_data(
-    key: str, value: dict[Any, Any], spot: Spot, problems: Problems, allowed: tuple[str, ...]
+    key: str, value: dict[Any, Any], spot: Spot, problems: Problems, allowed: Keywords
 ) -> Variable | None:
     before = len(problems.errors)
-    if extra := [to_text(name) for name in value if name not in allowed]:
+    if extra := [to_text(name) for name in allowed.strays(value)[0]]:
         problems.add(f"{spot.where} config uses invalid data keys: {', '.join(extra)}", spot.place)
     fields = Fields(value, spot, problems)
     text = value.get("value")
