@@ -61,7 +61,6 @@ class ReadGroup(ParamModel):
 
 
 class ListGroups(ParamModel):
-    statistics: bool = False
     skip_groups: Ids = []  # noqa: RUF012
     all_available: bool | None = None
     visibility: VisibilityName | None = None

@@ -25,7 +25,9 @@ from nautilus_forge.pagination import Page, Paged
 from nautilus_forge.params import Params
 from nautilus_forge.policy import GroupAbility
 from nautilus_forge.projects import listing
+from nautilus_forge.projects.params import ListProjects
 from nautilus_forge.projects.queries import visible_to
+from nautilus_forge.projects.shares import shared_with
 from nautilus_forge.responses import Json
 
 router = APIRouter()
@@ -80,7 +82,10 @@ async def read_group(
         newest = statement.order_by(Project.id.desc()).limit(_MOST_PROJECTS)
         projects = list((await db.scalars(newest)).unique().all())
         shown["projects"] = await listing.shown(db, forge, at.user, projects)
-        shown["shared_projects"] = []
+        shared = visible_to(at.user).where(Project.id.in_(shared_with(at.group)))
+        shared = shared.order_by(Project.id.desc()).limit(_MOST_PROJECTS)
+        projects = list((await db.scalars(shared)).unique().all())
+        shown["shared_projects"] = await listing.shown(db, forge, at.user, projects)
     return Json(shown)
 
 
@@ -123,11 +128,24 @@ async def list_projects(
     page: Paged,
     params: Annotated[ListGroupProjects, Params(ListGroupProjects)],
 ) -> Response:
-    """Its projects, with `include_subgroups` those of all groups below, as far as one may see them."""
+    """Its projects and those shared with it, with `include_subgroups` those of all groups below, as far as one may
+    see them.
+    """
     statement = listing.filtered(at.user, params)
     inside = [Project.namespace_id == at.group.id]
+    if params.with_shared:
+        inside.append(Project.id.in_(shared_with(at.group)))
     if params.include_subgroups:
         inside.append(Project.namespace.has(queries.below(at.group)))
     if params.include_ancestor_groups:
         inside.append(Project.namespace_id.in_(at.group.traversal_ids))
     return await listing.listed(db, forge, at.who, page, params, statement.where(or_(*inside)))
+
+
+@router.get("/groups/{id}/projects/shared")
+async def list_shared_projects(
+    at: Read, db: Db, forge: TheForge, page: Paged, params: Annotated[ListProjects, Params(ListProjects)]
+) -> Response:
+    """Other groups' projects that are shared with it."""
+    statement = listing.filtered(at.user, params).where(Project.id.in_(shared_with(at.group)))
+    return await listing.listed(db, forge, at.who, page, params, statement)

@@ -50,3 +50,8 @@ def users_of(project: Project) -> Select[int]:
     """Ids of the users who reach the project by shares."""
     user_id: ColumnElement[int] = Member.user_id.expression
     return _memberships(user_id).where(level.is_alive(), ProjectGroupLink.project_id == project.id)
+
+
+def shared_with(group: Namespace) -> Select[int]:
+    """Ids of the projects that are shared with the group itself."""
+    return select(ProjectGroupLink.project_id).where(ProjectGroupLink.group_id == group.id, is_alive())

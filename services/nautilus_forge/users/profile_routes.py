@@ -5,7 +5,7 @@ Source: doc/api/{users,user_email_addresses}.md, gitlabhq lib/api/users.rb.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
@@ -19,7 +19,7 @@ from nautilus_forge.db.models import Member, MergeRequest, Namespace, Project, U
 from nautilus_forge.errors import Forbidden, InvalidParams, InvalidRecord, NotFound
 from nautilus_forge.namespaces.level import counts
 from nautilus_forge.pagination import Paged
-from nautilus_forge.params import ParamModel, Params, path_id, path_text
+from nautilus_forge.params import Day, Field, ParamModel, Params, path_id, path_text
 from nautilus_forge.responses import Json, day, no_content
 from nautilus_forge.users import attributes, emails, queries
 
@@ -52,6 +52,10 @@ class SetPreferences(ParamModel):
 
 class ListMemberships(ParamModel):
     type: Literal["Project", "Namespace"] | None = None
+
+
+class ListActivities(ParamModel):
+    since: Day = Field(default=None, validation_alias="from")
 
 
 Adding = Annotated[AddEmail, Params(AddEmail)]
@@ -211,23 +215,16 @@ async def count_associations(who: Who, db: Db, id: UserId) -> Response:
 
 
 @router.get("/user/activities")
-async def list_activities(request: Request, who: Admin, db: Db, page: Paged) -> Response:
+async def list_activities(
+    who: Admin, db: Db, page: Paged, params: Annotated[ListActivities, Params(ListActivities)]
+) -> Response:
     """Who was there since `from` (half a year ago), the longest ago first.
 
     Source: lib/api/entities/user_activity.rb.
     """
-    since = _day(request.query_params.get("from")) or datetime.now(UTC).date() - timedelta(days=182)
+    since = params.since or datetime.now(UTC).date() - timedelta(days=182)
     statement = select(User).where(User.last_activity_on >= since).order_by(User.last_activity_on, User.id)
     return await page.of(db, statement, _activity)
-
-
-def _day(text: str | None) -> date | None:
-    if not text:
-        return None
-    try:
-        return datetime.fromisoformat(text).date()
-    except ValueError as error:
-        raise InvalidParams("from is invalid") from error
 
 
 def _activity(user: User) -> dict[str, Any]:

@@ -352,3 +352,21 @@ def test_memberships_of_a_user(root: gitlab.Gitlab, client_of: Client) -> None:
         403,
         "403 Forbidden",
     )
+
+
+def test_projects_that_are_shared_with_a_group(root: gitlab.Gitlab, client_of: Client) -> None:
+    group = group_of(root, "lab")
+    own = root.projects.create({"name": "own", "namespace_id": group.id})
+    project = root.projects.create({"name": "guest"})
+    project.share(group.id, 30)
+    ann = client_of("ann")
+    group.members.create({"user_id": ann.user.id, "access_level": 40})
+    seen = ann.groups.get(group.id)
+    assert {p.id for p in seen.projects.list(get_all=True)} == {own.id, project.id}
+    assert [p.id for p in seen.projects.list(with_shared=False, get_all=True)] == [own.id]
+    assert [p.id for p in seen.shared_projects.list(get_all=True)] == [project.id]
+    assert [p["id"] for p in seen.attributes["shared_projects"]] == [project.id]
+    branches = ann.projects.get(project.id).branches
+    assert refused(lambda: branches.create({"branch": "b", "ref": "main"}))[0] == 400
+    project.unshare(group.id)
+    assert refused(lambda: ann.projects.get(project.id))[0] == 404
