@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from nautilus_forge.auth import Principal, authenticated
 from nautilus_forge.ci_half import Ci
+from nautilus_forge.cursors import Keyset, newest_first
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Job
 from nautilus_forge.errors import NotFound
@@ -37,7 +38,7 @@ AnyProof = Annotated[Principal, Depends(authenticated(job_token=True))]
 JobId = Annotated[int, Depends(path_id("job_id"))]
 
 
-class ListJobs(ParamModel):
+class ListJobs(Keyset):
     scope: Scope = Field(default_factory=list)
 
 
@@ -70,6 +71,9 @@ async def list_jobs(
     statement = statement.order_by(Job.id.desc())
     if params.scope:
         statement = statement.where(Job.status.in_(params.scope))
+    if params.is_keyset:
+        rows, headers = await newest_first(db, page, params, statement, Job.id)
+        return Json(await show_jobs(ci, db, rows), headers=headers)
     total = await page.count(db, statement)
     jobs = (await db.scalars(statement.limit(page.per_page).offset(page.offset))).all()
     return page.respond(await show_jobs(ci, db, jobs), total)
