@@ -235,11 +235,11 @@ def test_each_acknowledged_push_has_one_pipeline_however_often_the_forge_was_kil
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A data folder on a filesystem of 700 MiB."""
+    """A data folder on a filesystem of 1,000 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small filesystem")
     home = fresh_home()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m,mode=755", "tmpfs", str(home)])
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1000m,mode=755", "tmpfs", str(home)])
     if mounted.returncode != 0:
         pytest.skip("no filesystem can be mounted here")
     try:
@@ -257,9 +257,9 @@ def test_a_disk_that_a_push_or_an_upload_fills(small_disk: Path, tmp_path: Path)
         free = shutil.disk_usage(small_disk).free
         filler = small_disk / "filler"
         with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free - (120 << 20))
+            os.posix_fallocate(file.fileno(), 0, free - (100 << 20))
 
-        (server.work / "one" / "large.dat").write_bytes(os.urandom(200 << 20))
+        (server.work / "one" / "large.dat").write_bytes(os.urandom(150 << 20))
         server.must("add", ".", at="one")
         server.must("commit", "-q", "-m", "more than there is room for", at="one")
         pushed = server.git("push", "origin", "HEAD:large", at="one")
@@ -270,7 +270,7 @@ def test_a_disk_that_a_push_or_an_upload_fills(small_disk: Path, tmp_path: Path)
 
         server.must("reset", "-q", "--hard", "origin/main", at="one")
         server.must("lfs", "track", "*.bin", at="one")
-        (server.work / "one" / "large.bin").write_bytes(os.urandom(200 << 20))
+        (server.work / "one" / "large.bin").write_bytes(os.urandom(150 << 20))
         server.must("add", ".", at="one")
         server.must("commit", "-q", "-m", "an object", at="one")
         uploaded = server.git("push", "origin", "HEAD:main", at="one")
