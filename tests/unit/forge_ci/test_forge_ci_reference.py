@@ -7,6 +7,8 @@ from pathlib import Path
 from nautilus_forge.artifacts.dotenv import MAX_BYTES, MAX_VARIABLES
 from nautilus_forge.jobs.failures import SERVER_REASONS
 from nautilus_forge.jobs.limits import MIB, CiLimits
+from nautilus_forge.reports import coverage, junit
+from nautilus_forge.schedules.service import MAX_SCHEDULES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "forge-ci.md").read_text(encoding="utf-8")
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ")]
@@ -27,6 +29,9 @@ def test_bounds() -> None:
         ("those that may", f"{limits.stuck_offline_s / 3600:.0f} h"),
         ("a log grows", f"{limits.log_bytes // MIB} MiB"),
         ("a dotenv report", f"{MAX_BYTES // 1024} KiB, {MAX_VARIABLES} variables"),
+        ("a junit report", f"{junit.MAX_BYTES // MIB} MiB unpacked, {junit.MAX_CASES} test cases"),
+        ("the log that coverage", f"{coverage.MAX_LOG_BYTES // MIB} MiB, {coverage.MAX_LINE_CHARS} char"),
+        ("schedules of a project", f"{MAX_SCHEDULES}"),
     ):
         assert bound in row(beginning)
     assert f"at most {limits.hold_s:.0f} s" in PAGE
