@@ -171,7 +171,7 @@ async def list_pipelines(at: Read, db: Db, forge: TheForge, page: Paged) -> Resp
 
 @router.post("/projects/{id}/merge_requests/{iid}/pipelines")
 async def create_pipeline(at: Read, db: Db, forge: TheForge) -> Response:
-    """A pipeline of the head, for who may make pipelines in the source project. 405 without commits."""
+    """200 with a pipeline of the head, for who may make pipelines in the source project; 405 without commits."""
     merge_request = at.merge_request
     source = await db.get(Project, merge_request.source_project_id or 0)
     if merge_request.state != "opened" or source is None or merge_request.sha is None:
@@ -183,4 +183,4 @@ async def create_pipeline(at: Read, db: Db, forge: TheForge) -> Response:
     if made is None:
         raise NotAllowed
     shown = await forge.show_pipelines(db, [made], detailed=True)
-    return Json(shown[made], 201)
+    return Json(shown[made])

@@ -31,11 +31,11 @@ _NEXT_IID = text(
     ON CONFLICT (project_id) DO UPDATE SET last_iid = c.last_iid + 1 RETURNING last_iid
     """
 )
-_DRAFT = re.compile(r"^\s*(\[draft\]|\(draft\)|draft:|draft\s+-\s|\[wip\]|wip:|wip\s+-?\s)", re.IGNORECASE)
+_DRAFT = re.compile(r"\[draft\]|\(draft\)|draft:", re.IGNORECASE)
 
 
 def is_draft(title: str) -> bool:
-    """Does the title say so? Source: gitlabhq lib/gitlab/regex.rb (`merge_request_draft`)."""
+    """Does the title say so? Source: gitlabhq lib/gitlab/regex/merge_requests.rb."""
     return _DRAFT.match(title) is not None
 
 
