@@ -15,6 +15,7 @@ from nautilus_forge.appsettings import kept, values
 from nautilus_forge.auth import Admin
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.errors import InvalidParams
+from nautilus_forge.groups.attributes import protection_defaults
 from nautilus_forge.params import check, merged
 from nautilus_forge.responses import Json, timestamp
 
@@ -29,9 +30,15 @@ def _entity(stored: values.Stored) -> dict[str, Any]:
         "id": 1,
         **stored.kept,
         **stored.values.model_dump(),
+        "default_branch_protection_defaults": _protection(stored.values),
         "created_at": timestamp(stored.created_at),
         "updated_at": timestamp(stored.updated_at),
     }
+
+
+def _protection(settings: values.SettingValues) -> dict[str, Any]:
+    names = ("default_branch_protection", "default_branch_protection_defaults")
+    return protection_defaults({name: getattr(settings, name) for name in names})
 
 
 @router.get("/application/settings")

@@ -30,6 +30,7 @@ class SettingValues(ParamModel):
     the forge does not have: they are kept alone.
     """
 
+    allow_local_requests_from_system_hooks: bool = True
     allow_local_requests_from_web_hooks_and_services: bool = False
     allow_runner_registration_token: bool = True
     can_create_group: bool = True
@@ -38,6 +39,8 @@ class SettingValues(ParamModel):
     container_registry_token_expire_delay: int = Field(default=5, ge=1)
     default_artifacts_expire_in: str = "30 days"
     default_branch_name: str = "main"
+    default_branch_protection: Literal[0, 1, 2, 3, 4] = 2
+    default_branch_protection_defaults: dict[str, Any] | None = None
     default_ci_config_path: str | None = None
     default_project_visibility: VisibilityName = "private"
     default_group_visibility: VisibilityName = "private"
@@ -57,6 +60,8 @@ class SettingValues(ParamModel):
     password_authentication_enabled_for_web: bool = True
     minimum_password_length: int = Field(default=8, ge=8, le=128)
     personal_access_token_prefix: str | None = Field(default="glpat-", max_length=20)
+    push_event_activities_limit: int = Field(default=3, ge=0)
+    push_event_hooks_limit: int = Field(default=3, ge=0)
     receive_max_input_size: int | None = None
     require_personal_access_token_expiry: bool = True
     require_two_factor_authentication: bool = False

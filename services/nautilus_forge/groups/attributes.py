@@ -36,3 +36,27 @@ DEFAULTS: dict[str, Any] = {
 def attribute(group: Namespace, name: str) -> Any:
     """The group's value of an attribute, or GitLab's default. Raises `KeyError` for a name that is none."""
     return group.attributes.get(name, DEFAULTS[name])
+
+
+_PROTECTION: dict[int, dict[str, Any]] = {
+    0: {"push": 30, "merge": 30, "force": True},
+    1: {"push": 30, "merge": 40, "force": False},
+    2: {"push": 40, "merge": 40, "force": False},
+    3: {"push": 40, "merge": 30, "force": False},
+    4: {"push": 40, "merge": 40, "force": False, "developer_can_initial_push": True},
+}
+"""`default_branch_protection` in the newer form. Source: lib/gitlab/access/default_branch_protection.rb."""
+
+
+def protection_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """How the default branch of a new project is protected; `values`: the group's attributes with the defaults."""
+    if values["default_branch_protection_defaults"] is not None:
+        given: dict[str, Any] = values["default_branch_protection_defaults"]
+        return given
+    level = _PROTECTION[values["default_branch_protection"]]
+    return {
+        "allowed_to_push": [{"access_level": level["push"]}],
+        "allow_force_push": level["force"],
+        "allowed_to_merge": [{"access_level": level["merge"]}],
+        "developer_can_initial_push": level.get("developer_can_initial_push", False),
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from nautilus_forge.db.models import Namespace
-from nautilus_forge.groups.attributes import DEFAULTS
+from nautilus_forge.groups.attributes import DEFAULTS, protection_defaults
 from nautilus_forge.responses import timestamp
 from nautilus_forge.settings import Settings
 
@@ -31,14 +31,6 @@ _SHOWN = (
     "shared_runners_setting",
     "max_artifacts_size",
 )
-_PROTECTION: dict[int, dict[str, Any]] = {
-    0: {"push": 30, "merge": 30, "force": True},
-    1: {"push": 30, "merge": 40, "force": False},
-    2: {"push": 40, "merge": 40, "force": False},
-    3: {"push": 40, "merge": 30, "force": False},
-    4: {"push": 40, "merge": 40, "force": False, "developer_can_initial_push": True},
-}
-"""`default_branch_protection` in the newer form. Source: lib/gitlab/access/default_branch_protection.rb."""
 
 
 def web_url(settings: Settings, group: Namespace) -> str:
@@ -80,20 +72,6 @@ def shown(settings: Settings, group: Namespace) -> dict[str, Any]:
             "marked_for_deletion_on": None,
         }
     )
-
-
-def protection_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """How the default branch of a new project is protected; `values`: the group's attributes with the defaults."""
-    if values["default_branch_protection_defaults"] is not None:
-        given: dict[str, Any] = values["default_branch_protection_defaults"]
-        return given
-    level = _PROTECTION[values["default_branch_protection"]]
-    return {
-        "allowed_to_push": [{"access_level": level["push"]}],
-        "allow_force_push": level["force"],
-        "allowed_to_merge": [{"access_level": level["merge"]}],
-        "developer_can_initial_push": level.get("developer_can_initial_push", False),
-    }
 
 
 def detail(settings: Settings, group: Namespace) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from nautilus_forge.db.models.namespace import NamespaceKind
 from nautilus_forge.errors import BadRequest, InvalidRecord
 from nautilus_forge.forge import Forge
 from nautilus_forge.groups import naming
+from nautilus_forge.groups.attributes import attribute
+from nautilus_forge.groups.inheritance import spread_shared_runners
 from nautilus_forge.groups.queries import below
 from nautilus_forge.namespaces import visibility as allowed
 from nautilus_forge.policy import Level, is_more_open
@@ -43,6 +45,8 @@ async def create_group(
         parent, settings.default_group_visibility
     )
     given.setdefault("project_creation_level", settings.default_project_creation_level)
+    if parent is not None:
+        given.setdefault("shared_runners_setting", attribute(parent, "shared_runners_setting"))
     problems = await _problems(db, parent, name=name, path=path)
     problems |= _visibility_problems(creator, visibility, parent, settings.restricted_visibility_levels)
     if problems:
@@ -114,6 +118,8 @@ async def change_group(
     if name is not None:
         group.name = name.strip()
     apply(group, given)
+    if "shared_runners_setting" in given:
+        await spread_shared_runners(db, group, parent)
     if path is not None and path != group.path:
         await _move(db, forge, group, parent, path)
     await db.flush()

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import ProtectedBranch
+from nautilus_forge.groups.inheritance import protection_for
 from nautilus_forge.policy import Level, may_push
 
 
@@ -56,10 +57,23 @@ def can_force_push(rules: Sequence[ProtectedBranch], branch: str) -> bool:
 
 
 async def protect_default_branch(db: AsyncSession, project_id: int, branch: str) -> None:
-    """Once the default branch exists it is protected, unless a rule for it exists already.
+    """Once the default branch exists it is protected as the group or the instance has it, unless a rule for it
+    exists already.
 
     Source: gitlabhq app/services/projects/protect_default_branch_service.rb.
     """
-    if not is_protected(await rules_of(db, project_id), branch):
-        db.add(ProtectedBranch(project_id=project_id, name=branch))
-        await db.flush()
+    if is_protected(await rules_of(db, project_id), branch):
+        return
+    wanted = await protection_for(db, project_id)
+    if wanted is None:
+        return
+    db.add(
+        ProtectedBranch(
+            project_id=project_id,
+            name=branch,
+            push_access_level=wanted.push,
+            merge_access_level=wanted.merge,
+            allow_force_push=wanted.allow_force_push,
+        )
+    )
+    await db.flush()

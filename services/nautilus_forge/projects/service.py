@@ -19,6 +19,7 @@ from nautilus_forge.errors import BadRequest, InvalidRecord
 from nautilus_forge.forge import Forge
 from nautilus_forge.git import refs
 from nautilus_forge.git.writing import ZERO_SHA, Action, Person, write_commit
+from nautilus_forge.groups.inheritance import first_branch, shared_runners
 from nautilus_forge.namespaces import visibility as allowed
 from nautilus_forge.policy import Level
 from nautilus_forge.project_templates.catalogue import ProjectTemplate
@@ -59,7 +60,8 @@ async def create_project(
     name = given.pop("name", None) or given.get("path", "")
     path = given.pop("path", None) or naming.path_of_name(name)
     given.setdefault("visibility", allowed.default_in(namespace, settings.default_project_visibility))
-    branch = given.pop("default_branch", None) or settings.default_branch_name
+    branch = given.pop("default_branch", None) or first_branch(namespace, settings)
+    given["shared_runners_enabled"] = shared_runners(namespace, settings, given.get("shared_runners_enabled"))
     _refuse(name=name, path=path, branch=branch, ci_path=given.get("ci_config_path"))
     _refuse_visibility(creator, namespace, given["visibility"], settings.restricted_visibility_levels)
     await topics.ensure(db, given.get("topics") or ())

@@ -370,3 +370,32 @@ def test_projects_that_are_shared_with_a_group(root: gitlab.Gitlab, client_of: C
     assert refused(lambda: branches.create({"branch": "b", "ref": "main"}))[0] == 400
     project.unshare(group.id)
     assert refused(lambda: ann.projects.get(project.id))[0] == 404
+
+
+def test_what_a_group_decides_for_its_new_projects(root: gitlab.Gitlab) -> None:
+    top = group_of(root, "lab", default_branch="trunk", default_branch_protection=1)
+    given = {"name": "mnist", "namespace_id": top.id, "initialize_with_readme": True}
+    project = root.projects.create(given)
+    assert (project.default_branch, project.shared_runners_enabled) == ("trunk", True)
+    rule = project.protectedbranches.get("trunk")
+    assert [access["access_level"] for access in rule.push_access_levels] == [30]
+    assert [access["access_level"] for access in rule.merge_access_levels] == [40]
+
+    below = group_of(root, "below", top)
+    top.shared_runners_setting = "disabled_and_unoverridable"
+    top.default_branch_protection = 0
+    top.save()
+    assert root.projects.get(project.id).shared_runners_enabled is False
+    below = root.groups.get(below.id)
+    assert below.shared_runners_setting == "disabled_and_unoverridable"
+    below.shared_runners_setting = "enabled"
+    assert refused(below.save) == (
+        400,
+        {"shared_runners_enabled": ["cannot be enabled because parent group has shared Runners disabled"]},
+    )
+    again = given | {"name": "again", "namespace_id": below.id}
+    assert refused(lambda: root.projects.create(again | {"shared_runners_enabled": True})) == (
+        400,
+        {"shared_runners_enabled": ["cannot be enabled because parent group does not allow it"]},
+    )
+    assert root.projects.create(again).protectedbranches.list(get_all=True) == []
