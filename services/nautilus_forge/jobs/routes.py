@@ -17,13 +17,14 @@ from nautilus_forge.ci_half import Ci
 from nautilus_forge.cursors import Keyset, newest_first
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import Job
-from nautilus_forge.errors import NotFound
+from nautilus_forge.errors import Forbidden, NotFound
 from nautilus_forge.jobs import permission, service
 from nautilus_forge.jobs.authorize import mask_for
 from nautilus_forge.jobs.entities import show_job, show_jobs
 from nautilus_forge.jobs.scopes import Scope
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Field, ParamModel, Params, path_id
+from nautilus_forge.pipelines import origin
 from nautilus_forge.pipelines.statuses import ON_RUNNER, Status
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
@@ -126,6 +127,8 @@ async def play_job(
     job = await service.find_job(db, at.project.id, job_id)
     await permission.require_update(db, at, job)
     variables = {variable.key: variable.value for variable in params.job_variables_attributes}
+    if variables and not origin.may_set_variables(at.project, at.standing.level):
+        raise Forbidden
     user_id = at.user.id if at.user is not None else None
     started = await service.play(ci, db, job, user_id, variables)
     return Json(await show_job(ci, db, await service.find_job(db, at.project.id, started)))

@@ -22,6 +22,7 @@ from nautilus_forge.pipelines.statuses import COMPLETED, RETRYABLE, Status
 _FORGET_ARTIFACTS = text(
     "DELETE FROM ci_job_artifacts WHERE job_id = :id AND file_type <> ALL(CAST(:kept AS text[]))"
 )
+_HAS_ARTIFACTS = text("SELECT EXISTS (SELECT FROM ci_job_artifacts WHERE job_id = :id)")
 _ERASE = text(
     """
     UPDATE ci_jobs SET erased_at = now(), erased_by_id = :user, artifacts_expire_at = NULL, updated_at = now()
@@ -102,8 +103,9 @@ async def _store_variables(ci: CiHalf, db: AsyncSession, job_id: int, variables:
 
 
 async def erase(ci: CiHalf, db: AsyncSession, job: Job, user_id: int | None) -> None:
-    """Deletes log and artifacts of a job that is over. Raises `NotDoable`."""
-    if Status(job.status) not in COMPLETED:
+    """Deletes log and artifacts of a job that is over. Raises `NotDoable`, also where there are none."""
+    has_any = ci.traces.size(job.id) > 0 or await db.scalar(_HAS_ARTIFACTS, {"id": job.id})
+    if Status(job.status) not in COMPLETED or not has_any:
         raise NotDoable("Job is not erasable!")
     await db.execute(_FORGET_ARTIFACTS, {"id": job.id, "kept": []})
     await db.execute(_ERASE, {"id": job.id, "user": user_id})

@@ -6,6 +6,7 @@ Source: doc/api/lint.md, GitLab lib/api/lint.rb.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -17,8 +18,9 @@ from nautilus_forge.db.dependency import Db
 from nautilus_forge.errors import NotFound
 from nautilus_forge.git import revisions
 from nautilus_forge.params import ParamModel, Params
-from nautilus_forge.pipelines import configuration, creation
+from nautilus_forge.pipelines import configuration, creation, origin
 from nautilus_forge.pipelines.configuration import Source
+from nautilus_forge.pipelines.refusal import Refused
 from nautilus_forge.policy import Ability
 from nautilus_forge.ports import ZERO_SHA
 from nautilus_forge.projects.access import ProjectAccess, project_with
@@ -51,14 +53,15 @@ async def lint_stored(
     at: Reader, db: Db, ci: Ci, params: Annotated[LintStored, Params(LintStored)]
 ) -> Response:
     """The project's own configuration at a ref or commit. 404 for a ref that is none."""
-    source = await _source(ci, at, params.content_ref or params.sha, params.dry_run_ref or params.ref)
+    source = await _source(ci, at, params.content_ref or params.sha)
     try:
         content = await configuration.read_configuration(ci.forge, db, source)
     except configuration.NoConfiguration:
         return Json(_broken("Please provide content of your .gitlab-ci.yml"))
     except configuration.BrokenConfiguration as error:
         return Json(_broken(str(error)))
-    return await _linted(ci, db, source, content, params.dry_run, params.include_jobs)
+    asked = _Asked(params.dry_run, params.include_jobs, params.dry_run_ref or params.ref)
+    return await _linted(ci, db, at, source, content, asked)
 
 
 @router.post("/projects/{id}/ci/lint")
@@ -66,27 +69,46 @@ async def lint_given(
     at: Creator, db: Db, ci: Ci, params: Annotated[LintGiven, Params(LintGiven)]
 ) -> Response:
     """A configuration in the request. 200 also where it has mistakes (GitLab's own answer)."""
-    source = await _source(ci, at, None, params.ref)
-    return await _linted(ci, db, source, params.content, params.dry_run, params.include_jobs)
+    source = await _source(ci, at, None)
+    asked = _Asked(params.dry_run, params.include_jobs, params.ref)
+    return await _linted(ci, db, at, source, params.content, asked)
 
 
-async def _source(ci: CiHalf, at: ProjectAccess, content_ref: str | None, ref: str | None) -> Source:
+@dataclass(frozen=True)
+class _Asked:
+    """`ref`: what a dry run's pipeline would be made on; None: the default branch."""
+
+    is_dry_run: bool
+    includes_jobs: bool
+    ref: str | None
+
+
+async def _source(ci: CiHalf, at: ProjectAccess, content_ref: str | None) -> Source:
+    """Raises `NotFound`."""
     git = ci.forge.repositories.git(at.project.id)
-    name = ref or content_ref or at.project.default_branch
-    sha = await revisions.commit_sha(git, content_ref or name)
+    name = content_ref or at.project.default_branch
+    sha = await revisions.commit_sha(git, name)
     if sha is None:
         raise NotFound("Commit")
     return Source(at.project, at.user, name, False, sha, ZERO_SHA, "push")
 
 
 async def _linted(
-    ci: CiHalf, db: AsyncSession, source: Source, content: str, dry_run: bool, include_jobs: bool
+    ci: CiHalf, db: AsyncSession, at: ProjectAccess, source: Source, content: str, asked: _Asked
 ) -> Response:
+    """A dry run is as if somebody made the pipeline: it needs the ref, and the right to run pipelines on it."""
     from nautilus_forge.ci.lint import lint
 
+    if asked.is_dry_run:
+        git, level = ci.forge.repositories.git(at.project.id), at.standing.level
+        ref = asked.ref or at.project.default_branch
+        try:
+            source = await origin.source_of(db, git, at.project, at.user, level, ref, "push")
+        except Refused as refused:
+            return Json(_broken(str(refused)))
     context = await creation.context_for(ci, db, source, content)
-    result = await asyncio.to_thread(lint, content, context, dry_run=dry_run)
-    return Json(result.as_json(include_jobs=include_jobs))
+    result = await asyncio.to_thread(lint, content, context, dry_run=asked.is_dry_run)
+    return Json(result.as_json(include_jobs=asked.includes_jobs))
 
 
 def _broken(message: str) -> dict[str, Any]:

@@ -97,3 +97,54 @@ def test_artifacts_are_for_whom_the_job_says(
     url = f"/projects/{project.id}/jobs/{job.id}/artifacts"
     assert http.get(url, headers=as_level(10)).status_code == guest
     assert http.get(url, headers=as_level(30)).status_code == developer
+
+
+def test_a_dry_run_is_as_if_the_pipeline_were_made(project: Project, push: Push, admin: httpx.Client) -> None:
+    push("a: {script: [b], rules: [{if: $CI_COMMIT_BRANCH == 'topic'}]}\nb: {script: [b]}\n")
+    push("a: {script: [b]}", branch="topic")
+    url = f"/projects/{project.id}/ci/lint"
+
+    def jobs(**params: Any) -> list[str]:
+        answer = admin.get(url, params={"include_jobs": True, **params}).json()
+        assert answer["valid"], answer
+        return [job["name"] for job in answer["jobs"]]
+
+    assert jobs() == ["a", "b"]
+    assert jobs(dry_run=True) == ["b"]
+    assert jobs(dry_run=True, content_ref="main", dry_run_ref="topic") == ["a", "b"]
+    nowhere = admin.get(url, params={"dry_run": True, "dry_run_ref": "nowhere"}).json()
+    assert (nowhere["valid"], nowhere["errors"]) == (False, ["Reference not found"])
+    given = {"content": "b: {script: [b]}", "dry_run": True, "ref": "topic", "include_jobs": True}
+    assert [job["name"] for job in admin.post(url, json=given).json()["jobs"]] == ["b"]
+    assert admin.get(url, params={"content_ref": "nowhere"}).status_code == 404
+
+
+def test_what_is_erased_cannot_be_erased_again(
+    project: Project, push: Push, runner: FakeRunner, admin: httpx.Client
+) -> None:
+    push()
+    job = runner.run()
+    url = f"/projects/{project.id}/jobs/{job.id}/erase"
+    assert [admin.post(url).status_code for _ in range(2)] == [201, 403]
+
+
+def test_variables_are_given_by_whom_the_project_lets(
+    project: Project,
+    push: Push,
+    admin: httpx.Client,
+    http: httpx.Client,
+    as_level: Callable[[int], dict[str, str]],
+) -> None:
+    at = f"/projects/{project.id}"
+    push()
+    topic = push(MANUAL, branch="topic")
+    manual = next(job for job in topic.jobs.list(all=True) if job.name == "m")
+    admin.put(at, json={"ci_pipeline_variables_minimum_override_role": "maintainer"}).raise_for_status()
+    developer = as_level(30)
+    given = {"ref": "topic", "variables": [{"key": "A", "value": "1"}]}
+    refused = http.post(f"{at}/pipeline", json=given, headers=developer)
+    assert refused.json() == {"message": {"base": ["Insufficient permissions to set pipeline variables"]}}
+    played = {"job_variables_attributes": [{"key": "A", "value": "1"}]}
+    assert http.post(f"{at}/jobs/{manual.id}/play", json=played, headers=developer).status_code == 403
+    assert http.post(f"{at}/pipeline", json={"ref": "topic"}, headers=developer).status_code == 201
+    assert admin.post(f"{at}/pipeline", json=given).status_code == 201
