@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, select
@@ -23,7 +24,7 @@ from nautilus_forge.git.command import Git
 from nautilus_forge.merge_requests import push_options as options
 from nautilus_forge.merge_requests import refs, service, versions
 from nautilus_forge.merge_requests.telling import tell
-from nautilus_forge.ports import ZERO_SHA, RefChange
+from nautilus_forge.ports import BY_JOB, ZERO_SHA, RefChange
 from nautilus_forge.projects import branches
 from nautilus_forge.projects.access import level_of
 from nautilus_forge.repository.committing import move_and_follow
@@ -33,6 +34,20 @@ log = logging.getLogger(__name__)
 _MOST_COMMITS = 100_000
 _MOST_RETARGETED = 4
 """So many merge requests into a branch follow it, when it is merged and deleted. Source: retarget_chain_service.rb."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A branch that has moved. `makes_pipelines`: not where a job's token pushed (it could go on for ever)."""
+
+    project: Project
+    user: User | None
+    change: RefChange
+    makes_pipelines: bool = True
+
+    @property
+    def branch(self) -> str:
+        return self.change.short_ref
 
 
 async def follow(
@@ -45,15 +60,17 @@ async def follow(
     push_options: Sequence[str] = (),
 ) -> None:
     """Implements `ports.FollowRefChange`. What git refuses is logged: the push stands."""
-    if change.is_tag:
+    if not change.ref.startswith("refs/heads/"):
         return
+    by_job = BY_JOB in push_options
+    move = Move(project, user, change, makes_pipelines=not by_job)
     for handle in (_mark_merged, _close, _refresh):
         try:
             async with db.begin_nested():
-                await handle(db, forge, project, user, change)
+                await handle(db, forge, move)
         except GitError as error:
             log.error("merge requests of %s in project %d: %s", change.ref, project.id, error)
-    if user is not None and not change.is_deletion and options.are_given(push_options):
+    if user is not None and not change.is_deletion and not by_job and options.are_given(push_options):
         await options.carry_out(db, forge, project, user, change, push_options)
 
 
@@ -64,22 +81,21 @@ async def _opened(db: AsyncSession, *conditions: ColumnElement[bool]) -> Sequenc
     return (await db.scalars(locked.execution_options(populate_existing=True))).all()
 
 
-async def _mark_merged(
-    db: AsyncSession, forge: Forge, project: Project, user: User | None, change: RefChange
-) -> None:
+async def _mark_merged(db: AsyncSession, forge: Forge, move: Move) -> None:
     """Those whose head the branch has got by this move; by whichever way it came."""
+    change = move.change
     if change.is_deletion or change.old_sha == ZERO_SHA:
         return
     aimed = await _opened(
-        db, MergeRequest.project_id == project.id, MergeRequest.target_branch == change.short_ref
+        db, MergeRequest.project_id == move.project.id, MergeRequest.target_branch == move.branch
     )
     if not aimed:
         return
-    git = forge.repositories.git(project.id)
+    git = forge.repositories.git(move.project.id)
     arrived = await _arrived(git, change)
     for merge_request in aimed:
         if merge_request.merging_sha == change.new_sha or merge_request.sha in arrived:
-            await _merged(db, forge, git, merge_request, user, change)
+            await _merged(db, forge, git, merge_request, move.user, change)
 
 
 async def _arrived(git: Git, change: RefChange) -> frozenset[str]:
@@ -174,32 +190,35 @@ async def _retarget_chain(db: AsyncSession, forge: Forge, merged: MergeRequest) 
             log.info("merge request %d keeps its target: %s", merge_request.id, error)
 
 
-async def _close(
-    db: AsyncSession, forge: Forge, project: Project, user: User | None, change: RefChange
-) -> None:
+async def _close(db: AsyncSession, forge: Forge, move: Move) -> None:
     """Where the source branch is gone."""
-    if not change.is_deletion:
-        return
-    for merge_request in await _opened(
-        db, MergeRequest.source_project_id == project.id, MergeRequest.source_branch == change.short_ref
-    ):
-        await service.close(db, forge, merge_request, user)
+    if move.change.is_deletion:
+        for merge_request in await _of_source(db, move):
+            await service.close(db, forge, merge_request, move.user)
 
 
-async def _refresh(
-    db: AsyncSession, forge: Forge, project: Project, user: User | None, change: RefChange
-) -> None:
+async def _refresh(db: AsyncSession, forge: Forge, move: Move) -> None:
     """Where the source branch has new commits."""
-    if change.is_deletion:
-        return
-    for merge_request in await _opened(
-        db, MergeRequest.source_project_id == project.id, MergeRequest.source_branch == change.short_ref
-    ):
-        await take_head(db, forge, merge_request, user, change.new_sha)
+    if not move.change.is_deletion:
+        for merge_request in await _of_source(db, move):
+            sha, makes_pipelines = move.change.new_sha, move.makes_pipelines
+            await take_head(db, forge, merge_request, move.user, sha, makes_pipelines=makes_pipelines)
+
+
+async def _of_source(db: AsyncSession, move: Move) -> Sequence[MergeRequest]:
+    return await _opened(
+        db, MergeRequest.source_project_id == move.project.id, MergeRequest.source_branch == move.branch
+    )
 
 
 async def take_head(
-    db: AsyncSession, forge: Forge, merge_request: MergeRequest, user: User | None, sha: str
+    db: AsyncSession,
+    forge: Forge,
+    merge_request: MergeRequest,
+    user: User | None,
+    sha: str,
+    *,
+    makes_pipelines: bool = True,
 ) -> None:
     """A new version, a new pipeline; nobody's leave to merge the old one counts any more."""
     if merge_request.sha == sha:
@@ -211,7 +230,7 @@ async def take_head(
     merge_request.updated_at = datetime.now(UTC)
     await db.flush()
     await versions.record(db, forge, merge_request)
-    if user is not None:
+    if user is not None and makes_pipelines:
         await forge.create_for_merge_request(
             db, forge, merge_request=merge_request, user=user, is_asked=False
         )
