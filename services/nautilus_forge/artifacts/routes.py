@@ -110,7 +110,7 @@ async def keep(at: Updatable, db: Db, ci: Ci, job_id: JobId) -> Response:
 
 
 @router.delete("/projects/{id}/jobs/{job_id}/artifacts")
-async def delete(at: Updatable, db: Db, job_id: JobId) -> Response:
+async def delete(at: Admin, db: Db, job_id: JobId) -> Response:
     await service.delete_artifacts(db, await service.find_job(db, at.project.id, job_id))
     return no_content()
 

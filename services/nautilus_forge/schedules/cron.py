@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
-from nautilus_forge.schedules.zones import RAILS_ZONES
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 _NICKNAMES = {
     "@yearly": "0 0 1 1 *",
@@ -171,6 +172,10 @@ def _full_names(names: dict[str, int]) -> frozenset[str]:
 
 def zone_of(name: str) -> ZoneInfo:
     """A zone by its tz name (`Europe/Berlin`) or by the name that Rails gives it (`Berlin`). Raises `InvalidCron`."""
+    from zoneinfo import ZoneInfo
+
+    from nautilus_forge.schedules.zones import RAILS_ZONES
+
     try:
         return ZoneInfo(RAILS_ZONES.get(name, name))
     except (ValueError, OSError, LookupError) as error:
