@@ -18,7 +18,7 @@ from nautilus_forge.ci.duration import is_duration_or_never
 from nautilus_forge.db.models import ApplicationSetting
 from nautilus_forge.errors import InvalidRecord
 from nautilus_forge.git.refs import is_valid_name
-from nautilus_forge.params import CommaList, Field, ParamModel, split_commas
+from nautilus_forge.params import CommaList, Field, ParamModel, split_commas, whole_number
 
 VisibilityName = Literal["private", "internal", "public"]
 
@@ -39,12 +39,12 @@ class SettingValues(ParamModel):
     container_registry_token_expire_delay: int = Field(default=5, ge=1)
     default_artifacts_expire_in: str = "30 days"
     default_branch_name: str = "main"
-    default_branch_protection: Literal[0, 1, 2, 3, 4] = 2
+    default_branch_protection: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(whole_number)] = 2
     default_branch_protection_defaults: dict[str, Any] | None = None
     default_ci_config_path: str | None = None
     default_project_visibility: VisibilityName = "private"
     default_group_visibility: VisibilityName = "private"
-    default_project_creation: Literal[0, 1, 2, 3, 4] = 2
+    default_project_creation: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(whole_number)] = 2
     default_projects_limit: int = Field(default=100_000, ge=0)
     deny_all_requests_except_allowed: bool = False
     domain_allowlist: CommaList = Field(default=[])

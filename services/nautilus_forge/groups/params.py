@@ -5,12 +5,12 @@ Source: gitlabhq lib/api/groups.rb, lib/api/helpers/groups_helpers.rb.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from nautilus_forge.params import Field, Id, Ids, ParamModel
+from pydantic import BeforeValidator
+
+from nautilus_forge.params import AccessLevel, Field, Id, Ids, ParamModel, whole_number
 from nautilus_forge.projects.params import ListProjects, VisibilityName
-
-AccessLevel = Literal[10, 15, 20, 30, 40, 50]
 
 
 class GroupSettings(ParamModel):
@@ -33,7 +33,7 @@ class GroupSettings(ParamModel):
     lfs_enabled: bool | None = None
     request_access_enabled: bool | None = None
     default_branch: str | None = Field(default=None, max_length=255)
-    default_branch_protection: Literal[0, 1, 2, 3, 4] | None = None
+    default_branch_protection: Annotated[Literal[0, 1, 2, 3, 4] | None, BeforeValidator(whole_number)] = None
     default_branch_protection_defaults: dict[str, Any] | None = None
     shared_runners_setting: (
         Literal["disabled_and_unoverridable", "disabled_and_overridable", "enabled"] | None

@@ -5,7 +5,7 @@ Source: doc/api/members.md, gitlabhq lib/api/members.rb.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import func, or_, select
@@ -20,7 +20,7 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.groups.resource import Resource, resource_with
 from nautilus_forge.members import entities, queries, service
 from nautilus_forge.pagination import Page, Paged
-from nautilus_forge.params import Day, Ids, ParamModel, Params, path_id
+from nautilus_forge.params import AccessLevel, Day, Ids, ParamModel, Params, path_id
 from nautilus_forge.policy import Ability, GroupAbility
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.users.queries import like
@@ -31,7 +31,6 @@ Read = Annotated[Resource, Depends(resource_with(Ability.READ_MEMBER, GroupAbili
 Administer = Annotated[Resource, Depends(resource_with(Ability.ADMIN_MEMBER, GroupAbility.ADMIN_MEMBER))]
 Leave = Annotated[Resource, Depends(resource_with(Ability.READ_PROJECT, GroupAbility.READ_GROUP))]
 UserId = Annotated[int, Depends(path_id("user_id"))]
-AccessLevel = Literal[10, 15, 20, 30, 40, 50]
 
 
 class ListMembers(ParamModel):

@@ -18,7 +18,7 @@ from nautilus_forge.db.models import PersonalAccessToken
 from nautilus_forge.errors import BadRequest, InvalidParams, NotAllowed, NotFound, Unauthorized
 from nautilus_forge.groups.resource import Resource, resource_with
 from nautilus_forge.pagination import Paged
-from nautilus_forge.params import Day, ParamModel, Params, path_id, split_commas
+from nautilus_forge.params import AccessLevel, Day, ParamModel, Params, path_id, split_commas
 from nautilus_forge.policy import Ability, GroupAbility
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.tokens import bots, service
@@ -54,7 +54,7 @@ class CreateToken(ParamModel):
     scopes: Annotated[list[Scope], BeforeValidator(split_commas)]
     description: str | None = None
     expires_at: Day = None
-    access_level: Literal[10, 15, 20, 30, 40, 50] = 40
+    access_level: AccessLevel = 40
 
 
 class Rotation(ParamModel):

@@ -11,6 +11,7 @@ from typing import Any
 
 import gitlab
 import pytest
+import requests
 
 Client = Callable[..., gitlab.Gitlab]
 
@@ -399,3 +400,27 @@ def test_what_a_group_decides_for_its_new_projects(root: gitlab.Gitlab) -> None:
         {"shared_runners_enabled": ["cannot be enabled because parent group does not allow it"]},
     )
     assert root.projects.create(again).protectedbranches.list(get_all=True) == []
+
+
+def test_forms_do_as_well_as_json(root: gitlab.Gitlab, client_of: Client) -> None:
+    ann = client_of("ann")
+
+    def post(route: str, **form: object) -> dict[str, Any]:
+        headers = {"PRIVATE-TOKEN": root.private_token}
+        answer = requests.post(f"{root.url}/api/v4{route}", headers=headers, data=form, timeout=30)
+        assert answer.status_code == 201, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    post("/groups", name="Lab", path="lab", default_branch_protection="3", lfs_enabled="false")
+    group = root.groups.get("lab")
+    assert (group.default_branch_protection, group.lfs_enabled) == (3, False)
+    member = post(
+        "/groups/lab/members", user_id=ann.user.id, access_level="30", expires_at="2099-01-31T00:00:00Z"
+    )
+    assert (member["access_level"], member["expires_at"]) == (30, "2099-01-31")
+    token = post("/groups/lab/access_tokens", **{"name": "t", "scopes[]": ["api"], "access_level": "20"})
+    assert (token["access_level"], token["scopes"]) == (20, ["api"])
+    deploy = post("/groups/lab/deploy_tokens", **{"name": "d", "scopes": "read_repository,read_registry"})
+    assert deploy["scopes"] == ["read_repository", "read_registry"]
+    assert root.groups.list(min_access_level="30", get_all=True) == [group]
