@@ -15,6 +15,7 @@ from nautilus_forge.appsettings import routes as appsettings
 from nautilus_forge.basic_auth import BasicGate
 from nautilus_forge.db.engine import Database
 from nautilus_forge.deploy_tokens import routes as deploy_tokens
+from nautilus_forge.events import half as events
 from nautilus_forge.forge import Forge
 from nautilus_forge.git.hooks import ensure_hooks
 from nautilus_forge.git.store import RepositoryStore
@@ -47,6 +48,7 @@ from nautilus_forge.projects import share_routes as project_shares
 from nautilus_forge.projects import star_routes as project_stars
 from nautilus_forge.projects import topic_routes as topics
 from nautilus_forge.projects import upkeep_routes as project_upkeep
+from nautilus_forge.projects.language_upkeep import LanguageUpkeep
 from nautilus_forge.projects.removal import finish_removals
 from nautilus_forge.registry import auth_routes as registry_auth
 from nautilus_forge.registry import half as registry_half
@@ -68,6 +70,7 @@ from nautilus_forge.users import profile_routes as user_profiles
 from nautilus_forge.users import routes as users
 from nautilus_forge.users.root import ensure_accounts
 from nautilus_forge.web.routes import pages_router
+from nautilus_forge.webhooks import half as webhooks
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +108,8 @@ def api_routers() -> list[APIRouter]:
         repository_tags.router,
         protected_tags.router,
         *merge_requests.api_routers(),
+        *webhooks.api_routers(),
+        *events.api_routers(),
         applications.router,
         container_registry.router,
     ]
@@ -139,12 +144,15 @@ def build_forge(settings: Settings) -> Forge:
     )
     forge.basic = BasicGate()
     forge.imports = Imports(forge)
+    forge.on_ref_change.append(LanguageUpkeep().follow)
     forge.on_ready += [ensure_hooks, ensure_accounts]
     lfs_half.join(forge)
     ci_join.join(forge)
     forge.on_ready += [group_removal.finish_removals, finish_removals, updates.start_sweeping, account_upkeep.start]
     forge.on_ready.append(forge.imports.resume)
     forge.on_project_deleted.append(forge.imports.forget)
+    events.join(forge)
+    webhooks.join(forge)
     merge_requests.join(forge)
     registry_half.join(forge)
     return forge

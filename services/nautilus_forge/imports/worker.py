@@ -25,6 +25,7 @@ from nautilus_forge.outbound.errors import UrlBlocked
 from nautilus_forge.outbound.rules import rules_for
 from nautilus_forge.outbound.target import Target, approve
 from nautilus_forge.projects.branches import protect_default_branch
+from nautilus_forge.projects.language_upkeep import recount
 from nautilus_forge.variables.cipher import Cipher, Undecipherable
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Imports:
                     return
                 head = await self._fetch(project_id, origin)
                 await self._finish(project_id, head)
+                await recount(self._forge, project_id)
             except ImportFailed as failure:
                 await self._fail(project_id, str(failure))
             except Exception:

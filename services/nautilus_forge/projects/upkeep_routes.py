@@ -10,17 +10,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import update
 from starlette.responses import Response
 
-from nautilus_forge.db.dependency import Db, TheForge
-from nautilus_forge.db.models import Project
+from nautilus_forge.db.dependency import TheForge
 from nautilus_forge.errors import Conflict
 from nautilus_forge.git.refs import ref_sha
 from nautilus_forge.params import ParamModel, Params
 from nautilus_forge.policy import Ability
-from nautilus_forge.projects import languages
 from nautilus_forge.projects.access import ProjectAccess, project_with
+from nautilus_forge.projects.language_upkeep import recount
 from nautilus_forge.responses import Json
 
 router = APIRouter()
@@ -35,20 +33,13 @@ class Housekeeping(ParamModel):
 
 
 @router.get("/projects/{id}/languages")
-async def read_languages(at: Read, db: Db, forge: TheForge) -> Response:
+async def read_languages(at: Read, forge: TheForge) -> Response:
     """Percent by language, of the default branch; counted anew where that has moved."""
     project = at.project
     git = forge.repositories.git(project.id)
     if await ref_sha(git, f"refs/heads/{project.default_branch}") == project.languages_sha:
         return Json(project.languages)
-    sha, found = await languages.count(git, project.default_branch)
-    await db.execute(
-        update(Project)
-        .where(Project.id == project.id)
-        .values(languages=found, languages_sha=sha, updated_at=Project.updated_at)
-        .execution_options(synchronize_session=False)
-    )
-    return Json(found)
+    return Json(await recount(forge, project.id))
 
 
 @router.get("/projects/{id}/statistics")
