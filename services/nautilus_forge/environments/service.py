@@ -52,7 +52,8 @@ _RENEW = text(
     """
     UPDATE environments SET state = 'available', updated_at = now(),
         external_url = coalesce(CAST(:url AS varchar), external_url), tier = coalesce(CAST(:tier AS varchar), tier),
-        auto_stop_at = CASE WHEN CAST(:auto_stop_s AS bigint) IS NULL THEN NULL
+        auto_stop_at = CASE WHEN CAST(:is_never AS boolean) THEN NULL
+                            WHEN CAST(:auto_stop_s AS bigint) IS NULL THEN auto_stop_at
                             ELSE now() + make_interval(secs => CAST(:auto_stop_s AS bigint)) END
     WHERE id = :id
     """
@@ -133,14 +134,16 @@ async def note_success(
     if wanted.action == "verify":
         return
     is_deployed = wanted.action == "start"
-    seconds = duration.parse(auto_stop_in) if auto_stop_in is not None else None
-    if not is_deployed and seconds is None:
+    is_never = auto_stop_in is not None and auto_stop_in.strip().lower() == "never"
+    seconds = duration.parse(auto_stop_in) if auto_stop_in is not None and not is_never else None
+    if not is_deployed and seconds is None and not is_never:
         return
     values: dict[str, Any] = {
         "id": environment.id,
         "url": url if is_deployed and url and not url_problems(url) else None,
         "tier": wanted.deployment_tier if is_deployed else None,
         "auto_stop_s": seconds,
+        "is_never": is_never,
     }
     await db.execute(_RENEW, values)
 
