@@ -16,9 +16,12 @@ import psycopg
 import pytest
 
 from nautilus.appliance import accounts, postgres, schema
+from nautilus_forge.testing import elsewhere
 from nautilus_forge.testing.plugin import ContractPlugin
 
 _ENVIRONMENT = "NAUTILUS_TEST_POSTGRES"
+
+elsewhere.install()  # at once: the conftests below import what it changes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,10 +34,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    contract = Path(__file__).parent / "contract"
-    config.pluginmanager.register(ContractPlugin(contract / "data", contract), "gitlab-contract")
+    if elsewhere.elsewhere() is None:
+        contract = Path(__file__).parent / "contract"
+        config.pluginmanager.register(ContractPlugin(contract / "data", contract), "gitlab-contract")
     if not hasattr(config, "workerinput"):
         os.environ[_ENVIRONMENT] = tempfile.mkdtemp(prefix="nautilus-pg-", dir="/tmp")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if elsewhere.elsewhere() is not None and isinstance(item, pytest.Function):
+        secret = elsewhere.needs_a_secret(item.function)
+        if secret is not None:
+            pytest.skip(f"needs {secret}, which nobody knows of another server; {elsewhere.URL} is set")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

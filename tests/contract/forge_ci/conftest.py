@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gitlab
 import httpx
@@ -19,6 +19,7 @@ from nautilus.appliance import postgres, schema
 from nautilus_forge.ci_join import join
 from nautilus_forge.forge import Forge
 from nautilus_forge.jobs.limits import CiLimits
+from nautilus_forge.testing.elsewhere import elsewhere
 from nautilus_forge.testing.runner import FakeRunner, register
 from nautilus_forge.testing.server import ADMIN_TOKEN, REGISTRATION_TOKEN, RunningForge, running_forge
 
@@ -68,7 +69,14 @@ def shared_forge(postgres_folder: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def forge(request: pytest.FixtureRequest, limits: CiLimits, tmp_path: Path) -> Iterator[RunningForge]:
     """The module's forge; one of its own for a test with limits of its own, or marked `alone`."""
-    if limits is DEFAULT_LIMITS and request.node.get_closest_marker("alone") is None:
+    is_alone = limits is not DEFAULT_LIMITS or request.node.get_closest_marker("alone") is not None
+    if (there := elsewhere()) is not None:
+        if is_alone:
+            pytest.skip("wants a forge of its own")
+        with there.cleaned():
+            yield cast(RunningForge, there)
+        return
+    if not is_alone:
         yield request.getfixturevalue("shared_forge")
         return
     with forge_with(request.getfixturevalue("forge_database_url"), tmp_path, limits) as running:

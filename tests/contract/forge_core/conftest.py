@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import gitlab
 import psycopg
 import pytest
 
+from nautilus_forge.testing.elsewhere import elsewhere
 from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
 
 _RESET = """
@@ -30,6 +32,10 @@ update users set failed_attempts = 0, locked_at = null, state = 'active';
 
 @contextmanager
 def emptied_afterwards(running: RunningForge) -> Iterator[RunningForge]:
+    if (there := elsewhere()) is not None:
+        with there.cleaned():
+            yield running
+        return
     conninfo = running.settings.database_url.get_secret_value().replace("+psycopg", "")
     with psycopg.connect(conninfo, autocommit=True) as db:
         row = db.execute("select password_hash from users where id = 1").fetchone()
@@ -40,9 +46,15 @@ def emptied_afterwards(running: RunningForge) -> Iterator[RunningForge]:
 
 @pytest.fixture(scope="module")
 def module_forge(
-    module_forge_database_url: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningForge]:
-    with running_forge(module_forge_database_url, tmp_path_factory.mktemp("forge")) as running:
+    """A forge of the module's own; the server that the environment names, where it names one."""
+    if (there := elsewhere()) is not None:
+        with there.cleaned():
+            yield cast(RunningForge, there)
+        return
+    database_url = request.getfixturevalue("module_forge_database_url")
+    with running_forge(database_url, tmp_path_factory.mktemp("forge")) as running:
         yield running
 
 
