@@ -1037,6 +1037,7 @@ CREATE INDEX ix_events_author_id ON events (author_id, id DESC);
 CREATE INDEX ix_events_created_at ON events (created_at);
 CREATE INDEX ix_events_target ON events (target, target_id);
 ALTER TABLE ref_updates ADD COLUMN refs_in_push INTEGER DEFAULT '1' NOT NULL;
+ALTER TABLE ref_updates ADD COLUMN place_in_push INTEGER DEFAULT '1' NOT NULL;
 CREATE FUNCTION tell_webhooks(of_project bigint, wanted text, told text, said jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN

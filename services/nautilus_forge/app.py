@@ -148,7 +148,12 @@ def build_forge(settings: Settings) -> Forge:
     forge.on_ready += [ensure_hooks, ensure_accounts]
     lfs_half.join(forge)
     ci_join.join(forge)
-    forge.on_ready += [group_removal.finish_removals, finish_removals, updates.start_sweeping, account_upkeep.start]
+    forge.on_ready += [
+        group_removal.finish_removals,
+        finish_removals,
+        updates.start_sweeping,
+        account_upkeep.start,
+    ]
     forge.on_ready.append(forge.imports.resume)
     forge.on_project_deleted.append(forge.imports.forget)
     events.join(forge)

@@ -26,7 +26,7 @@ from nautilus_forge.jobs.authorize import resolve_job_token
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.jobs.lookout import Lookout
 from nautilus_forge.jobs.upkeep import Upkeep
-from nautilus_forge.jobs.wakeups import JobChanged, Listener, MergeDue, News, Queued, RunnerChanged
+from nautilus_forge.jobs.wakeups import HooksDue, JobChanged, Listener, MergeDue, News, Queued, RunnerChanged
 from nautilus_forge.pipelines import creation, lint_routes, merge_requests, service, statuses_routes
 from nautilus_forge.pipelines import routes as pipelines
 from nautilus_forge.ports import RefChange
@@ -145,6 +145,8 @@ def _hear(ci: CiHalf, news: News) -> None:
         case RunnerChanged():
             ci.runners.forget(news.runner_id)
             ci.board.wake_runner(news.runner_id)
+        case HooksDue():
+            ci.forge.webhooks.due.set()
         case MergeDue():
             work = ci.forge.merge_when_ready(news.merge_request_id)
             ci.forge.spawn(work, f"merge request {news.merge_request_id} may be due")
@@ -155,6 +157,7 @@ def _miss(ci: CiHalf) -> None:
     ci.live.forget_all()
     ci.runners.forget_all()
     ci.board.news_missed()
+    ci.forge.webhooks.due.set()
     ci.look.set()
 
 

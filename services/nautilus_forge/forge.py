@@ -12,6 +12,7 @@ from nautilus_forge.db.engine import Database
 from nautilus_forge.git.maintenance import Maintenance
 from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.ports import (
+    CommitCommented,
     CreateForMergeRequest,
     CreateForPush,
     FollowRefChange,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from nautilus_forge.imports.worker import Imports
     from nautilus_forge.lfs.half import Lfs
     from nautilus_forge.registry.half import ContainerRegistry
+    from nautilus_forge.webhooks.worker import WebhookWorker
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Forge:
     on_ref_change: list[FollowRefChange] = field(default_factory=list)
     on_merge_request: list[MergeRequestHappened] = field(default_factory=list)
     on_merge_request_note: list[MergeRequestCommented] = field(default_factory=list)
+    on_commit_note: list[CommitCommented] = field(default_factory=list)
     on_sweep: list[Startup] = field(default_factory=list)
     """What looks every half minute for news that was missed."""
     merge_when_ready: Callable[[int], Coroutine[Any, Any, None]] = no_merges
@@ -81,6 +84,8 @@ class Forge:
     """Git LFS; `lfs.half.join` sets it."""
     imports: Imports = field(init=False)
     """Repositories that are being filled from elsewhere; `app.build_forge` sets it."""
+    webhooks: WebhookWorker = field(init=False)
+    """What calls webhooks; `webhooks.half.join` sets it."""
     registry: ContainerRegistry | None = None
     """The container registry; `registry.half.join` sets it where there is one."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -6,13 +6,13 @@ Both halves meet in the composition root (`app.py`) alone; neither imports the o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from nautilus_forge.db.models import MergeRequest, MergeRequestNote, Project, User
+from nautilus_forge.db.models import CommitNote, MergeRequest, MergeRequestNote, Project, User
 
 if TYPE_CHECKING:
     from nautilus_forge.forge import Forge
@@ -24,11 +24,16 @@ BY_JOB = "nautilus.by-job"
 
 @dataclass(frozen=True)
 class RefChange:
-    """One moved ref. `ref` is the full name (`refs/heads/main`); `ZERO_SHA` stands for "no such ref"."""
+    """One moved ref. `ref` is the full name (`refs/heads/main`); `ZERO_SHA` stands for "no such ref".
+
+    `refs_in_push`: how many of its kind (branches, tags) the same push moved; `place_in_push`: the how-manyeth it is.
+    """
 
     ref: str
     old_sha: str
     new_sha: str
+    refs_in_push: int = field(default=1, compare=False)
+    place_in_push: int = field(default=1, compare=False)
 
     @property
     def is_deletion(self) -> bool:
@@ -150,6 +155,12 @@ class MergeRequestCommented(Protocol):
         note: MergeRequestNote,
         user: User,
     ) -> None: ...
+
+
+class CommitCommented(Protocol):
+    """Somebody commented on a commit; called in that transaction."""
+
+    async def __call__(self, db: AsyncSession, forge: Forge, *, note: CommitNote, user: User) -> None: ...
 
 
 class CreateForMergeRequest(Protocol):

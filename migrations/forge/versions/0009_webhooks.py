@@ -276,7 +276,8 @@ def upgrade() -> None:
     _create_deliveries()
     _create_logs()
     _create_events()
-    op.add_column("ref_updates", sa.Column("refs_in_push", sa.Integer(), server_default="1", nullable=False))
+    for name in ("refs_in_push", "place_in_push"):
+        op.add_column("ref_updates", sa.Column(name, sa.Integer(), server_default="1", nullable=False))
     for statements in (_TELL, _CI, _SYSTEM):
         op.execute(statements)
 
@@ -395,6 +396,7 @@ def downgrade() -> None:
             op.execute(f"DROP TRIGGER {trigger} ON {table}")
     for function in _FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
-    op.drop_column("ref_updates", "refs_in_push")
+    for name in ("refs_in_push", "place_in_push"):
+        op.drop_column("ref_updates", name)
     for table in ("events", "web_hook_logs", "webhook_deliveries", "webhook_events", "web_hooks"):
         op.drop_table(table)

@@ -62,7 +62,12 @@ class MergeDue:
     merge_request_id: int
 
 
-News = Queued | JobChanged | RunnerChanged | MergeDue
+@dataclass(frozen=True)
+class HooksDue:
+    """Something happened that webhooks want to hear of; told by the database itself."""
+
+
+News = Queued | JobChanged | RunnerChanged | MergeDue | HooksDue
 
 
 async def tell(db: AsyncSession, news: News) -> None:
@@ -84,6 +89,8 @@ def _encode(news: News) -> str:
             return orjson.dumps(["runner", news.runner_id]).decode()
         case MergeDue():
             return orjson.dumps(["merge", news.merge_request_id]).decode()
+        case HooksDue():
+            return orjson.dumps(["hooks"]).decode()
 
 
 def _decode(payload: str) -> News | None:
@@ -97,6 +104,8 @@ def _decode(payload: str) -> News | None:
             return RunnerChanged(runner)
         case ["merge", int(merge_request)]:
             return MergeDue(merge_request)
+        case ["hooks"]:
+            return HooksDue()
     return None
 
 

@@ -89,4 +89,6 @@ async def create_note(
     db.add(note)
     await db.flush()
     await db.refresh(note)
+    for commented in forge.on_commit_note:
+        await commented(db, forge, note=note, user=user)
     return Json(_entity(forge.settings, note, user), 201)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -46,6 +48,8 @@ async def announce(
     """Remember changes that are about to happen. The caller commits before git moves anything."""
     if not changes:
         return
+    in_all = Counter(change.is_tag for change in changes)
+    places = {False: count(1), True: count(1)}
     rows = [
         {
             "project_id": project_id,
@@ -54,6 +58,8 @@ async def announce(
             "old_sha": change.old_sha,
             "new_sha": change.new_sha,
             "push_options": list(push_options),
+            "refs_in_push": in_all[change.is_tag],
+            "place_in_push": next(places[change.is_tag]),
         }
         for change in changes
     ]
@@ -135,7 +141,7 @@ def _is(project_id: int, change: RefChange) -> tuple[ColumnElement[bool], ...]:
 
 
 async def _handle(db: AsyncSession, forge: Forge, row: RefUpdate, *, makes_pipelines: bool) -> None:
-    change = RefChange(row.ref, row.old_sha, row.new_sha)
+    change = RefChange(row.ref, row.old_sha, row.new_sha, row.refs_in_push, row.place_in_push)
     options, user_id = tuple(row.push_options), row.user_id
     project = await db.get(Project, row.project_id)
     await db.delete(row)

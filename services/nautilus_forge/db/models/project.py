@@ -126,5 +126,6 @@ class RefUpdate(Base):
     new_sha: Mapped[str]
     push_options: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
     refs_in_push: Mapped[int] = mapped_column(default=1, server_default="1")
-    """How many branches and tags the same push moved."""
+    place_in_push: Mapped[int] = mapped_column(default=1, server_default="1")
+    """How many branches (of a tag: tags) the same push moved, and the how-manyeth of them this is."""
     created_at: Mapped[CreatedAt]

@@ -1,0 +1,1 @@
+"""The feed of events: who did what where, and when."""
