@@ -16,7 +16,7 @@ from nautilus_forge.auth import Admin
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.errors import InvalidParams
 from nautilus_forge.groups.attributes import protection_defaults
-from nautilus_forge.params import check, merged
+from nautilus_forge.params import check, merged, takes
 from nautilus_forge.responses import Json, timestamp
 
 router = APIRouter()
@@ -46,7 +46,7 @@ async def read_settings(who: Admin, db: Db) -> Response:
     return Json(_entity(await values.stored(db)))
 
 
-@router.put("/application/settings")
+@router.put("/application/settings", openapi_extra=takes(values.SettingValues, *kept.DEFAULTS))
 async def change_settings(request: Request, who: Admin, db: Db) -> Response:
     """Those that are named; unknown names are passed over, as in GitLab."""
     sent = await merged(request)
