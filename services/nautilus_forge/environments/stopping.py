@@ -29,9 +29,10 @@ _EXPIRED = text(
 _STILL_EXPIRED = text(
     """
     SELECT id, auto_stop_setting FROM environments
-    WHERE id = :id AND state = 'available' AND auto_stop_at <= now() FOR UPDATE SKIP LOCKED
+    WHERE id = :id AND state = 'available' AND auto_stop_at <= now()
     """
 )
+"""Not locked: pipelines are locked before environments, as where a job ends."""
 _FORGET_TIME = text("UPDATE environments SET auto_stop_at = NULL WHERE id = :id")
 _OF_BRANCH = text(
     """

@@ -5,6 +5,7 @@ Source: doc/api/pipeline_triggers.md, GitLab lib/api/ci/triggers.rb.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -31,6 +32,7 @@ from nautilus_forge.triggers import service
 router = APIRouter()
 
 Manager = Annotated[ProjectAccess, Depends(project_with(Ability.ADMIN_TRIGGER, anonymous=False))]
+_KEY = re.compile(r"[a-zA-Z0-9_]{1,255}")
 TriggerId = Annotated[int, Depends(path_id("trigger_id"))]
 
 
@@ -65,6 +67,8 @@ async def fire(request: Request, db: Db, ci: Ci) -> Response:
     params = check(Fire, values)
     if not all(isinstance(value, str) for value in params.variables.values()):
         raise BadRequest(message="variables needs to be a map of key-valued strings")
+    if not all(_KEY.fullmatch(key) for key in params.variables):
+        raise InvalidRecord({"variables.key": ["can contain only letters, digits and '_'."]})
     project = await find_project(db, unquote(request.path_params["id"], errors="replace"))
     if project is None:
         raise NotFound

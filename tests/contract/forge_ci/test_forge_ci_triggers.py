@@ -60,6 +60,7 @@ def test_what_is_refused(project: Project, push: Push, http: httpx.Client, root:
     assert fire(token="glptt-unknown").status_code == 404
     assert fire(f"/projects/{other.id}/trigger/pipeline").status_code == 404
     assert fire(variables={"A": {"nested": "1"}}).json()["message"].startswith("variables needs to be a map")
+    assert list(fire(variables={"not a key": "1"}).json()["message"]) == ["variables.key"]
     assert fire(headers={"X-Gitlab-Event": "Pipeline Hook"}).status_code == 403
     assert http.post(url, json={"ref": "main"}).json() == {"error": "token is missing"}
     assert len(project.pipelines.list(all=True)) == 1
