@@ -45,7 +45,8 @@ class _Extender:
         self._budget.spend(len(bases))
         if key in self._done:
             if len(ancestors) + self._levels[key] > MAX_LEVELS + 1:
-                return self._fail(key, f"{to_text(key)}: nesting too deep in `extends`")
+                deepest = self._beyond(key, len(ancestors))
+                return self._fail(deepest, f"{to_text(deepest)}: nesting too deep in `extends`")
             return self._done[key]
         if problem := self._problem(key, bases, ancestors):
             return self._fail(key, problem)
@@ -66,6 +67,13 @@ class _Extender:
         if key in ancestors:
             return f"{to_text(key)}: circular dependency detected in `extends`"
         return None
+
+    def _beyond(self, key: Any, depth: int) -> Any:
+        """The base with which a chain gets too deep, which is the one that GitLab names."""
+        for level in range(depth + 1, MAX_LEVELS + 2):
+            wanted = MAX_LEVELS + 2 - level
+            key = next(base for base in _bases(self._config[key]) if self._levels.get(base, 0) >= wanted)
+        return key
 
     def _fail(self, key: Any, message: str) -> Any:
         if key not in self._failed:

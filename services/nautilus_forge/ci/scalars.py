@@ -32,11 +32,15 @@ _BINARY = re.compile(r"[-+]?0[bB][01_,]*[01][01_,]*\Z")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}\Z")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][+-][0-9]+)?\Z")
 _INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)\Z")
+_TIME = re.compile(
+    r"-?\d{4}-\d{1,2}-\d{1,2}(?:[Tt]|\s+)\d{1,2}:\d\d:\d\d(?:\.\d*)?(?:\s*(?:Z|[-+]\d{1,2}:?(?:\d\d)?))?\Z",
+    re.ASCII,
+)
 _DATE = re.compile(r"\d{4}-(?:1[012]|0\d|\d)-(?:[12]\d|3[01]|0\d|\d)\Z")
 
 
 class DateScalar(ValueError):
-    """A plain date, which GitLab refuses to read."""
+    """A plain date or time, which GitLab refuses to read."""
 
 
 def resolve(text: str) -> Scalar:
@@ -67,6 +71,8 @@ def _number(text: str) -> Scalar:
         return _sexagesimal(digits)
     if _DATE.match(text):
         raise DateScalar("Tried to load unspecified class: Date")
+    if _TIME.match(text):
+        raise DateScalar("Tried to load unspecified class: Time")
     if infinite := _INFINITE.match(text):
         return -math.inf if infinite[1] == "-" else math.inf
     return math.nan if text in (".nan", ".NaN", ".NAN") else text

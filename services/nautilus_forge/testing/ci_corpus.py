@@ -1,9 +1,10 @@
 """The corpus: one folder a configuration, with what it shall become beside it.
 
 `expected.yml` has one document for each context that the configuration is compiled in: `context` (a push to main
-where it says nothing), and `pipeline`, `errors` or `no_pipeline`. `schema: refuses` marks a configuration that
-GitLab's schema of the file refuses too. All other files of the folder are those of the commit; those below
-`projects/GROUP/NAME@REF/` are of another project, those below `templates/` templates of the server.
+where it says nothing), and `pipeline`, `errors` or `no_pipeline`. `schema: refuses WHAT` in the first marks a
+configuration that GitLab's schema of the file refuses (it is stricter than GitLab at times). All other files of the
+folder are those of the commit; those below `projects/GROUP/NAME@REF/` are of another project, those below `templates/`
+templates of the server.
 """
 
 from __future__ import annotations
@@ -64,9 +65,7 @@ def expectations(corpus: Path) -> Iterator[Expectation]:
 
 def is_refused_by_the_schema(folder: Path) -> bool:
     """Whether the first document says so."""
-    document = next(iter(yaml.safe_load_all(read(folder / EXPECTED))))
-    assert document.get("schema", "refuses") == "refuses"
-    return "schema" in document
+    return "schema" in next(iter(yaml.safe_load_all(read(folder / EXPECTED))))
 
 
 def context_for(expectation: Expectation) -> Context:

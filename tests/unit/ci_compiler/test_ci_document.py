@@ -70,9 +70,19 @@ def test_a_scalar_means_what_psych_makes_of_it(written, meant):
     assert type(value) is (YamlList if isinstance(meant, list) else type(meant))
 
 
-def test_a_plain_date_is_refused_as_by_gitlab():
-    error = error_of("a: 1\nday: 2024-02-29")
-    assert (error.message, error.line, error.column) == ("Tried to load unspecified class: Date", 2, 6)
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("2024-02-29", "Date"),
+        ("2024-2-9", "Date"),
+        ("2024-02-29 10:20:30", "Time"),
+        ("2024-02-29t1:20:30.5 +01:00", "Time"),
+        ("2024-02-29T10:20:30Z", "Time"),
+    ],
+)
+def test_plain_dates_and_times_are_refused_as_by_gitlab(written, name):
+    error = error_of(f"a: 1\nday: {written}")
+    assert (error.message, error.line, error.column) == (f"Tried to load unspecified class: {name}", 2, 6)
 
 
 @pytest.mark.parametrize(

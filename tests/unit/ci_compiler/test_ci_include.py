@@ -305,7 +305,10 @@ def test_inputs_that_do_not_fit_are_told(messages, given, message):
             "spec: {inputs: {a: {rules: []}}}\n---\nj: {script: x}",
             "header:spec:inputs:a:rules is not supported by this server yet",
         ),
-        ("spec: {include: [a]}\n---\nj: {script: x}", "header:spec:include is not supported by this server yet"),
+        (
+            "spec: {include: [a]}\n---\nj: {script: x}",
+            "header:spec:include is not supported by this server yet",
+        ),
         ("spec:\n---\nj: {script: '$[[ inputs.b ]]'}", "unknown interpolation key: `b`"),
         ("spec:\n---\nj: {script: '$[[ foo.b ]]'}", "unknown interpolation key: `foo`"),
         ("spec:\n---\nj: {script: '$[[ inputs ]]'}", "invalid interpolation access pattern"),

@@ -7,31 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from nautilus_forge.ci import document, duration, extends, include, inputs, instances
+from nautilus_forge.ci import document, duration, extends, include, instances
 from nautilus_forge.ci.compiler import FILTERED_OUT, MAX_NEEDS, NO_JOBS
-from nautilus_forge.ci.entries import (
-    artifacts,
-    cache,
-    checks,
-    defaults,
-    image,
-    job,
-    needs,
-    parallel,
-    root,
-    rules,
-)
+from nautilus_forge.ci.entries import cache, checks, job, keywords, parallel, rules
 from nautilus_forge.ci.entries import settings as small
+from nautilus_forge.ci.entries.keywords import Keywords
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/reference/ci-yaml.md").read_text()
 
 
 def section(title: str) -> str:
     return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-
-
-def words(text: str) -> set[str]:
-    return {word for quoted in re.findall(r"`([^`]+)`", text) for word in quoted.split(":")}
 
 
 def test_the_example_compiles(compiled):
@@ -45,39 +31,29 @@ def test_the_example_compiles(compiled):
     ]
 
 
-def test_every_keyword_is_in_the_reference():
-    known = {
-        *root._KEYWORDS,
-        *job._KEYS,
-        *small.DEFAULT_KEYS,
-        *rules.JOB_RULES.keys,
-        *rules.WORKFLOW_RULES.keys,
-        *rules.INCLUDE_RULES.keys,
-        *include._KEYS,
-        *inputs._INPUT_KEYS,
-        *image._SERVICE_KEYS,
-        *artifacts._KEYS,
-        *cache._KEYS,
-        *needs._KEYS,
-        *small._ENVIRONMENT_KEYS,
-    }
-    assert known - words(section("Keywords")) == set()
+KEYWORDS = re.findall(
+    r"^\| `(.+?)` \| (`.+?`) \| (yes|partly|no)(?:: .+)? \|$", section("Keywords"), re.MULTILINE
+)
 
 
-def test_every_refused_keyword_is_in_the_reference():
-    refused = {
-        *job._REFUSED,
-        *defaults._REFUSED,
-        *include._REFUSED,
-        *inputs._REFUSED,
-        *image._REFUSED,
-        *needs._ELSEWHERE,
-        *("files_commits", "regexp", "project", "ref", "kubernetes", "rules"),
-    }
-    documented = set()
-    for row in re.findall(r"^\| .+? \| (.+) \|$", section("Refused by name"), re.MULTILINE)[1:]:
-        documented |= words(row)
-    assert documented - {"exists"} == refused
+def documented(table: Keywords, *answers: str) -> list[str]:
+    return [
+        keyword
+        for where, row, answer in KEYWORDS
+        if where == table.name and answer in answers
+        for keyword in re.findall(r"`(\w+)`", row)
+    ]
+
+
+@pytest.mark.parametrize("table", keywords.ALL, ids=lambda table: table.name)
+def test_the_table_has_each_keyword_once_with_what_becomes_of_it(table):
+    assert sorted(documented(table, "yes", "partly")) == sorted(table.known)
+    assert sorted(documented(table, "no")) == sorted(table.refused)
+
+
+def test_the_table_has_no_other_keywords():
+    assert {where for where, _, _ in KEYWORDS} == {table.name for table in keywords.ALL}
+    assert len(KEYWORDS) == len(re.findall(r"^\| `", section("Keywords"), re.MULTILINE))
 
 
 def test_the_limits_are_those_of_the_code():

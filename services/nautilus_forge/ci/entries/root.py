@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list, refuse
+from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list
 from nautilus_forge.ci.entries.config import AutoCancel, JobConfig, PipelineConfig, Workflow
 from nautilus_forge.ci.entries.defaults import read_defaults
 from nautilus_forge.ci.entries.job import JobReader, warn_of_many_pipelines
@@ -93,13 +93,8 @@ def _jobs(config: YamlMap, problems: Problems, reader: JobReader) -> dict[str, J
 def _job(name: str, value: YamlMap, spot: Spot, problems: Problems, reader: JobReader) -> JobConfig:
     if name == "pages" and value.get("pages") is not False:
         problems.warn("jobs:pages publishes nothing: Pages are not supported by this server yet")
-    if "script" not in value:
-        for key in ("trigger", "run"):
-            if key in value:
-                refuse(spot.key(value, key), problems)
+    if "script" not in value:  # a trigger or steps, which are refused by name
         value = value.duplicate()
-        value.pop("trigger", None)
-        value.pop("run", None)
         value["script"] = ["true"]
     return reader.read(name, value, spot)
 

@@ -181,7 +181,8 @@ def _changes(value: Any, spot: Spot, problems: Problems) -> tuple[str, ...] | No
         problems.add(f"{spot.where} should be an array or a hash", spot.place)
         return None
     check_keys(value, keywords.CHANGES, spot, problems)
-    check_required(value, "paths", spot, problems)
+    if "regexp" not in value:
+        check_required(value, "paths", spot, problems)
     if "compare_to" in value:
         Fields(value, spot, problems).text("compare_to")
         problems.warn(
@@ -203,7 +204,8 @@ def _exists(value: Any, spot: Spot, problems: Problems, *, is_limited: bool) -> 
         problems.add(f"{spot.where} should be a string, an array of strings, or a hash", spot.place)
         return None
     check_keys(value, keywords.EXISTS, spot, problems)
-    check_required(value, "paths", spot, problems)
+    if "regexp" not in value:
+        check_required(value, "paths", spot, problems)
     if value.get("paths") is None:
         return None
     return _paths(value["paths"], f"{spot.where} paths", spot.key(value, "paths"), problems)

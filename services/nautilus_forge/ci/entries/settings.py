@@ -35,6 +35,7 @@ RETRY_REASONS = frozenset(
         *("runner_configuration_error", "runner_external_dependency_failure", "runner_interrupted"),
         *("image_pull_failure", "job_execution_server_timeout", "job_token_expired", "no_updates_running"),
         *("no_updates_canceling", "stuck_pending_no_matching_runners", "protected_environment_failure"),
+        *("stuck_pending_with_matching_runners", "server_timeout_running", "server_timeout_canceling"),
     ]
 )
 
