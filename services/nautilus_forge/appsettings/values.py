@@ -24,10 +24,8 @@ VisibilityName = Literal["private", "internal", "public"]
 
 
 class SettingValues(ParamModel):
-    """Every setting that has an effect, with its default; a `PUT` may name any of them.
-
-    `signup_enabled`, `gravatar_enabled`, `help_page_text`, `home_page_url`, `domain_allowlist` are for pages that
-    the forge does not have: they are kept alone.
+    """Settings with their types and defaults; a `PUT` may name any of them. Which have an effect:
+    docs/reference/forge-access.md.
     """
 
     allow_local_requests_from_system_hooks: bool = True

@@ -61,6 +61,8 @@ async def create_project(
     path = given.pop("path", None) or naming.path_of_name(name)
     given.setdefault("visibility", allowed.default_in(namespace, settings.default_project_visibility))
     branch = given.pop("default_branch", None) or first_branch(namespace, settings)
+    if settings.default_ci_config_path and not given.get("ci_config_path"):
+        given["ci_config_path"] = settings.default_ci_config_path
     given["shared_runners_enabled"] = shared_runners(namespace, settings, given.get("shared_runners_enabled"))
     _refuse(name=name, path=path, branch=branch, ci_path=given.get("ci_config_path"))
     _refuse_visibility(creator, namespace, given["visibility"], settings.restricted_visibility_levels)

@@ -232,7 +232,9 @@ def test_settings_have_gitlab_s_names_and_defaults(root: gitlab.Gitlab, client_o
     settings.save()
     again = root.settings.get()
     assert (again.plantuml_url, again.max_import_size, again.default_branch_name) == ("http://p", 7, "trunk")
-    assert root.projects.create({"name": "on-trunk"}).default_branch == "trunk"
+    root.http_put("/application/settings", post_data={"default_ci_config_path": "ci/all.yml"})
+    made = root.projects.create({"name": "on-trunk"})
+    assert (made.default_branch, made.ci_config_path) == ("trunk", "ci/all.yml")
     assert refused(lambda: client_of("otto").settings.get()) == (403, "403 Forbidden")
 
 
