@@ -85,7 +85,7 @@ def parse_raw(output: bytes) -> Iterator[tuple[str, str, str, str, str]]:
 def _joined(changes: list[tuple[str, str, str, str, str]], patch: bytes) -> Iterator[FileDiff]:
     """Each change with its section of the patch; a change of type has two sections (deleted, added)."""
     starts = [match.start() for match in _SECTION.finditer(patch)]
-    sections = [patch[a:b] for a, b in zip(starts, [*starts[1:], len(patch)], strict=True)]
+    sections = [patch[a:b] for a, b in zip(starts, [*starts[1:], len(patch)], strict=False)]
     remaining = iter(sections)
     for old_path, new_path, a_mode, b_mode, status in changes:
         taken = list(islice(remaining, 2 if status == "T" else 1))
