@@ -235,3 +235,23 @@ def test_a_last_rule_that_always_matches_is_warned_of_unless_workflow_rules_prev
     assert compiled(job).warnings[0].startswith(warning)
     assert compiled(f"workflow: {{rules: [{{when: always}}]}}\n{job}").warnings == ()
     assert compiled("j: {script: x, rules: [{if: $CI_COMMIT_BRANCH}]}").warnings == ()
+
+
+TWO = "plain: {script: x}\nruled: {script: x, rules: [{if: $CI_MERGE_REQUEST_IID}]}\n"
+OF_MERGE_REQUEST = {
+    "source": "merge_request_event",
+    "predefined": {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_IID": "7"},
+}
+
+
+def test_a_job_without_rules_is_in_no_merge_request_pipeline(compiled):
+    """Source: lib/gitlab/ci/config/entry/processable.rb (`only` defaults to branches and tags)."""
+    assert names(compiled(TWO, **OF_MERGE_REQUEST)) == ["ruled"]
+    assert names(compiled(TWO)) == ["plain"]
+    with pytest.raises(NoPipeline, match=NO_JOBS[:40]):
+        compiled("plain: {script: x}", **OF_MERGE_REQUEST)
+
+
+def test_workflow_rules_take_that_default_away(compiled):
+    workflow = "workflow: {rules: [{if: $CI_MERGE_REQUEST_IID}]}\n"
+    assert names(compiled(workflow + TWO, **OF_MERGE_REQUEST)) == ["plain", "ruled"]
