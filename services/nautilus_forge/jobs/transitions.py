@@ -47,7 +47,7 @@ _CLONE = text(
         coalesce((definition->>'allow_failure')::boolean, false), definition, needs, tags,
         is_protected, :enqueue_now, :auto_retries
     FROM ci_jobs WHERE id = :id
-    RETURNING id
+    RETURNING id, definition ? 'environment' AS has_environment
     """
 )
 _COPY_VARIABLES = text(
@@ -190,11 +190,12 @@ async def clone(
 ) -> int:
     """A new try of the job, `created`; the old one is marked as retried. Under the pipeline's lock."""
     values = {"id": job_id, "user": user_id, "enqueue_now": enqueue_now, "auto_retries": auto_retries}
-    new: int = (await db.execute(_CLONE, values)).scalar_one()
-    await db.execute(_COPY_VARIABLES, {"old": job_id, "new": new})
-    await db.execute(_DEPLOY_AGAIN, {"old": job_id, "new": new, "user": user_id})
+    new = (await db.execute(_CLONE, values)).one()
+    await db.execute(_COPY_VARIABLES, {"old": job_id, "new": new.id})
+    if new.has_environment:
+        await db.execute(_DEPLOY_AGAIN, {"old": job_id, "new": new.id, "user": user_id})
     await db.execute(_SET_RETRIED, {"id": job_id})
-    return new
+    return int(new.id)
 
 
 async def unskip(db: AsyncSession, job_ids: Sequence[int]) -> None:
