@@ -39,6 +39,8 @@ class ListStatuses(ParamModel):
     name: str | None = None
     pipeline_id: Id | None = None
     all: bool = False
+    order_by: Literal["id", "pipeline_id"] = "id"
+    sort: Literal["asc", "desc"] = "asc"
 
 
 class ReportStatus(ParamModel):
@@ -67,8 +69,9 @@ async def list_statuses(
         .join(Pipeline, Pipeline.id == Job.pipeline_id)
         .outerjoin(User, User.id == Job.user_id)
         .where(Pipeline.project_id == at.project.id, Pipeline.sha == commit)
-        .order_by(Job.id)
     )
+    keys = [Job.id] if params.order_by == "id" else [Job.pipeline_id, Job.id]
+    statement = statement.order_by(*(key.asc() if params.sort == "asc" else key.desc() for key in keys))
     for column, value in (
         (Pipeline.ref, params.ref),
         (Job.stage, params.stage),
