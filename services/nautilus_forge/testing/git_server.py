@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge
+from nautilus_forge.testing.server import ADMIN_TOKEN
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 NOWHERE = "ab" * 32
@@ -23,20 +23,15 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class GitServer:
-    """`work`: a folder for clones. `environment`: of git as a client."""
+    """`url` has no slash at its end. `work`: a folder for clones. `environment`: of git as a client."""
 
-    forge: RunningForge
-    port: int
-    home: Path
+    url: str
     work: Path
     environment: Mapping[str, str]
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
     def remote(self, path: str, token: str = ADMIN_TOKEN, name: str = "oauth2") -> str:
-        return f"http://{name}:{token}@127.0.0.1:{self.port}/{path}.git"
+        scheme, _, host = self.url.partition("://")
+        return f"{scheme}://{name}:{token}@{host}/{path}.git"
 
     def run(self, *argv: str, at: str = ".", **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -14,6 +14,7 @@ from typing import Any
 import gitlab
 import pytest
 
+from nautilus_forge.testing.elsewhere import elsewhere
 from nautilus_forge.testing.git_server import GitServer, LfsClient
 from nautilus_forge.testing.server import ADMIN_TOKEN, running_forge
 from nautilus_gateway.appliance import Ports, appliance_config
@@ -25,27 +26,34 @@ _names = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def server(module_forge_database_url: str) -> Iterator[GitServer]:
+def server(request: pytest.FixtureRequest) -> Iterator[GitServer]:
+    """A whole server of the module's own; the one that the environment names, where it names one."""
     if shutil.which("git-lfs") is None:
         pytest.skip("git-lfs is not installed")
     with short_home() as home:
+        (home / "work").mkdir()
+        if (there := elsewhere()) is not None:
+            with there.cleaned():
+                yield GitServer(there.url, home / "work", GIT_ENVIRONMENT)
+            return
         ports = Ports(*free_ports(3))
         user = "root" if os.geteuid() == 0 else ""
         rendered = home / "etc" / "nginx.conf"
         rendered.write_text(render(appliance_config(home, ports=ports, user=user)))
-        (home / "work").mkdir()
+        url = f"http://127.0.0.1:{ports.gitlab}"
         changes = {
             "data_dir": home / "forge",
             "socket": home / "run" / "forge.sock",
             "spool_dir": home / "spool",
-            "external_url": f"http://127.0.0.1:{ports.gitlab}",
+            "external_url": url,
         }
+        database_url = request.getfixturevalue("module_forge_database_url")
         with (
-            running_forge(module_forge_database_url, home, None, **changes) as forge,
+            running_forge(database_url, home, None, **changes),
             running_fcgiwrap(home / "run" / "git.sock", home / "log" / "git.log", 4),
             running_nginx(rendered, ports.gitlab, home / "log" / "gateway.log"),
         ):
-            yield GitServer(forge, ports.gitlab, home, home / "work", GIT_ENVIRONMENT)
+            yield GitServer(url, home / "work", GIT_ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,15 @@ import gitlab
 import pytest
 import requests
 
+from nautilus_forge.testing.elsewhere import elsewhere
 from nautilus_forge.testing.git_server import NOWHERE, GitServer, LfsClient, basic, oid_of, stored
 from nautilus_forge.testing.server import ADMIN_TOKEN
 
 GUEST, REPORTER, DEVELOPER, MAINTAINER = 10, 20, 30, 40
+
+ours_alone = pytest.mark.skipif(
+    elsewhere() is not None, reason="GitLab does otherwise: docs/reference/lfs.md, Differences"
+)
 
 
 def test_git_lfs_pushes_and_another_clone_has_the_bytes(server: GitServer, project: Any) -> None:
@@ -48,6 +53,7 @@ def test_a_pushed_pointer_without_its_object_is_refused(server: GitServer, proje
     server.must("push", "origin", "main", at=one)
 
 
+@ours_alone
 def test_what_the_batch_api_answers_for_an_upload(lfs: LfsClient, project: Any) -> None:
     answer = lfs.batch("upload", (NOWHERE, 5))
     assert answer.status_code == 200
@@ -69,6 +75,7 @@ def test_an_object_that_is_there_needs_no_upload(lfs: LfsClient) -> None:
     assert one == {"oid": oid, "size": 5}
 
 
+@ours_alone
 def test_each_object_of_a_download_has_its_action_or_its_error(lfs: LfsClient) -> None:
     oid = stored(lfs, b"here")
     there, absent, invalid = lfs.batch("download", (oid, 4), (NOWHERE, 4), ("xyz", 4)).json()["objects"]
@@ -93,6 +100,7 @@ def test_a_download_is_resumed_by_range(lfs: LfsClient) -> None:
     assert part.headers["content-range"] == "bytes 4-9/10"
 
 
+@ours_alone
 @pytest.mark.parametrize(("sent", "size"), [(b"other", 5), (b"longer than said", 5), (b"1234", 5)])
 def test_bytes_that_are_not_what_they_are_called_are_not_kept(lfs: LfsClient, sent: bytes, size: int) -> None:
     oid = oid_of(b"12345")
@@ -102,6 +110,7 @@ def test_bytes_that_are_not_what_they_are_called_are_not_kept(lfs: LfsClient, se
     assert lfs.verify(oid, 5).status_code == 404
 
 
+@ours_alone
 def test_an_upload_is_verified(lfs: LfsClient) -> None:
     oid = stored(lfs, b"sure")
     assert lfs.verify(oid, 4).json() == {"oid": oid, "size": 4}
@@ -114,6 +123,7 @@ def test_an_upload_that_comes_twice_is_the_same_object(lfs: LfsClient) -> None:
     assert lfs.get(oid_of(b"twice")).content == b"twice"
 
 
+@ours_alone
 def test_knowing_a_hash_grants_nothing(lfs: LfsClient, root: gitlab.Gitlab) -> None:
     secret = b"of one project alone"
     oid = stored(lfs, secret)
@@ -175,6 +185,7 @@ def test_a_token_s_scopes_bound_it(project: Any, person: Any, lfs: LfsClient) ->
     assert LfsClient(lfs.base, ("oauth2", other)).get(oid).status_code == 401
 
 
+@ours_alone
 def test_a_transfer_token_is_good_for_its_project_alone(lfs: LfsClient, root: gitlab.Gitlab) -> None:
     oid = stored(lfs, b"bound")
     [one] = lfs.batch("upload", (NOWHERE, 5)).json()["objects"]
@@ -235,6 +246,7 @@ def test_an_archived_project_is_read_only(project: Any, lfs: LfsClient) -> None:
     assert lfs.put(b"new").status_code == 403
 
 
+@ours_alone
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -251,6 +263,7 @@ def test_requests_that_make_no_sense(lfs: LfsClient, body: Any, status: int) -> 
     assert lfs.call("POST", "info/lfs/objects/batch", body).status_code == status
 
 
+@ours_alone
 @pytest.mark.parametrize("one", [{}, {"oid": 5, "size": 5}, {"oid": NOWHERE, "size": -1}, {"oid": NOWHERE}])
 def test_an_object_that_makes_no_sense_is_an_error_of_its_own(lfs: LfsClient, one: Any) -> None:
     for operation in ("upload", "download"):
@@ -260,6 +273,7 @@ def test_an_object_that_makes_no_sense_is_an_error_of_its_own(lfs: LfsClient, on
         assert answer.json()["objects"][0]["error"]["code"] == 422
 
 
+@ours_alone
 def test_more_than_the_disk_holds_is_refused_before_it_is_sent(lfs: LfsClient) -> None:
     too_much = 1 << 60
     [one] = lfs.batch("upload", (NOWHERE, too_much)).json()["objects"]
