@@ -200,7 +200,8 @@ BEGIN
     IF now_is.project_id IS NOT NULL AND TG_OP <> 'UPDATE' THEN
         INSERT INTO events (project_id, author_id, action)
         SELECT p.id, u.id, CASE WHEN TG_OP = 'INSERT' THEN 'joined' WHEN expired THEN 'expired' ELSE 'left' END
-        FROM projects p, users u WHERE p.id = now_is.project_id AND u.id = now_is.user_id;
+        FROM projects p JOIN namespaces n ON n.id = p.namespace_id, users u
+        WHERE p.id = now_is.project_id AND u.id = now_is.user_id AND n.owner_id IS DISTINCT FROM u.id;
     END IF;
     IF NOT EXISTS (SELECT FROM web_hooks WHERE project_id IS NULL) THEN
         RETURN NULL;

@@ -136,7 +136,6 @@ _NOTHING_TO_SHOW = {
     "wiki_page_events": "Ensure the wiki is enabled and has pages.",
     "deployment_events": "Ensure the project has deployments.",
     "releases_events": "Ensure the project has releases.",
-    "milestone_events": "Ensure the project has milestones.",
     "emoji_events": "Ensure the project has notes.",
 }
 

@@ -45,7 +45,6 @@ class ProjectHookAttributes(HookAttributes):
     deployment_events: bool | None = None
     feature_flag_events: bool | None = None
     releases_events: bool | None = None
-    milestone_events: bool | None = None
     emoji_events: bool | None = None
     resource_access_token_events: bool | None = None
     vulnerability_events: bool | None = None

