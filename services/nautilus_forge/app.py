@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain
 
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
@@ -61,6 +62,7 @@ from nautilus_forge.repository import reading_routes as repository_reading
 from nautilus_forge.repository import refs_routes as repository_refs
 from nautilus_forge.repository import tags_routes as repository_tags
 from nautilus_forge.repository import updates
+from nautilus_forge.routing import RouteIndex
 from nautilus_forge.settings import Settings
 from nautilus_forge.tokens import resource_routes as resource_tokens
 from nautilus_forge.tokens import routes as tokens
@@ -176,10 +178,8 @@ def create_app(settings: Settings, forge: Forge | None = None) -> ASGIApp:
     app = FastAPI(title="Nautilus forge", version=VERSION, openapi_url=None, lifespan=lifespan)
     app.state.forge = forge
     app.router.routes.extend(ci_join.busy_routes(API_PREFIX))
-    for router in api_routers():
-        app.include_router(router, prefix=API_PREFIX)
-    for router in root_routers():
-        app.include_router(router)
+    app.router.routes.append(RouteIndex(API_PREFIX, chain.from_iterable(r.routes for r in api_routers())))
+    app.router.routes.extend(chain.from_iterable(router.routes for router in root_routers()))
     install_error_handlers(app)
     app.add_middleware(TraceEndpoint, forge=forge)
     return Edge(app, forge)

@@ -113,7 +113,9 @@ async def read_key(who: Admin, db: Db, forge: TheForge, key_id: KeyId) -> Respon
 
 
 @pages.get("/{username}.keys")
-async def authorized_keys_of(db: Db, forge: TheForge, username: str) -> Response:
+async def authorized_keys_of(
+    db: Db, forge: TheForge, username: Annotated[str, Depends(path_text("username"))]
+) -> Response:
     """All keys of a user that let in, one a line, as `ssh-import-id` reads them.
 
     Source: gitlabhq config/routes/user.rb, app/controllers/users_controller.rb (`ssh_keys`).
