@@ -5,6 +5,7 @@ Source: doc/api/members.md, gitlabhq lib/api/members.rb.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -69,8 +70,8 @@ async def _listed(
     if params.skip_users:
         statement = statement.where(Member.user_id.not_in(params.skip_users))
     total = await page.count(db, statement.with_only_columns(Member.id))
-    rows = await db.execute(statement.order_by(Member.id).limit(page.per_page).offset(page.offset))
-    return page.respond([entities.member(forge.settings, *row) for row in rows.all()], total)
+    found = await queries.page(db, statement, page.per_page, page.offset)
+    return page.respond([entities.member(forge.settings, one) for one in found], total)
 
 
 @router.get("/groups/{id}/members")
@@ -83,20 +84,20 @@ async def list_members(at: Read, db: Db, forge: TheForge, page: Paged, params: F
 @router.get("/groups/{id}/members/all")
 @router.get("/projects/{id}/members/all")
 async def list_all_members(at: Read, db: Db, forge: TheForge, page: Paged, params: Filter) -> Response:
-    """With those who come from the groups above."""
+    """With those who come from the groups above, and from groups that the project is shared with."""
     return await _listed(db, forge, page, queries.with_inherited(at), params)
 
 
 @router.get("/groups/{id}/members/all/{user_id}")
 @router.get("/projects/{id}/members/all/{user_id}")
 async def read_any_member(at: Read, db: Db, forge: TheForge, user_id: UserId) -> Response:
-    return Json(entities.member(forge.settings, *await queries.one(db, queries.with_inherited(at), user_id)))
+    return Json(entities.member(forge.settings, await queries.one(db, queries.with_inherited(at), user_id)))
 
 
 @router.get("/groups/{id}/members/{user_id}")
 @router.get("/projects/{id}/members/{user_id}")
 async def read_member(at: Read, db: Db, forge: TheForge, user_id: UserId) -> Response:
-    return Json(entities.member(forge.settings, *await queries.one(db, queries.direct(at), user_id)))
+    return Json(entities.member(forge.settings, await queries.one(db, queries.direct(at), user_id)))
 
 
 @router.post("/groups/{id}/members")
@@ -112,7 +113,7 @@ async def add_member(
         return await _add_several(db, at, [part.strip() for part in named.split(",")], params)
     user = await _named(db, named, by_id=params.user_id is not None)
     added = await service.add(db, at, user, params.access_level, params.expires_at)
-    return Json(entities.member(forge.settings, *added), 201)
+    return Json(entities.member(forge.settings, added), 201)
 
 
 async def _add_several(db: AsyncSession, at: Resource, names: list[str], params: AddMember) -> Response:
@@ -151,9 +152,9 @@ async def change_member(
     user_id: UserId,
     params: Annotated[ChangeMember, Params(ChangeMember)],
 ) -> Response:
-    member, user, creator = await queries.one(db, queries.direct(at), user_id)
-    await service.change(db, at, member, user, params.access_level, params.given())
-    return Json(entities.member(forge.settings, member, user, creator))
+    found = await queries.one(db, queries.direct(at), user_id)
+    await service.change(db, at, found.member, found.user, params.access_level, params.given())
+    return Json(entities.member(forge.settings, replace(found, level=params.access_level)))
 
 
 @router.delete("/groups/{id}/members/{user_id}")
@@ -162,6 +163,6 @@ async def remove_member(
     at: Leave, db: Db, user_id: UserId, params: Annotated[RemoveMember, Params(RemoveMember)]
 ) -> Response:
     """Everybody may leave; the last owner of a group stays, and a user's own project keeps him."""
-    member, user, _ = await queries.one(db, queries.direct(at), user_id)
-    await service.remove(db, at, member, user, skip_subresources=params.skip_subresources)
+    found = await queries.one(db, queries.direct(at), user_id)
+    await service.remove(db, at, found.member, found.user, skip_subresources=params.skip_subresources)
     return no_content()

@@ -16,6 +16,7 @@ from nautilus_forge.db.models import Member, Namespace, Project, ResourceBot, Us
 from nautilus_forge.errors import Conflict, Forbidden, InvalidRecord
 from nautilus_forge.groups.resource import Resource
 from nautilus_forge.members import queries
+from nautilus_forge.members.queries import Found
 from nautilus_forge.namespaces.level import is_alive
 from nautilus_forge.policy import Ability, GroupAbility, Level
 
@@ -30,9 +31,7 @@ _LEVEL_NAMES = {
 }
 
 
-async def add(
-    db: AsyncSession, source: Resource, user: User, level: int, expires_at: date | None
-) -> tuple[Member, User, User | None]:
+async def add(db: AsyncSession, source: Resource, user: User, level: int, expires_at: date | None) -> Found:
     """Nobody gives more than he has. Raises `Conflict`, `Forbidden`, `InvalidRecord`."""
     existing = queries.direct(source).where(Member.user_id == user.id)
     if (await db.execute(existing)).first() is not None:
@@ -52,7 +51,7 @@ async def add(
     db.add(member)
     await db.flush()
     await db.refresh(member)
-    return member, user, source.user
+    return Found(member, user, source.user, level)
 
 
 async def _drop_expired(db: AsyncSession, source: Resource, user_id: int) -> None:

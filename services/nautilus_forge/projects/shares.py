@@ -6,8 +6,9 @@ Source: gitlabhq app/models/project_group_link.rb, app/services/projects/group_l
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, literal, select
 
 from nautilus_forge.db.models import Member, Namespace, Project, ProjectGroupLink, User
 from nautilus_forge.namespaces import level
@@ -50,6 +51,22 @@ def users_of(project: Project) -> Select[int]:
     """Ids of the users who reach the project by shares."""
     user_id: ColumnElement[int] = Member.user_id.expression
     return _memberships(user_id).where(level.is_alive(), ProjectGroupLink.project_id == project.id)
+
+
+def memberships_by_shares(project_id: int) -> Any:
+    """Of the project's shares: id and user of each membership, the `level` that it gives, and 0 as its `nearness`."""
+    return (
+        select(Member.id, Member.user_id, _granted().label("level"), literal(0).label("nearness"))
+        .select_from(ProjectGroupLink)
+        .join(Namespace, Namespace.id == ProjectGroupLink.group_id)
+        .join(Member, Member.namespace_id == func.any(Namespace.traversal_ids))
+        .where(
+            is_alive(),
+            level.is_alive(),
+            Namespace.deleted_at.is_(None),
+            ProjectGroupLink.project_id == project_id,
+        )
+    )
 
 
 def shared_with(group: Namespace) -> Select[int]:

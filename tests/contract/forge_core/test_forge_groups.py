@@ -367,6 +367,11 @@ def test_projects_that_are_shared_with_a_group(root: gitlab.Gitlab, client_of: C
     assert [p.id for p in seen.projects.list(with_shared=False, get_all=True)] == [own.id]
     assert [p.id for p in seen.shared_projects.list(get_all=True)] == [project.id]
     assert [p["id"] for p in seen.attributes["shared_projects"]] == [project.id]
+    assert [(m.username, m.access_level) for m in project.members_all.list(get_all=True)] == [
+        ("root", 50),
+        ("ann", 30),
+    ]
+    assert project.members_all.get(ann.user.id).access_level == 30
     branches = ann.projects.get(project.id).branches
     assert refused(lambda: branches.create({"branch": "b", "ref": "main"}))[0] == 400
     project.unshare(group.id)
