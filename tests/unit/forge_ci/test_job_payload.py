@@ -205,6 +205,7 @@ def test_any_job_survives_being_stored(script: list[str], name: str, stage: int)
         (Retry(), "script_failure", 1, 0, False),
         (Retry(), "scheduler_failure", None, 1, True),
         (Retry(), "scheduler_failure", None, 2, False),
+        (Retry(1, ("script_failure",)), "scheduler_failure", None, 1, True),
         (Retry(1), "script_failure", 1, 0, True),
         (Retry(1), "script_failure", 1, 1, False),
         (Retry(2, ("runner_system_failure",)), "script_failure", 1, 0, False),
