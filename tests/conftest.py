@@ -26,10 +26,14 @@ elsewhere.install()  # at once: the conftests below import what it changes
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--gitlab", default=None, help="run the GitLab port's contract tests against this URL too"
+        "--gitlab",
+        default=os.environ.get(elsewhere.URL),
+        help="run the GitLab port's contract tests against this URL too",
     )
     parser.addoption(
-        "--gitlab-token", default=None, help="an administrator's token (scopes api, sudo) for --gitlab"
+        "--gitlab-token",
+        default=os.environ.get(elsewhere.TOKEN),
+        help="an administrator's token (scopes api, sudo) for --gitlab",
     )
 
 

@@ -18,6 +18,10 @@ from nautilus.cli.output import CommandError
 _UNMARKED = "not docker and not image and not browser and not drill and not acceptance"
 
 
+_ELSEWHERE = tuple(f"tests/contract/{part}" for part in ("gitlab_port", "forge_core", "forge_ci"))
+"""What can be run against a server that somebody else started."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One program of a tier; run in the checkout's root."""
@@ -77,13 +81,14 @@ def run_tests(
     drills: Annotated[bool, typer.Option("--drills", help="Kill and break things; minutes.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All tiers.")] = False,
     gitlab: Annotated[
-        str | None, typer.Option("--gitlab", help="Run the contract tests against this GitLab.")
+        str | None,
+        typer.Option("--gitlab", metavar="URL", help="Run the contract tests against this server."),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
             "--token",
-            help="Administrator's token for --gitlab; NAUTILUS_TEST_GITLAB_TOKEN instead keeps it out of argv.",
+            help="Administrator's token for --gitlab; NAUTILUS_CONTRACT_TOKEN instead keeps it out of argv.",
         ),
     ] = None,
 ) -> None:
@@ -93,9 +98,10 @@ def run_tests(
         _run_step(root, Step("pytest", ("-m", "pytest", *context.args)))
         return
     if gitlab:
-        secret = token or os.environ.get("NAUTILUS_TEST_GITLAB_TOKEN", "")
-        os.environ["NAUTILUS_TEST_GITLAB_TOKEN"] = secret
-        _run_step(root, Step("contract", _pytest("--gitlab", gitlab, "tests/contract/gitlab_port")))
+        os.environ["NAUTILUS_CONTRACT_URL"] = gitlab
+        if token:
+            os.environ["NAUTILUS_CONTRACT_TOKEN"] = token
+        _run_step(root, Step("contract", _pytest("-m", _UNMARKED, *_ELSEWHERE)))
         return
     asked = [name for name, wanted in (("image", image), ("browser", browser), ("drills", drills)) if wanted]
     for name in list(TIERS) if everything else asked or ["fast"]:
