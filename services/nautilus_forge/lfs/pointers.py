@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from nautilus_forge.errors import GitError
 from nautilus_forge.git.command import Git
 
-_SHORTEST, _LONGEST = 100, 200
+_SHORTEST, LONGEST = 100, 200
 """Bytes of a pointer, as GitLab looks for them (one with extensions is longer, and not looked for)."""
 _MOST = 20_000
 _AT_ONCE = 5_000
@@ -20,6 +20,12 @@ _POINTER = re.compile(
 )
 _HEADER = re.compile(rb"([0-9a-f]{40,64}) (\w+) ([0-9]+)\n")
 _FORM = "--batch-check=%(objectname) %(objecttype) %(objectsize)"
+
+
+def oid_of(content: bytes) -> str | None:
+    """The object that a blob points to; None for what is no pointer."""
+    match = _POINTER.match(content) if _SHORTEST <= len(content) <= LONGEST else None
+    return match[1].decode("ascii") if match else None
 
 
 async def pushed(quarantine: Git) -> set[str]:
@@ -40,7 +46,7 @@ async def pushed(quarantine: Git) -> set[str]:
 
 async def between(git: Git, base: str, head: str) -> set[str]:
     """Ids of the LFS objects that `head` points to and `base` does not. Raises `GitError`."""
-    limit = f"--filter=blob:limit={_LONGEST + 1}"
+    limit = f"--filter=blob:limit={LONGEST + 1}"
     listed = await git.output("rev-list", "--objects", "--no-object-names", limit, head, f"^{base}")
     checked = await git.text("cat-file", _FORM, "--buffer", stdin=listed)
     small = [line.split(" ")[0] for line in checked.splitlines() if _may_be_pointer(line)]
@@ -56,7 +62,7 @@ async def _named(git: Git, small: list[str]) -> set[str]:
 
 def _may_be_pointer(line: str) -> bool:
     _, kind, size = line.split(" ")
-    return kind == "blob" and _SHORTEST <= int(size) <= _LONGEST
+    return kind == "blob" and _SHORTEST <= int(size) <= LONGEST
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[Iterable[str]]:
@@ -73,8 +79,8 @@ async def _read(git: Git, shas: Collection[str]) -> set[str]:
     position = 0
     while match := _HEADER.match(output, position):
         end = match.end() + int(match[3])
-        if pointer := _POINTER.match(output[match.end() : end]):
-            found.add(pointer[1].decode("ascii"))
+        if oid := oid_of(output[match.end() : end]):
+            found.add(oid)
         position = end + 1
     if position != len(output):
         raise GitError("cat-file", stderr="an answer that is none")

@@ -15,15 +15,15 @@ from urllib.parse import unquote
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
-from nautilus_forge.artifacts.download import accel_redirect, is_behind_gateway
 from nautilus_forge.db.dependency import forge_of
 from nautilus_forge.errors import Forbidden, InsufficientStorage, PayloadTooLarge, Unauthorized
 from nautilus_forge.internal.git_access import Denied
 from nautilus_forge.lfs import objects
 from nautilus_forge.lfs.access import Caller, admitted
 from nautilus_forge.lfs.answers import MEDIA_TYPE, LfsNotFound, LfsUnprocessable, lfs_body, lfs_json, refused
+from nautilus_forge.lfs.sending import sent
 from nautilus_forge.lfs.store import LfsStore
 from nautilus_forge.spool import Body, body_of, is_spooled
 
@@ -34,7 +34,6 @@ _UPLOAD = re.compile(
 )
 _OID = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"[0-9]{1,19}")
-_BYTES = "application/octet-stream"
 
 
 async def may_upload(request: Request, method: str, path: str) -> bool:
@@ -82,12 +81,10 @@ async def download(request: Request) -> Response:
         if isinstance(caller, Denied):
             return refused(caller)
         stored = (await objects.objects_of(db, caller.project.id, [oid])).get(oid)
-    if stored is None or not await asyncio.to_thread(forge.lfs.store.has, stored.path, stored.size):
+    answer = await sent(request, stored) if stored is not None else None
+    if answer is None:
         raise LfsNotFound(request)
-    headers = {"Content-Type": _BYTES, "X-Content-Type-Options": "nosniff"}
-    if is_behind_gateway(request):
-        return accel_redirect(stored.path, headers)
-    return FileResponse(forge.lfs.store.path(stored.path), headers=headers, media_type=_BYTES)
+    return answer
 
 
 @router.post("/{project:path}.git/info/lfs/objects/verify")

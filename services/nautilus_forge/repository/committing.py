@@ -22,8 +22,10 @@ from nautilus_forge.git.merging import delete_refs, fetch_commit
 from nautilus_forge.git.revisions import commit_sha
 from nautilus_forge.git.trees import last_commit_for_path
 from nautilus_forge.git.writing import Action, ActionRefused, Person, write_commit
+from nautilus_forge.lfs import locks
 from nautilus_forge.ports import ZERO_SHA, RefChange
 from nautilus_forge.projects.access import ProjectAccess
+from nautilus_forge.projects.attributes import attribute
 from nautilus_forge.projects.branches import can_force_push, can_push, rules_of
 from nautilus_forge.repository import updates
 
@@ -105,6 +107,7 @@ async def _commit(
     if request.force and old_sha != ZERO_SHA and parent != old_sha:
         await _require_force(db, at, request.branch)
     await _require_unchanged(git, request, parent)
+    await _require_unlocked(db, at, request)
     return await _write(forge, git, request, parent, at.who.require_user())
 
 
@@ -132,6 +135,16 @@ async def _parent(git: Git, request: CommitRequest, old_sha: str, start: str | N
 async def _require_force(db: AsyncSession, at: ProjectAccess, branch: str) -> None:
     if not can_force_push(await rules_of(db, at.project.id), branch):
         raise Forbidden("You are not allowed to force push code to a protected branch on this project.")
+
+
+async def _require_unlocked(db: AsyncSession, at: ProjectAccess, request: CommitRequest) -> None:
+    """Raises `BadRequest` where somebody else has locked a file. Source: gitlabhq lib/gitlab/checks/diff_check.rb."""
+    if not attribute(at.project, "lfs_enabled"):
+        return
+    locked = await locks.of_others(db, at.project.id, at.who.require_user().id)
+    paths = [path for action in request.actions for path in (action.previous_path, action.path) if path]
+    if reason := locks.first_locked(paths, locked):
+        raise BadRequest(message=reason)
 
 
 async def _require_unchanged(git: Git, request: CommitRequest, parent: str | None) -> None:

@@ -10,6 +10,8 @@ import binascii
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
 from starlette.responses import Response
 
 from nautilus_forge.db.dependency import Db, TheForge
@@ -19,6 +21,9 @@ from nautilus_forge.git import revisions, trees
 from nautilus_forge.git.command import Git
 from nautilus_forge.git.trees import TreeEntry
 from nautilus_forge.git.writing import Action
+from nautilus_forge.lfs import pointers
+from nautilus_forge.lfs.objects import objects_of
+from nautilus_forge.lfs.sending import sent
 from nautilus_forge.params import Field, ParamModel, Params, path_text
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
@@ -39,6 +44,12 @@ class AtRef(ParamModel):
 
 class MaybeAtRef(ParamModel):
     ref: str | None = None
+
+
+class ReadRaw(MaybeAtRef):
+    """`lfs`: what an LFS pointer stands for, in its place."""
+
+    lfs: bool = False
 
 
 class BlameSpan(ParamModel):
@@ -144,11 +155,29 @@ async def read_file_head(
 
 @router.get("/projects/{id}/repository/files/{file_path}/raw")
 async def read_raw_file(
-    at: Code, forge: TheForge, file_path: FilePath, params: Annotated[MaybeAtRef, Params(MaybeAtRef)]
+    request: Request,
+    at: Code,
+    db: Db,
+    forge: TheForge,
+    file_path: FilePath,
+    params: Annotated[ReadRaw, Params(ReadRaw)],
 ) -> Response:
     ref = params.ref or at.project.default_branch
     git, _, entry = await _found(forge, at, file_path, ref)
+    if params.lfs and (entry.size_bytes or 0) <= pointers.LONGEST:
+        oid = pointers.oid_of(await trees.read_blob(git, entry.sha))
+        if oid is not None:
+            return await _lfs_object(request, db, at, oid, entry.name)
     return await raw_response(git, entry.sha, entry.name)
+
+
+async def _lfs_object(request: Request, db: AsyncSession, at: ProjectAccess, oid: str, name: str) -> Response:
+    """Raises `NotFound` where the project has no such object."""
+    stored = (await objects_of(db, at.project.id, [oid])).get(oid)
+    answer = await sent(request, stored, name) if stored is not None else None
+    if answer is None:
+        raise NotFound
+    return answer
 
 
 @router.get("/projects/{id}/repository/files/{file_path}/blame")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gitlab
 import pytest
 
 from nautilus_forge.testing.elsewhere import elsewhere
@@ -151,3 +152,17 @@ def test_a_merge_of_a_locked_file_that_somebody_else_pushed_is_no_change(
     server.must("pull", "-q", "--no-rebase", "origin", "main", at=two)
     merged = server.git("push", "--no-verify", "origin", "work", at=two)
     assert merged.returncode == 0, merged.stderr
+
+
+def test_a_locked_file_is_not_changed_by_the_api_either(
+    server: GitServer, project: Any, lfs: LfsClient, person: Any
+) -> None:
+    locked(lfs, "README.md")
+    _, token = person(project, MAINTAINER)
+    his = gitlab.Gitlab(server.url, private_token=token).projects.get(project.id)
+    change = {"branch": "work", "start_branch": "main", "content": "x", "commit_message": "x"}
+    with pytest.raises(gitlab.GitlabError) as refused:
+        his.files.update("README.md", change)
+    assert refused.value.response_code == 400
+    assert "The path 'README.md' is locked in Git LFS by Administrator" in str(refused.value)
+    project.files.update("README.md", change)

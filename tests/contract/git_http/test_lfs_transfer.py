@@ -53,6 +53,30 @@ def test_a_pushed_pointer_without_its_object_is_refused(server: GitServer, proje
     server.must("push", "origin", "main", at=one)
 
 
+def test_a_file_s_raw_content_is_the_pointer_or_what_it_stands_for(project: Any, lfs: LfsClient) -> None:
+    oid = stored(lfs, b"the content itself")
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 18\n"
+    absent = pointer.replace(oid, NOWHERE)
+    for name, content in (("a.bin", pointer), ("b.bin", absent)):
+        project.files.create(
+            {
+                "file_path": name,
+                "branch": "work",
+                "start_branch": "main",
+                "content": content,
+                "commit_message": name,
+            }
+            if name == "a.bin"
+            else {"file_path": name, "branch": "work", "content": content, "commit_message": name}
+        )
+    assert project.files.raw("a.bin", ref="work") == pointer.encode()
+    assert project.files.raw("a.bin", ref="work", lfs=True) == b"the content itself"
+    assert project.files.raw("README.md", ref="work", lfs=True).startswith(b"#")
+    with pytest.raises(gitlab.GitlabGetError) as refused:
+        project.files.raw("b.bin", ref="work", lfs=True)
+    assert refused.value.response_code == 404
+
+
 @ours_alone
 def test_what_the_batch_api_answers_for_an_upload(lfs: LfsClient, project: Any) -> None:
     answer = lfs.batch("upload", (NOWHERE, 5))
