@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.responses import PlainTextResponse
@@ -60,7 +62,7 @@ def test_every_route_of_the_forge_is_found_as_by_trying_all() -> None:
     one_by_one.routes = list(by_words.routes)
     for route in by_words.routes:
         path = route.path.replace(":path}", "}").replace("{", "x").replace("}", "")
-        for method in route.methods:
-            scope = {"type": "http", "method": method, "path": path, "headers": []}
+        for method in route.methods or ():
+            scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": []}
             first = next(r for r in one_by_one.routes if r.matches(scope)[0] is Match.FULL)
             assert by_words.matches(scope)[1]["nautilus_forge.route"] is first, path
