@@ -27,7 +27,8 @@ _STATES = text(
 )
 _CHANGE = text(
     """
-    UPDATE ci_jobs SET status = CAST(:status AS varchar), updated_at = now(), is_processed = false,
+    UPDATE ci_jobs SET status = CAST(:status AS varchar), updated_at = now(),
+        is_processed = is_processed AND CAST(:status AS varchar) <> 'skipped',
         queued_at = CASE WHEN CAST(:status AS varchar) = 'pending' THEN now() ELSE queued_at END,
         scheduled_at = CASE WHEN CAST(:status AS varchar) = 'scheduled'
             THEN now() + make_interval(secs => coalesce((definition->>'start_in_s')::float, 0)) ELSE scheduled_at END

@@ -217,3 +217,9 @@ def test_an_older_deployment_does_not_run_after_a_newer_one(
     assert runner.take() is None
     job = older.jobs.list(all=True)[0]
     assert (job.status, job.failure_reason) == ("failed", "failed_outdated_deployment_job")
+
+
+def test_a_deployment_that_is_skipped_says_so(project: Project, push: Push, runner: FakeRunner) -> None:
+    push("a: {script: [x], stage: build}\ndeploy: {script: [x], stage: deploy, environment: live}\n")
+    runner.run(state="failed", failure_reason="script_failure")
+    assert [d.status for d in project.deployments.list(all=True)] == ["skipped"]
