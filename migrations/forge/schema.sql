@@ -1238,7 +1238,7 @@ CREATE TABLE lfs_objects_projects (
     CONSTRAINT pk_lfs_objects_projects PRIMARY KEY (id),
     CONSTRAINT fk_lfs_objects_projects_lfs_object_id FOREIGN KEY(lfs_object_id) REFERENCES lfs_objects (id),
     CONSTRAINT fk_lfs_objects_projects_project_id FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE,
-    CONSTRAINT uq_lfs_objects_projects_project_id UNIQUE (project_id, lfs_object_id)
+    CONSTRAINT uq_lfs_objects_projects_project_id_lfs_object_id UNIQUE (project_id, lfs_object_id)
 );
 CREATE INDEX ix_lfs_objects_projects_lfs_object_id ON lfs_objects_projects (lfs_object_id);
 CREATE TABLE lfs_loose_files (
@@ -1255,7 +1255,7 @@ CREATE TABLE lfs_file_locks (
     CONSTRAINT pk_lfs_file_locks PRIMARY KEY (id),
     CONSTRAINT fk_lfs_file_locks_project_id FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE,
     CONSTRAINT fk_lfs_file_locks_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
-    CONSTRAINT uq_lfs_file_locks_project_id UNIQUE (project_id, path)
+    CONSTRAINT uq_lfs_file_locks_project_id_path UNIQUE (project_id, path)
 );
 CREATE INDEX ix_lfs_file_locks_user_id ON lfs_file_locks (user_id);
 UPDATE alembic_version SET version_num='0010' WHERE alembic_version.version_num = '0009';

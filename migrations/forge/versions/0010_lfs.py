@@ -42,7 +42,9 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lfs_objects_projects")),
-        sa.UniqueConstraint("project_id", "lfs_object_id", name=op.f("uq_lfs_objects_projects_project_id")),
+        sa.UniqueConstraint(
+            "project_id", "lfs_object_id", name=op.f("uq_lfs_objects_projects_project_id_lfs_object_id")
+        ),
     )
     op.create_index("ix_lfs_objects_projects_lfs_object_id", "lfs_objects_projects", ["lfs_object_id"])
     op.create_table(
@@ -65,7 +67,7 @@ def upgrade() -> None:
             ["user_id"], ["users.id"], name=op.f("fk_lfs_file_locks_user_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lfs_file_locks")),
-        sa.UniqueConstraint("project_id", "path", name=op.f("uq_lfs_file_locks_project_id")),
+        sa.UniqueConstraint("project_id", "path", name=op.f("uq_lfs_file_locks_project_id_path")),
     )
     op.create_index("ix_lfs_file_locks_user_id", "lfs_file_locks", ["user_id"])
 
