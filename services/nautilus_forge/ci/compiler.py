@@ -32,7 +32,7 @@ from nautilus_forge.ci.model import (
     NoPipeline,
     Variable,
 )
-from nautilus_forge.ci.rules import RuleEvaluator
+from nautilus_forge.ci.rules import InvalidRule, RuleEvaluator
 from nautilus_forge.ci.values import YamlMap, error_at
 from nautilus_forge.ci.variables import expand_nested, merge
 
@@ -108,11 +108,15 @@ def compile_checked(
     """The pipeline of a checked configuration. Raises as `compile_pipeline`, and `BudgetExhausted`."""
     budget = budget or Budget()
     config = checked.config
-    evaluator = RuleEvaluator(context.changed_paths, context.existing_paths, budget)
+    evaluator = RuleEvaluator(context.changed_paths, context.existing_paths, budget, context.changed_since)
     known = {**context.predefined, **_values(config.variables), **context.variables}
     matched = Rule()
     if config.workflow.rules is not None:
-        found = evaluator.first_match(config.workflow.rules, known)
+        try:
+            found = evaluator.first_match(config.workflow.rules, known)
+        except InvalidRule as error:
+            message = f"Failed to parse rule for workflow: {error}"
+            raise CiConfigError([ConfigError(message, file=context.file)]) from error
         if found is None or found.when == "never":
             raise NoPipeline(FILTERED_OUT)
         matched = found
@@ -121,6 +125,8 @@ def compile_checked(
     instances = _selectable(checked, context)
     compiler = JobCompiler(config.stages, variables, context.predefined, context.variables, evaluator, budget)
     made = [job for job in map(compiler.compile, instances) if job is not None]
+    if compiler.errors:
+        raise CiConfigError(compiler.errors)
     if all(job.stage in EDGE_STAGES for job in made):
         raise NoPipeline(NO_JOBS)
     jobs = _linked(made, checked.instances)

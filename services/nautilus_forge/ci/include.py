@@ -32,7 +32,7 @@ from nautilus_forge.ci.model import (
     RefNotFound,
 )
 from nautilus_forge.ci.regex import InvalidRegex
-from nautilus_forge.ci.rules import RuleEvaluator
+from nautilus_forge.ci.rules import InvalidRule, RuleEvaluator
 from nautilus_forge.ci.scalars import to_text
 from nautilus_forge.ci.values import YamlMap, error_at, place_of
 from nautilus_forge.ci.variables import expand
@@ -74,7 +74,9 @@ class Includer:
         self._problems = problems
         self._variables = {**context.predefined, **context.variables}
         self._rules = RuleReader(problems, Patterns(budget))
-        self._evaluator = RuleEvaluator(context.changed_paths, context.existing_paths, budget)
+        self._evaluator = RuleEvaluator(
+            context.changed_paths, context.existing_paths, budget, context.changed_since
+        )
         self._chars = 0
         self._growth = Budget(MAX_GROWTH_CHARS)
         self.has_references = False
@@ -147,7 +149,11 @@ class Includer:
         if len(problems.errors) > before:
             return []
         if rules is not None:
-            match = self._evaluator.first_match(rules, self._variables)
+            try:
+                match = self._evaluator.first_match(rules, self._variables)
+            except InvalidRule as error:
+                problems.add(f"include:{error}", spot.place)
+                return []
             if match is None or match.when == "never":
                 return []
         return self._located(entry, kinds[0], spot, source)

@@ -10,11 +10,14 @@ from dataclasses import replace
 
 from nautilus_forge.ci import predefined
 from nautilus_forge.ci.budget import Budget
+from nautilus_forge.ci.entries.checks import MAX_PROBLEMS
 from nautilus_forge.ci.entries.config import AllowFailure, Inherit, JobConfig, Rule
 from nautilus_forge.ci.instances import Instance, PlacedNeed
-from nautilus_forge.ci.model import CompiledJob, Environment, Retry, Variable, When
-from nautilus_forge.ci.rules import RuleEvaluator
-from nautilus_forge.ci.variables import expand_nested, merge
+from nautilus_forge.ci.model import CompiledJob, ConfigError, Environment, Retry, Variable, When
+from nautilus_forge.ci.rules import InvalidRule, RuleEvaluator
+from nautilus_forge.ci.scalars import quote
+from nautilus_forge.ci.values import error_at
+from nautilus_forge.ci.variables import circles, expand_existing, expand_nested, merge
 
 _NO_RULE = Rule()
 
@@ -37,6 +40,9 @@ class JobCompiler:
         self._stronger = stronger
         self._evaluator = evaluator
         self._budget = budget
+        self._circles: dict[tuple[tuple[str, str], ...], list[list[str]]] = {}
+        self.errors: list[ConfigError] = []
+        """What is wrong with jobs only in this context."""
 
     def compile(self, instance: Instance) -> CompiledJob | None:
         """The job; None where its rules keep it out. Raises `BudgetExhausted`."""
@@ -44,15 +50,20 @@ class JobCompiler:
         variables = self._variables(instance)
         rule, number = _NO_RULE, -1
         if config.rules is not None:
-            match = self._evaluator.first_match(
-                config.rules, self._known(instance, variables, config.environment)
-            )
+            try:
+                match = self._evaluator.first_match(
+                    config.rules, self._known(instance, variables, config.environment)
+                )
+            except InvalidRule as error:
+                self._fail(instance, f"Failed to parse rule for {instance.name}: {error}")
+                return None
             if match is None:
                 return None
             rule, number = match, config.rules.index(match) if instance.rule_needs else -1
         when = rule.when or config.when or When.ON_SUCCESS.value
         if when == "never":
             return None
+        self._check_circles(instance, variables)
         if rule.variables:
             variables = merge(variables, rule.variables)
         needs = instance.needs
@@ -116,19 +127,45 @@ class JobCompiler:
         matrix = [Variable(key, value) for key, value in instance.matrix.items()]
         return merge(inherited, config.variables, matrix)
 
+    def _fail(self, instance: Instance, message: str) -> None:
+        if len(self.errors) < MAX_PROBLEMS:
+            self.errors.append(error_at(message, instance.config.place))
+
+    def _check_circles(self, instance: Instance, variables: tuple[Variable, ...]) -> None:
+        """Variables of the file that need one another have no value."""
+        referring = tuple(
+            (variable.key, variable.value)
+            for variable in variables
+            if ("$" in variable.value or "%" in variable.value)
+            and not variable.raw
+            and variable.key not in self._stronger
+        )
+        if len(referring) < 2:
+            return
+        found = self._circles.get(referring)
+        if found is None:
+            self._budget.spend(sum(len(value) for _, value in referring) // 10)
+            found = self._circles[referring] = circles(dict(referring))
+        if found:
+            named = ", ".join(quote(group) for group in found)
+            self._fail(instance, f"{instance.name}: circular variable reference detected: {named}")
+
     def _expanded(
         self, instance: Instance, variables: tuple[Variable, ...]
     ) -> tuple[Environment | None, tuple[str, ...]]:
         """Environment and tags with the variables in them replaced."""
         environment, tags = instance.config.environment, instance.config.common.tags or ()
-        if not any("$" in tag for tag in tags) and (environment is None or "$" not in environment.name):
+        if not any("$" in tag or "%" in tag for tag in tags) and (
+            environment is None or "$" not in environment.name
+        ):
             return environment, tags
         raw = [variable.key for variable in variables if variable.raw]
         if environment is not None and "$" in environment.name:
             known = self._known(instance, variables, None)
             environment = replace(environment, name=expand_nested(environment.name, known, raw, self._budget))
+        self._budget.spend(10 * len(tags))
         known = self._known(instance, variables, environment)
-        return environment, tuple(expand_nested(tag, known, raw, self._budget) for tag in tags)
+        return environment, tuple(expand_existing(tag, known) for tag in tags)
 
     def _known(
         self, instance: Instance, variables: tuple[Variable, ...], environment: Environment | None

@@ -234,6 +234,8 @@ class Context:
     `variables`: stored, trigger and pipeline variables; they win over those of the file.
     `inputs`: values for the main file's own `spec:inputs`.
     `changed_paths`: paths changed by the push, None when unknown (then `rules:changes` holds, as in GitLab).
+    `changed_since(ref)`: paths changed since the common ancestor with a ref of the project (`compare_to`), None when
+    unknown. Raises `RefNotFound`.
     `existing_paths`: paths of the commit's tree, for `rules:exists`.
     `read_file(project, path, ref)`: text of an included file (project None: the same project and commit;
     ref None: the default branch of that project). Raises `FileNotFoundError`, `ProjectNotReadable`,
@@ -250,5 +252,6 @@ class Context:
     file: str = ".gitlab-ci.yml"
     changed_paths: frozenset[str] | None = None
     existing_paths: frozenset[str] = frozenset()
+    changed_since: Callable[[str], frozenset[str] | None] | None = None
     read_file: Callable[[str | None, str, str | None], str] | None = None
     template: Callable[[str], str] | None = None

@@ -19,6 +19,10 @@ from nautilus_forge.ci.model import Variable
 _REFERENCE = re.compile(
     r"\$\$|%%|\$([a-zA-Z_][a-zA-Z0-9_]*)|\$\{([a-zA-Z_][a-zA-Z0-9_]*)\}|%([a-zA-Z_][a-zA-Z0-9_]*)%"
 )
+_PLAIN_REFERENCE = re.compile(
+    r"\$([a-zA-Z_][a-zA-Z0-9_]*)|\$\{([a-zA-Z_][a-zA-Z0-9_]*)\}|%([a-zA-Z_][a-zA-Z0-9_]*)%"
+)
+"""In names, tags and globs nothing is escaped: `$$A` is a `$` and the value of A."""
 MAX_EXPANDED_CHARS = 200_000
 """Of one value: what would make it grow beyond that stays as it is written."""
 MAX_NESTED_CHARS = 4_096
@@ -38,6 +42,25 @@ def expand(
     `keep_unknown`: leave what has no value as it is written (else it vanishes). `unescape`: `$$` becomes `$`
     as the runner makes it (else it stays, for the runner to do so).
     """
+    return _replaced(
+        _REFERENCE, text, variables, keep_unknown=keep_unknown, unescape=unescape, max_chars=max_chars
+    )
+
+
+def expand_existing(text: str, variables: Mapping[str, str]) -> str:
+    """The references of a name, a tag or a glob replaced once; what has no value stays as it is written."""
+    return _replaced(_PLAIN_REFERENCE, text, variables, keep_unknown=True, max_chars=MAX_NESTED_CHARS)
+
+
+def _replaced(
+    pattern: re.Pattern[str],
+    text: str,
+    variables: Mapping[str, str],
+    *,
+    keep_unknown: bool,
+    max_chars: int,
+    unescape: bool = False,
+) -> str:
     if "$" not in text and "%" not in text:
         return text
     size = 0
@@ -53,7 +76,7 @@ def expand(
         size += len(found)
         return found if size <= max_chars else match[0]
 
-    return _REFERENCE.sub(value, text)
+    return pattern.sub(value, text)
 
 
 def references(text: str) -> list[str]:
@@ -64,16 +87,22 @@ def references(text: str) -> list[str]:
 
 
 def expand_nested(
-    text: str, variables: Mapping[str, str], raw: Collection[str] = (), budget: Budget | None = None
+    text: str,
+    variables: Mapping[str, str],
+    raw: Collection[str] = (),
+    budget: Budget | None = None,
+    *,
+    keep_unknown: bool = False,
 ) -> str:
-    """As `expand`, with the variables in the values expanded too; unknown ones vanish.
+    """The references of a name or a glob replaced, with the variables in the values expanded too.
 
-    `raw`: names whose values are taken as they are. Raises `BudgetExhausted`.
+    `raw`: names whose values are taken as they are. `keep_unknown`: leave what has no value as it is written in the
+    text (in values it always vanishes). Raises `BudgetExhausted`.
     """
     if "$" not in text and "%" not in text:
         return text
     wanted: dict[str, Variable] = {}
-    pending = references(text)
+    pending = [match[1] or match[2] or match[3] for match in _PLAIN_REFERENCE.finditer(text)]
     while pending:
         name = pending.pop()
         if name in wanted or name not in variables:
@@ -87,7 +116,7 @@ def expand_nested(
         wanted.values(), keep_unknown=False, defer=False, max_chars=MAX_NESTED_CHARS
     ):
         values.setdefault(variable.key, variable.value)
-    return expand(text, values, keep_unknown=False, max_chars=MAX_NESTED_CHARS)
+    return _replaced(_PLAIN_REFERENCE, text, values, keep_unknown=keep_unknown, max_chars=MAX_NESTED_CHARS)
 
 
 def merge(*layers: Iterable[Variable]) -> tuple[Variable, ...]:
@@ -164,3 +193,39 @@ def _sorted(collection: Mapping[str, Variable]) -> list[str] | None:
                         return None
                     pending.append((name, False))
     return order
+
+
+def circles(values: Mapping[str, str]) -> list[list[str]]:
+    """The groups of variables of which each needs all the others (one that needs itself alone is none).
+
+    Source: lib/gitlab/ci/variables/collection/sort.rb (Ruby's TSort: Tarjan's strongly connected components).
+    """
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    is_open: set[str] = set()
+    found: list[list[str]] = []
+    for root in values:
+        pending = [] if root in number else [(root, iter(references(values[root])))]
+        while pending:
+            name, targets = pending[-1]
+            if name not in number:
+                number[name] = lowest[name] = len(number)
+                stack.append(name)
+                is_open.add(name)
+            for target in targets:
+                if target in values and target not in number:
+                    pending.append((target, iter(references(values[target]))))
+                    break
+                if target in is_open:
+                    lowest[name] = min(lowest[name], number[target])
+            else:
+                pending.pop()
+                if pending:
+                    lowest[pending[-1][0]] = min(lowest[pending[-1][0]], lowest[name])
+                if lowest[name] == number[name]:
+                    group = stack[stack.index(name) :]
+                    del stack[len(stack) - len(group) :]
+                    is_open.difference_update(group)
+                    found += [group] if len(group) > 1 else []
+    return found

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.auth import Principal
-from nautilus_forge.ci.model import ConfigError, Context
+from nautilus_forge.ci.model import ConfigError, Context, ProjectNotReadable, RefNotFound
 from nautilus_forge.db.models import Project, User
 from nautilus_forge.errors import Forbidden, GitError, NotFound
 from nautilus_forge.forge import Forge
 from nautilus_forge.git import diffs, revisions, trees
+from nautilus_forge.git.refs import merge_base
 from nautilus_forge.policy import Ability
 from nautilus_forge.ports import ZERO_SHA
 from nautilus_forge.projects.access import find_project, standing_of
@@ -90,7 +91,7 @@ async def _from_other_project(forge: Forge, db: AsyncSession, source: Source, pa
     project, _, ref = place.partition(":")
     try:
         return await _read_included(forge, db, source, project, file, ref or None)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ProjectNotReadable, RefNotFound) as error:
         raise BrokenConfiguration(f"Project `{project}` or its file `{file}` cannot be read") from error
 
 
@@ -117,6 +118,10 @@ async def make_context(
         reading = _read_included(forge, db, source, project, path, ref)
         return asyncio.run_coroutine_threadsafe(reading, loop).result(_FILE_TIMEOUT_S)
 
+    def changed_since(ref: str) -> frozenset[str] | None:
+        reading = _changed_since(forge, source, ref)
+        return asyncio.run_coroutine_threadsafe(reading, loop).result(_FILE_TIMEOUT_S)
+
     return Context(
         ref=source.ref,
         source=source.kind,
@@ -126,6 +131,7 @@ async def make_context(
         predefined=predefined,
         file=source.project.ci_path,
         changed_paths=changed,
+        changed_since=changed_since,
         existing_paths=existing,
         read_file=read_file,
         template=_template,
@@ -146,23 +152,39 @@ async def _changed_paths(forge: Forge, source: Source) -> frozenset[str] | None:
         return None
 
 
+async def _changed_since(forge: Forge, source: Source, ref: str) -> frozenset[str] | None:
+    """What `rules:changes:compare_to` asks for. Raises `RefNotFound`.
+
+    Source: app/models/ci/pipeline.rb (modified_paths_since).
+    """
+    git = forge.repositories.git(source.project.id)
+    sha = await revisions.commit_sha(git, ref)
+    if sha is None:
+        raise RefNotFound(ref)
+    try:
+        base = await merge_base(git, sha, source.sha)
+        return await diffs.changed_paths(git, base or sha, source.sha)
+    except GitError:
+        return None
+
+
 async def _read_included(
     forge: Forge, db: AsyncSession, source: Source, project_path: str | None, path: str, ref: str | None
 ) -> str:
-    """Raises `FileNotFoundError`, also for a project that the pipeline's user may not read."""
+    """Raises `FileNotFoundError`, `ProjectNotReadable` (by the pipeline's user), `RefNotFound`."""
     project, sha = source.project, source.sha
     if project_path is not None:
         found = await find_project(db, project_path)
         if found is None:
-            raise FileNotFoundError(project_path)
+            raise ProjectNotReadable(project_path)
         try:
             standing = await standing_of(db, Principal(user=source.user), found)
             standing.require(Ability.READ_CODE)
         except (NotFound, Forbidden) as error:
-            raise FileNotFoundError(project_path) from error
+            raise ProjectNotReadable(project_path) from error
         resolved = await revisions.commit_sha(forge.repositories.git(found.id), ref or found.default_branch)
         if resolved is None:
-            raise FileNotFoundError(f"{project_path}@{ref}")
+            raise RefNotFound(ref or found.default_branch)
         project, sha = found, resolved
     content = None
     try:

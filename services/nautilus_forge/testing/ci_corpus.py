@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from nautilus_forge.ci.model import CompiledJob, CompiledPipeline, ConfigError, Context, Variable
+from nautilus_forge.ci.model import CompiledJob, CompiledPipeline, ConfigError, Context, RefNotFound, Variable
 from nautilus_forge.testing.ci_context import PUSH_TO_MAIN, context_of
 
 CONFIG = ".gitlab-ci.yml"
@@ -75,6 +75,13 @@ def context_for(expectation: Expectation) -> Context:
     predefined = {**PUSH_TO_MAIN, **given.pop("predefined", {})}
     tree = frozenset(given.pop("tree", [])) | frozenset(files)
     changed = given.pop("changed", None)
+    since: dict[str, list[str]] = given.pop("changed_since", {})
+
+    def changed_since(ref: str) -> frozenset[str]:
+        if ref not in since:
+            raise RefNotFound(ref)
+        return frozenset(since[ref])
+
     return context_of(
         files=files,
         others=_others(expectation.folder / "projects"),
@@ -82,6 +89,7 @@ def context_for(expectation: Expectation) -> Context:
         predefined={key: value for key, value in predefined.items() if value is not None},
         existing_paths=tree,
         changed_paths=None if changed is None else frozenset(changed),
+        changed_since=changed_since,
         **given,
     )
 

@@ -365,9 +365,9 @@ def test_environments(compiled):
     ]
 
 
-def test_tags_are_expanded_also_by_variables_in_variables(compiled):
+def test_tags_are_expanded_once_and_what_is_unknown_stays(compiled):
     text = 'variables: {KIND: "gpu-$SIZE", SIZE: big}\nj: {script: x, tags: ["$KIND", plain, "x$UNKNOWN"]}'
-    assert compiled(text).jobs[0].tags == ("gpu-big", "plain", "x")
+    assert compiled(text).jobs[0].tags == ("gpu-$SIZE", "plain", "x$UNKNOWN")
 
 
 def test_coverage_is_the_pattern_between_the_slashes(compiled):

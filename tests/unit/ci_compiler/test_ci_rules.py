@@ -162,11 +162,17 @@ def test_unknown_changes_count_as_changed(compiled):
     assert names(compiled("j: {script: x, rules: [{changes: [a]}]}", changed_paths=None)) == ["j"]
 
 
-def test_compare_to_is_told_not_to_count(compiled):
-    text = "j: {script: x, rules: [{changes: {paths: [a], compare_to: refs/heads/main}}]}"
-    pipeline = compiled(text, changed_paths=frozenset({"a"}))
-    assert names(pipeline) == ["j"]
-    assert any("compare_to is not supported by this server yet" in warning for warning in pipeline.warnings)
+def test_compare_to_asks_for_the_changes_since_a_ref_once(compiled):
+    asked = []
+
+    def changed_since(ref):
+        asked.append(ref)
+        return frozenset({"a"})
+
+    rules = "[{changes: {paths: [a], compare_to: $CI_DEFAULT_BRANCH}}]"
+    text = f"j: {{script: x, rules: {rules}}}\nk: {{script: x, rules: {rules}}}"
+    pipeline = compiled(text, changed_paths=frozenset(), changed_since=changed_since)
+    assert ([job.name for job in pipeline.jobs], asked) == (["j", "k"], ["main"])
 
 
 def test_exists_is_asked_of_the_tree(compiled):

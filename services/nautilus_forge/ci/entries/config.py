@@ -27,6 +27,7 @@ class Rule:
 
     condition: Expression | None = None
     changes: tuple[str, ...] | None = None
+    compare_to: str | None = None
     exists: tuple[str, ...] | None = None
     when: str | None = None
     start_in_s: int | None = None

@@ -126,7 +126,8 @@ def _rarely(value: dict[Any, Any], spot: Spot, problems: Problems, kind: RuleKin
     """The keywords that few rules have."""
     found: dict[str, Any] = {}
     if "changes" in value:
-        found["changes"] = _changes(value["changes"], spot.key(value, "changes"), problems)
+        at = spot.key(value, "changes")
+        found["changes"], found["compare_to"] = _changes(value["changes"], at, problems)
     if "exists" in value:
         is_limited = kind is not INCLUDE_RULES
         found["exists"] = _exists(value["exists"], spot.key(value, "exists"), problems, is_limited=is_limited)
@@ -172,25 +173,22 @@ def read_start_in(fields: Fields) -> int | None:
     return seconds
 
 
-def _changes(value: Any, spot: Spot, problems: Problems) -> tuple[str, ...] | None:
+def _changes(value: Any, spot: Spot, problems: Problems) -> tuple[tuple[str, ...] | None, str | None]:
+    """The globs, and the ref to compare with."""
     if value is None:
-        return None
+        return None, None
     if isinstance(value, list):
-        return _paths(value, f"{spot.where} config", spot, problems)
+        return _paths(value, f"{spot.where} config", spot, problems), None
     if not isinstance(value, dict):
         problems.add(f"{spot.where} should be an array or a hash", spot.place)
-        return None
+        return None, None
     check_keys(value, keywords.CHANGES, spot, problems)
     if "regexp" not in value:
         check_required(value, "paths", spot, problems)
-    if "compare_to" in value:
-        Fields(value, spot, problems).text("compare_to")
-        problems.warn(
-            f"{spot.where}:compare_to is not supported by this server yet, the push's changes count"
-        )
+    compare_to = Fields(value, spot, problems).text("compare_to")
     if "paths" not in value:
-        return None
-    return _paths(value["paths"], f"{spot.where} paths", spot.key(value, "paths"), problems)
+        return None, compare_to
+    return _paths(value["paths"], f"{spot.where} paths", spot.key(value, "paths"), problems), compare_to
 
 
 def _exists(value: Any, spot: Spot, problems: Problems, *, is_limited: bool) -> tuple[str, ...] | None:
