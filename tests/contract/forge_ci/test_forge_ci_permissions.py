@@ -148,3 +148,27 @@ def test_variables_are_given_by_whom_the_project_lets(
     assert http.post(f"{at}/jobs/{manual.id}/play", json=played, headers=developer).status_code == 403
     assert http.post(f"{at}/pipeline", json={"ref": "topic"}, headers=developer).status_code == 201
     assert admin.post(f"{at}/pipeline", json=given).status_code == 201
+
+
+def test_a_protected_tag_gets_what_is_protected_and_is_run_by_whom_may_make_it(
+    project: Project,
+    push: Push,
+    runner: FakeRunner,
+    http: httpx.Client,
+    as_level: Callable[[int], dict[str, str]],
+) -> None:
+    project.variables.create({"key": "SECRET", "value": "for-releases", "protected": True})
+    project.protectedtags.create({"name": "v*", "create_access_level": 40})
+    push("a: {script: [b], rules: [{if: $CI_COMMIT_TAG}]}")
+    seen = {}
+    for name in ("v1", "test-1"):
+        project.tags.create({"tag_name": name, "ref": "main"})
+        job = runner.run()
+        seen[name] = (job.variable("SECRET"), job.variable("CI_COMMIT_REF_PROTECTED"))
+    assert seen == {"v1": ("for-releases", "true"), "test-1": (None, "false")}
+    developer, url = as_level(30), f"/projects/{project.id}/pipeline"
+    refused = http.post(url, json={"ref": "v1"}, headers=developer)
+    assert refused.json()["message"] == {
+        "base": ["You do not have sufficient permission to run a pipeline on 'v1'"]
+    }
+    assert http.post(url, json={"ref": "test-1"}, headers=developer).status_code == 201
