@@ -22,7 +22,7 @@ _PARAMETER = re.compile(r"\{[^}]*\}|\*\w+")
 _ENUM = re.compile(r"(\w+)\((.+)\)")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)")
-KINDS = ("absent", "sometimes", "type", "extra", "answer")
+KINDS = ("absent", "sometimes", "type", "extra", "answer", "undescribed")
 
 
 def normal(path: str) -> str:
@@ -100,10 +100,12 @@ class Contract:
 
     def __post_init__(self) -> None:
         self._by_shape = {_shape(name): name for name in self.routes}
+        self._undescribed = {_shape(d.name): d for d in self.differences if d.kind == "undescribed"}
         self._known: dict[tuple[str, str], Difference | None] = {}
         for difference in self.differences:
-            if difference.kind == "answer":
-                names = [difference.name, *difference.value.get("entities", ())]
+            if difference.kind in ("answer", "undescribed"):
+                names = [*difference.value.get("entities", ())]
+                names += [difference.name] if difference.kind == "answer" else []
             else:
                 names = [difference.name.partition(".")[0]]
             for name in names:
@@ -130,11 +132,23 @@ class Contract:
         """What is wrong with a successful answer of a route of ours: a line each, which says what to do."""
         name = self.route(method, path)
         if name is None:
-            return []
+            return self._check_undescribed(method, path, status, body)
         self.seen.routes.add(name)
         described, expected = _described(self.routes[name]["responses"]), self.expected(name)
         if any(_answer_problems(described, status, body)) or described.entities != expected.entities:
             self.seen.unlike.add(name)
+        return self._problems(name, expected, status, body)
+
+    def _check_undescribed(self, method: str, path: str, status: int, body: Any) -> list[str]:
+        """A route that the description leaves out, where differences.toml says what it answers."""
+        listed = self._undescribed.get((method, normal(path)))
+        if listed is None:
+            return []
+        said = listed.value
+        expected = Expected(frozenset(said["status"]), tuple(said["entities"]), said.get("list", False))
+        return self._problems(listed.name, expected, status, body)
+
+    def _problems(self, name: str, expected: Expected, status: int, body: Any) -> list[str]:
         lines = list(_answer_problems(expected, status, body))
         if body is not None and expected.entities:
             for item in body if isinstance(body, list) else [body]:
@@ -311,5 +325,6 @@ def _differences(listed: Mapping[str, Any]) -> Iterator[Difference]:
         for group in groups:
             if not str(group.get("reason", "")).strip():
                 raise ValueError(f"differences.toml: an entry of [[{kind}]] has no reason: {group}")
-            for name in group["routes" if kind == "answer" else "fields"]:
-                yield Difference(kind, name, group if kind == "answer" else group.get("type"))
+            is_of_routes = kind in ("answer", "undescribed")
+            for name in group["routes" if is_of_routes else "fields"]:
+                yield Difference(kind, name, group if is_of_routes else group.get("type"))

@@ -103,6 +103,15 @@ def test_listed_differences_pass(tmp_path: Path) -> None:
     assert held.stale() == []
 
 
+def test_a_route_that_the_description_leaves_out_is_held_against_what_is_listed(tmp_path: Path) -> None:
+    listed = '{reason = "why", routes = ["GET /people"], status = [200], list = true, entities = ["Person"]}'
+    held = contract(tmp_path, f"undescribed = [{listed}]")
+    assert held.route("GET", "/people") is None
+    assert held.check("GET", "/people", 200, [GOOD["owner"]]) == []
+    (line,) = held.check("GET", "/people", 200, [{"id": 1}])
+    assert line.startswith("GET /people: Person.state is missing")
+
+
 def test_what_is_listed_and_true_no_more_is_told(tmp_path: Path) -> None:
     held = contract(
         tmp_path,
