@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nautilus_forge.db.models import Project, ProtectedTag, User
+from nautilus_forge.db.models import Project, User
 from nautilus_forge.git import revisions
 from nautilus_forge.git.command import Git
 from nautilus_forge.pipelines.configuration import Source
@@ -21,6 +20,7 @@ from nautilus_forge.policy import Level
 from nautilus_forge.ports import ZERO_SHA
 from nautilus_forge.projects import branches
 from nautilus_forge.projects.attributes import attribute
+from nautilus_forge.projects.tags import matching_tags, tag_rules_of
 
 _LEVELS = {"owner": Level.OWNER, "maintainer": Level.MAINTAINER, "developer": Level.DEVELOPER}
 
@@ -70,7 +70,9 @@ async def source_of(
 async def may_run_on(db: AsyncSession, project_id: int, name: str, *, is_tag: bool, level: Level) -> bool:
     """On a protected branch only those who may push or merge there; on a protected tag those who may create it."""
     if is_tag:
-        limits = [rule.create_access_level for rule in await _tag_rules(db, project_id, name)]
+        limits = [
+            rule.create_access_level for rule in matching_tags(await tag_rules_of(db, project_id), name)
+        ]
     else:
         rules = branches.matching(await branches.rules_of(db, project_id), name)
         limits = [limit for rule in rules for limit in (rule.push_access_level, rule.merge_access_level)]
@@ -79,13 +81,8 @@ async def may_run_on(db: AsyncSession, project_id: int, name: str, *, is_tag: bo
 
 async def is_protected(db: AsyncSession, project_id: int, name: str, *, is_tag: bool) -> bool:
     if is_tag:
-        return bool(await _tag_rules(db, project_id, name))
+        return bool(matching_tags(await tag_rules_of(db, project_id), name))
     return branches.is_protected(await branches.rules_of(db, project_id), name)
-
-
-async def _tag_rules(db: AsyncSession, project_id: int, name: str) -> Sequence[ProtectedTag]:
-    statement = select(ProtectedTag).where(ProtectedTag.project_id == project_id).order_by(ProtectedTag.id)
-    return [rule for rule in await db.scalars(statement) if branches.matches(rule.name, name)]
 
 
 def may_set_variables(project: Project, level: Level) -> bool:
