@@ -5,7 +5,7 @@ Both halves meet in the composition root (`app.py`) alone; neither imports the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -129,6 +129,7 @@ class MergeRequestHappened(Protocol):
     """Somebody (None: a push of nobody known) did something to a merge request; called in that transaction.
 
     `action` is GitLab's: open, update, close, reopen, merge, approved, unapproved. `old_sha`: the head before a push.
+    `changes`: (previous, current) of what an update changed, by GitLab's names of the attributes.
     """
 
     async def __call__(
@@ -140,11 +141,12 @@ class MergeRequestHappened(Protocol):
         user: User | None,
         action: str,
         old_sha: str | None = None,
+        changes: Mapping[str, tuple[Any, Any]] | None = None,
     ) -> None: ...
 
 
 class MergeRequestCommented(Protocol):
-    """Somebody commented on a merge request; called in that transaction."""
+    """Somebody commented on a merge request; called in that transaction. `action`: create, or update for a new text."""
 
     async def __call__(
         self,
@@ -154,6 +156,7 @@ class MergeRequestCommented(Protocol):
         merge_request: MergeRequest,
         note: MergeRequestNote,
         user: User,
+        action: str = "create",
     ) -> None: ...
 
 

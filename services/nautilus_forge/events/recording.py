@@ -7,7 +7,7 @@ Source: gitlabhq app/services/event_create_service.rb, app/services/{push,bulk_p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -124,6 +124,7 @@ async def follow_merge_request(
     user: User | None,
     action: str,
     old_sha: str | None = None,
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> None:
     """Implements `ports.MergeRequestHappened`."""
     recorded = _ACTIONS.get(action)
@@ -142,9 +143,17 @@ async def follow_merge_request(
 
 
 async def follow_note(
-    db: AsyncSession, forge: Forge, *, merge_request: MergeRequest, note: MergeRequestNote, user: User
+    db: AsyncSession,
+    forge: Forge,
+    *,
+    merge_request: MergeRequest,
+    note: MergeRequestNote,
+    user: User,
+    action: str = "create",
 ) -> None:
-    """Implements `ports.MergeRequestCommented`."""
+    """Implements `ports.MergeRequestCommented`; a new text is no event."""
+    if action != "create":
+        return
     await _commented(db, merge_request.project_id, user, "merge_request_note", note.id)
 
 

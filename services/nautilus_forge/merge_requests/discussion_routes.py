@@ -225,7 +225,7 @@ async def change_note(
         notes.resolve(note, at.who.require_user(), is_resolved=params.resolved)
     else:
         notes.require_own(at, note)
-        note.body = params.body or ""
+        await notes.reword(db, forge, at, note, params.body or "")
     await db.flush()
     await db.refresh(note)
     return Json((await notes.show(db, forge.settings, at.merge_request, [note]))[0])

@@ -99,7 +99,7 @@ async def change_note(
     if params.body is not None:
         if not params.body.strip():
             raise InvalidParams("body is empty")
-        note.body = params.body
+        await notes.reword(db, forge, at, note, params.body)
     await db.flush()
     await db.refresh(note)
     return await _one(db, forge, at, note)

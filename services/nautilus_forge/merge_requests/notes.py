@@ -71,6 +71,26 @@ async def add(db: AsyncSession, forge: Forge, at: MergeRequestAccess, new: NewNo
     return note
 
 
+async def reword(
+    db: AsyncSession, forge: Forge, at: MergeRequestAccess, note: MergeRequestNote, body: str
+) -> None:
+    """Another text, by who may change it (`require_own`)."""
+    if note.body == body:
+        return
+    note.body = body
+    await db.flush()
+    await db.refresh(note)
+    for commented in forge.on_merge_request_note:
+        await commented(
+            db,
+            forge,
+            merge_request=at.merge_request,
+            note=note,
+            user=at.who.require_user(),
+            action="update",
+        )
+
+
 def may_comment(at: MergeRequestAccess) -> bool:
     """Whoever reads it; while its discussion is locked, members alone."""
     return not at.merge_request.discussion_locked or at.at.standing.level >= Level.REPORTER

@@ -21,7 +21,7 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.git.refs import is_valid_name
 from nautilus_forge.merge_requests import people, refs, versions
 from nautilus_forge.merge_requests.params import LONGEST_TITLE, Attributes, ChangeMergeRequest
-from nautilus_forge.merge_requests.telling import tell
+from nautilus_forge.merge_requests.telling import state_of, tell
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import standing_of
 
@@ -187,6 +187,7 @@ async def change(
 ) -> None:
     """Raises `InvalidRecord`, `Conflict`, `Unprocessable`; a merged one keeps its branches and its state."""
     project = await db.get_one(Project, merge_request.project_id)
+    before = await state_of(db, merge_request)
     if params.title is not None:
         _require_title(params.title)
         merge_request.title = params.title
@@ -199,7 +200,7 @@ async def change(
     merge_request.updated_at = datetime.now(UTC)
     await db.flush()
     if params.model_fields_set != {"state_event"}:
-        await tell(db, forge, merge_request, user, "update")
+        await tell(db, forge, merge_request, user, "update", before=before)
     if params.state_event == "close":
         await close(db, forge, merge_request, user)
     elif params.state_event == "reopen":

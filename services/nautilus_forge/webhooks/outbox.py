@@ -76,7 +76,7 @@ async def follow_merge_request(
     user: User | None,
     action: str,
     old_sha: str | None = None,
-    changes: Mapping[str, Sequence[Any]] | None = None,
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> None:
     """Implements `ports.MergeRequestHappened`."""
     if not await _is_wanted(db, merge_request.project_id, "merge_requests_events"):
@@ -93,11 +93,17 @@ async def follow_merge_request(
 
 
 async def follow_note(
-    db: AsyncSession, forge: Forge, *, merge_request: MergeRequest, note: MergeRequestNote, user: User
+    db: AsyncSession,
+    forge: Forge,
+    *,
+    merge_request: MergeRequest,
+    note: MergeRequestNote,
+    user: User,
+    action: str = "create",
 ) -> None:
     """Implements `ports.MergeRequestCommented`."""
     flag = "confidential_note_events" if note.is_internal else "note_events"
-    facts = {"id": note.id, "user_id": user.id, "of": "merge_request", "action": "create"}
+    facts = {"id": note.id, "user_id": user.id, "of": "merge_request", "action": action}
     await remember(db, merge_request.project_id, flag, facts)
 
 

@@ -246,4 +246,5 @@ async def send_now(db: AsyncSession, forge: Forge, hook: WebHook, wanted: Call) 
     again = await db.get(WebHook, hook.id, with_for_update=True, populate_existing=True)
     if again is not None:
         await note(db, forge, cipher, again, secrets, done)
+    await db.commit()
     return done
