@@ -25,6 +25,7 @@ from nautilus_forge.merge_requests.params import Attributes, ChangeMergeRequest
 from nautilus_forge.policy import Ability
 from nautilus_forge.ports import RefChange
 from nautilus_forge.projects.access import standing_of
+from nautilus_forge.projects.attributes import attribute
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ async def _create(
     body = commit.message.partition("\n")[2].strip()
     attributes = await _attributes(db, wanted) | {"assignee_ids": [user.id]}
     attributes.setdefault("description", body)
+    attributes.setdefault("remove_source_branch", attribute(project, "remove_source_branch_after_merge"))
     new = service.NewMergeRequest(
         source=project,
         source_branch=change.short_ref,

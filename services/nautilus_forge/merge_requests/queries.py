@@ -5,6 +5,7 @@ Source: gitlabhq app/finders/merge_requests_finder.rb, issuable_finder.rb, lib/a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
@@ -41,12 +42,12 @@ def at_and_below(namespace_id: int) -> Select[int]:
     return select(Namespace.id).where(Namespace.traversal_ids.contains([namespace_id]))
 
 
-def has_commit(sha: str) -> ColumnElement[bool]:
-    """Is the commit its merge commit, or the head of one of its versions?"""
+def has_commit(sha: str, iids: Sequence[int]) -> ColumnElement[bool]:
+    """Is the commit its merge commit, or the head of one of its versions, or is the request one of `iids`?"""
     versions = select(MergeRequestVersion.merge_request_id).where(
         MergeRequestVersion.merge_request_id == MergeRequest.id, MergeRequestVersion.head_sha == sha
     )
-    return or_(MergeRequest.merge_commit_sha == sha, versions.exists())
+    return or_(MergeRequest.merge_commit_sha == sha, versions.exists(), MergeRequest.iid.in_(iids))
 
 
 def visible_to(user: User | None) -> Select[MergeRequest]:

@@ -20,7 +20,7 @@ from nautilus_forge.errors import InvalidParams, NotFound
 from nautilus_forge.forge import Forge
 from nautilus_forge.git import revisions
 from nautilus_forge.groups.access import GroupAccess, group_with
-from nautilus_forge.merge_requests import entities, following, people, queries, service
+from nautilus_forge.merge_requests import entities, following, people, queries, service, versions
 from nautilus_forge.merge_requests.access import MergeRequestAccess, Readable, merge_request_with
 from nautilus_forge.merge_requests.params import (
     AT_LEAST_ONE_OF,
@@ -90,13 +90,14 @@ async def list_of_project(at: Readable, db: Db, forge: TheForge, page: Paged, pa
 
 @router.get("/projects/{id}/repository/commits/{sha}/merge_requests")
 async def list_of_commit(at: OfCommit, db: Db, forge: TheForge, page: Paged, sha: Sha) -> Response:
-    """Those that brought, or would bring, the commit: it is the head of one of their versions, or their merge."""
+    """Those that brought the commit, or would bring it, and the one that it is the merge of."""
     full = await revisions.commit_sha(forge.repositories.git(at.project.id), sha)
     if full is None:
         raise NotFound("Commit")
     if not at.can(Ability.READ_MERGE_REQUEST):
         return page.respond([], 0)
-    statement = queries.of_project(at.project.id).where(queries.has_commit(full))
+    iids = await versions.bringing(db, forge, at.project.id, full)
+    statement = queries.of_project(at.project.id).where(queries.has_commit(full, iids))
     return await _respond(db, forge, page, statement, ListMergeRequests())
 
 

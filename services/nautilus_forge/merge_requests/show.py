@@ -61,7 +61,8 @@ async def show_one(
     """As `MergeRequest`: with its pipeline, and whether it can be merged as the branches stand now."""
     project = await db.get_one(Project, merge_request.project_id)
     state = await mergeability.check(db, forge, merge_request)
-    await mergeability.refresh(db, forge, merge_request)
+    if merge_request.state == "opened" and state.source is not None and state.target is not None:
+        await mergeability.conflict_status(db, forge, merge_request, state.source, state.target)
     await db.refresh(merge_request)
     cast = await people.cast(db, merge_request)
     notes, is_open = (await service.counts(db, [merge_request.id])).get(merge_request.id, (0, False))

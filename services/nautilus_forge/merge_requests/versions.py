@@ -5,7 +5,7 @@ Source: gitlabhq app/models/merge_request_diff.rb, app/services/merge_requests/r
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import MergeRequest, MergeRequestVersion
@@ -13,10 +13,12 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.git import merging
 from nautilus_forge.git.commits import Commit, count_commits, read_commits
 from nautilus_forge.git.diffs import FileDiff, read_diff
-from nautilus_forge.git.refs import merge_base
+from nautilus_forge.git.refs import is_ancestor, merge_base
 from nautilus_forge.lfs.forks import give_to_target
 from nautilus_forge.merge_requests import refs
 
+_HEADS = "refs/merge-requests/"
+_MOST_LOOKED_AT = 200
 MOST_FILES = 3000
 """GitLab's `diff_max_files`: more are counted as "3000+"."""
 
@@ -101,3 +103,37 @@ async def commits_of(
     git = forge.repositories.git(merge_request.project_id)
     options = [f"--skip={offset}", *([f"--max-count={limit}"] if limit is not None else [])]
     return await read_commits(git, *options, version.head_sha, f"^{version.base_sha}")
+
+
+async def bringing(db: AsyncSession, forge: Forge, project_id: int, sha: str) -> list[int]:
+    """The `iid`s of merge requests of the project whose newest version has the commit, the newest ones first.
+
+    Of a commit that very many of their heads have (an old one of the target's), only the newest are looked at.
+    """
+    git = forge.repositories.git(project_id)
+    output = await git.text("for-each-ref", f"--contains={sha}", "--format=%(refname)", _HEADS)
+    iids = sorted(
+        (int(name.split("/")[2]) for name in output.split() if name.endswith("/head")), reverse=True
+    )
+    bases = await _bases(db, project_id, iids[:_MOST_LOOKED_AT])
+    known = {base: await is_ancestor(git, sha, base) for base in set(bases.values())}
+    return [iid for iid, base in bases.items() if not known[base]]
+
+
+async def _bases(db: AsyncSession, project_id: int, iids: list[int]) -> dict[int, str]:
+    """The merge base of each one's newest version."""
+    if not iids:
+        return {}
+    newest = (
+        select(func.max(MergeRequestVersion.id))
+        .join(MergeRequest, MergeRequest.id == MergeRequestVersion.merge_request_id)
+        .where(MergeRequest.project_id == project_id, MergeRequest.iid.in_(iids))
+        .group_by(MergeRequest.id)
+    )
+    rows = await db.execute(
+        select(MergeRequest.iid, MergeRequestVersion.base_sha)
+        .join(MergeRequestVersion, MergeRequestVersion.merge_request_id == MergeRequest.id)
+        .where(MergeRequestVersion.id.in_(newest))
+        .order_by(MergeRequest.iid.desc())
+    )
+    return {iid: base for iid, base in rows if base is not None}

@@ -259,8 +259,11 @@ class TestChange:
         assert [file["new_path"] for file in page] == [name]
         raw = root.http_get(f"{path}/raw_diffs", raw=True)
         assert b"+++ b/a/data.py\n@@ -0,0 +1 @@\n+y\n" in raw.content  # type: ignore[union-attr]
-        found = project.commits.get(first).merge_requests()
-        assert [one["iid"] for one in found] == [feature.iid]
+        for sha in (first, second):
+            found = project.commits.get(sha).merge_requests()
+            assert [one["iid"] for one in found] == [feature.iid]
+        before = project.commits.get(feature.diff_refs["base_sha"]).merge_requests()
+        assert feature.iid not in [one["iid"] for one in before]
 
     def test_what_has_no_commits_of_its_own_cannot_be_merged(self, project: Any) -> None:
         project.branches.create({"branch": "same", "ref": "main"})
