@@ -45,13 +45,12 @@ class Existence(ParamModel):
 async def list_namespaces(
     who: Who, db: Db, forge: TheForge, page: Paged, params: Annotated[ListNamespaces, Params(ListNamespaces)]
 ) -> Response:
-    """One's own and those of one's groups; all of them for administrators."""
+    """One's own and those of one's groups; all of them for administrators. `owned_only`: those that one owns."""
     user = who.require_user()
     statement = select(Namespace).where(Namespace.deleted_at.is_(None)).order_by(Namespace.id)
-    if params.owned_only:
-        statement = statement.where(Namespace.owner_id == user.id)
-    elif not user.is_admin:
-        statement = statement.where(or_(Namespace.owner_id == user.id, level.belongs_to(user, Level.MINIMAL)))
+    if params.owned_only or not user.is_admin:
+        at_least = Level.OWNER if params.owned_only else Level.MINIMAL
+        statement = statement.where(or_(Namespace.owner_id == user.id, level.belongs_to(user, at_least)))
     if params.top_level_only:
         statement = statement.where(Namespace.parent_id.is_(None))
     if params.search:

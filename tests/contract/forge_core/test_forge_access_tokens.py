@@ -80,6 +80,8 @@ def test_a_project_s_token_is_none_at_another(forge: RunningForge, root: gitlab.
     )
     assert refused(lambda: project.members.delete(made.user_id)) == (403, "403 Forbidden")
     at_home = client.projects.get(project.id)
+    another = project.access_tokens.create({"name": "another", "scopes": ["api"], "access_level": 10})
+    assert refused(lambda: at_home.access_tokens.rotate(another.id)) == (401, "401 Unauthorized")
     assert refused(lambda: at_home.access_tokens.create({"name": "x", "scopes": ["api"]})) == (
         400,
         "400 Bad request - User does not have permission to create project access token",

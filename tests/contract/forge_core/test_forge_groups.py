@@ -220,6 +220,10 @@ def test_who_may_make_groups(root: gitlab.Gitlab, client_of: Client) -> None:
         "mine",
         "mine/another",
     ]
+    group_of(root, "theirs").members.create({"user_id": otto.user.id, "access_level": 40})
+    owned = [space.full_path for space in otto.namespaces.list(owned_only=True, get_all=True)]
+    assert owned == ["otto", "mine", "mine/another"]
+    assert [space.full_path for space in otto.namespaces.list(search="their", get_all=True)] == ["theirs"]
     shown = otto.namespaces.get("mine")
     assert (shown.kind, shown.members_count_with_descendants, shown.projects_count) == ("group", 1, 0)
 
