@@ -13,11 +13,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-import requests
+
+if TYPE_CHECKING:
+    import httpx
+    import requests
 
 URL = "NAUTILUS_CONTRACT_URL"
 TOKEN = "NAUTILUS_CONTRACT_TOKEN"  # noqa: S105 — the name of a variable
@@ -103,6 +105,8 @@ class Elsewhere:
             time.sleep(0.5)
 
     def _request(self, method: str, path: str, **more: Any) -> requests.Response:
+        import requests
+
         with _unwatched():
             headers = {"PRIVATE-TOKEN": self.token}
             return requests.request(
@@ -161,6 +165,9 @@ def needs_a_secret(function: Callable[..., Any]) -> str | None:
 
 def _watch(there: Elsewhere) -> None:
     """Every request to the server is looked at, whichever of the two libraries sends it."""
+    import httpx
+    import requests
+
     send, send_x = requests.Session.send, httpx.Client.send
 
     def sending(self: requests.Session, request: requests.PreparedRequest, **more: Any) -> requests.Response:
