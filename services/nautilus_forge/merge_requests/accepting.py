@@ -29,7 +29,8 @@ from nautilus_forge.ports import RefChange
 from nautilus_forge.projects.attributes import attribute
 from nautilus_forge.repository import updates
 
-_TRIES = 5
+_TRIES = 30
+"""Of so many that are merged into one branch at once, the last one gets through too."""
 CANNOT_BE_MERGED = "Branch cannot be merged"
 NO_SQUASH = "This project does not allow squashing commits when merge requests are accepted."
 
