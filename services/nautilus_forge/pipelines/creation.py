@@ -75,7 +75,7 @@ async def create_for_push(
 
     What a job pushes with its token makes none. Source: doc/ci/jobs/ci_job_token.md ("Allow Git push requests").
     """
-    if user is None or BY_JOB in push_options:
+    if user is None or BY_JOB in push_options or origin.are_off(project):
         return None
     git = ci.forge.repositories.git(project.id)
     sha = await revisions.commit_sha(git, change.new_sha)

@@ -57,14 +57,21 @@ async def source_of(
     db: AsyncSession, git: Git, project: Project, user: User | None, level: Level, ref: str, kind: str
 ) -> Source:
     """What a pipeline of `kind` is made of. Raises `Refused`: no such ref, or not for this person."""
+    if are_off(project):
+        raise Refused("Pipelines are disabled!")
     found = await find_ref(git, ref)
     if found is None:
         raise Refused("Reference not found")
-    if level < Level.DEVELOPER:
+    if level < Level.DEVELOPER or project.is_archived:
         raise Refused("Insufficient permissions to create a new pipeline")
     if not await may_run_on(db, project.id, found.name, is_tag=found.is_tag, level=level):
         raise Refused(f"You do not have sufficient permission to run a pipeline on '{found.name}'")
     return Source(project, user, found.name, found.is_tag, found.sha, ZERO_SHA, kind)
+
+
+def are_off(project: Project) -> bool:
+    """Whether CI is switched off for the project."""
+    return bool(attribute(project, "builds_access_level") == "disabled")
 
 
 async def may_run_on(db: AsyncSession, project_id: int, name: str, *, is_tag: bool, level: Level) -> bool:

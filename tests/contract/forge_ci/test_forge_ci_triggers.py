@@ -104,3 +104,22 @@ def test_an_expired_one_is_unknown(project: Project, push: Push, http: httpx.Cli
     made = project.triggers.create({"description": "old", "expires_at": "2020-01-01T00:00:00Z"})
     answer = http.post(f"/projects/{project.id}/trigger/pipeline", json={"token": made.token, "ref": "main"})
     assert answer.status_code == 404
+
+
+def test_nothing_runs_where_ci_is_off_or_the_project_is_archived(
+    project: Project, push: Push, http: httpx.Client, admin: httpx.Client
+) -> None:
+    push()
+    token, at = project.triggers.create({"description": "t"}).token, f"/projects/{project.id}"
+
+    def fire() -> Any:
+        answer = http.post(f"{at}/trigger/pipeline", json={"ref": "main", "token": token})
+        return answer.status_code, answer.json()["message"]["base"]
+
+    project.archive()
+    assert fire() == (400, ["Insufficient permissions to create a new pipeline"])
+    project.unarchive()
+    admin.put(at, json={"builds_access_level": "disabled"}).raise_for_status()
+    assert fire() == (400, ["Pipelines are disabled!"])
+    project.branches.create({"branch": "quiet", "ref": "main"})
+    assert len(project.pipelines.list(all=True)) == 1
