@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nautilus_forge.lfs.ahead import HashAhead
 from nautilus_forge.lfs.store import LfsStore
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Lfs:
     """
 
     store: LfsStore
+    ahead: HashAhead
     collect: asyncio.Event = field(default_factory=asyncio.Event)
     under_way: set[str] = field(default_factory=set)
     is_started: bool = False
@@ -33,7 +35,7 @@ def join(forge: Forge) -> None:
     """Gives the forge its LFS, and the way in for uploads."""
     from nautilus_forge.lfs.storage_routes import may_upload
 
-    forge.lfs = Lfs(LfsStore(forge.settings.data_dir))
+    forge.lfs = Lfs(LfsStore(forge.settings.data_dir), HashAhead(forge.settings.spool_dir))
     forge.upload_gates.append(may_upload)
     forge.on_ready.append(_start)
 

@@ -23,8 +23,8 @@ from nautilus_forge.internal.git_access import Denied
 from nautilus_forge.lfs import objects
 from nautilus_forge.lfs.access import Caller, admitted
 from nautilus_forge.lfs.answers import MEDIA_TYPE, LfsNotFound, LfsUnprocessable, lfs_body, lfs_json, refused
+from nautilus_forge.lfs.half import Lfs
 from nautilus_forge.lfs.sending import sent
-from nautilus_forge.lfs.store import LfsStore
 from nautilus_forge.spool import Body, body_of, is_spooled
 
 router = APIRouter()
@@ -47,6 +47,7 @@ async def may_upload(request: Request, method: str, path: str) -> bool:
         raise Unauthorized
     if not await _has_room(request, int(match["size"])):
         raise Forbidden
+    forge_of(request).lfs.ahead.expect(int(match["size"]))
     return True
 
 
@@ -64,7 +65,7 @@ async def upload(request: Request) -> Response:
         raise InsufficientStorage("No space left for LFS objects")
     try:
         async with body_of(request, forge.settings, int(size)) as body:
-            if not await _is_what_it_says(forge.lfs.store, body, oid, int(size)):
+            if not await _is_what_it_says(forge.lfs, body, oid, int(size)):
                 return PlainTextResponse("SHA256 or size mismatch", 400)
             await objects.keep(forge, caller.project.id, oid, int(size), body)
     except PayloadTooLarge:
@@ -111,10 +112,14 @@ async def _admitted(request: Request, project: str, *, is_upload: bool) -> Calle
         return await admitted(request, db, project, is_upload=is_upload)
 
 
-async def _is_what_it_says(store: LfsStore, body: Body, oid: str, size: int) -> bool:
+async def _is_what_it_says(lfs: Lfs, body: Body, oid: str, size: int) -> bool:
     """While the hash is taken the disk is already at work. Raises `OSError` where that fails."""
+
+    def check() -> bool:
+        return lfs.store.is_what_it_says(body, oid, size, lfs.ahead.take(body.fd))
+
     right, synced = await asyncio.gather(
-        asyncio.to_thread(store.is_what_it_says, body, oid, size),
+        asyncio.to_thread(check),
         asyncio.to_thread(os.fsync, body.fd),
         return_exceptions=True,
     )

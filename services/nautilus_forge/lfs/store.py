@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from pathlib import Path
 
 from nautilus_forge.errors import InsufficientStorage
 from nautilus_forge.files import copy_range, is_disk_full, sync_upwards
+from nautilus_forge.lfs.ahead import Progress
 from nautilus_forge.spool import Body
 
 FOLDER = "lfs-objects"
-_BUFFER = 128 << 10
 _SPARE = 64 << 20
 """Room that an upload leaves on the disk, in bytes."""
 
@@ -49,16 +48,13 @@ class LfsStore:
         disk = os.statvfs(self._data_dir)
         return size + _SPARE <= disk.f_bavail * disk.f_frsize
 
-    def is_what_it_says(self, body: Body, oid: str, size: int) -> bool:
-        """Has the body this size and this SHA-256? Reads it once, by a small buffer."""
+    def is_what_it_says(self, body: Body, oid: str, size: int, begun: Progress | None = None) -> bool:
+        """Has the body this size and this SHA-256? `begun`: the hash of its first part, where that is known."""
         if body.size != size:
             return False
-        digest, buffer, offset = hashlib.sha256(), bytearray(_BUFFER), 0
-        view = memoryview(buffer)
-        while count := os.preadv(body.fd, [view], offset):
-            digest.update(view[:count])
-            offset += count
-        return digest.hexdigest() == oid
+        progress = begun or Progress()
+        progress.read(body.fd)
+        return progress.offset == size and progress.digest.hexdigest() == oid
 
     def take(self, body: Body, relative: str) -> None:
         """The body becomes the file: by a link where it can, else by a copy. Durable when this returns.
