@@ -47,7 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if elsewhere.elsewhere() is not None and isinstance(item, pytest.Function):
-        secret = elsewhere.needs_a_secret(item.function)
+        if item.get_closest_marker("alone") is not None:
+            pytest.skip(f"wants a forge of its own, with nothing else on it; {elsewhere.URL} is set")
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        secret = elsewhere.needs_a_secret([item.function, *(found[-1].func for found in fixtures)])
         if secret is not None:
             pytest.skip(f"needs {secret}, which nobody knows of another server; {elsewhere.URL} is set")
 

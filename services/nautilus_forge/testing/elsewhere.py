@@ -11,8 +11,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +37,7 @@ _MADE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"/users", "/users/{id}?hard_delete=true"),
         (r"/applications", "/applications/{id}"),
         (r"/topics", "/topics/{id}"),
+        (r"/projects/(?P<project>[^/]+)/deploy_keys", "/projects/{project}/deploy_keys/{id}"),
         (r"/user/keys", "/user/keys/{id}"),
         (r"/(?:user/runners|runners)", "/runners/{id}"),
         (r"/admin/ci/variables", "/admin/ci/variables/{key}"),
@@ -65,8 +67,8 @@ class Elsewhere:
         if method != "POST" or status != 201 or not isinstance(answer, dict):
             return
         for pattern, deletion in _MADE:
-            if pattern.fullmatch(path):
-                self._made.append(deletion.format_map({"id": "", "key": ""} | answer))
+            if (match := pattern.fullmatch(path)) is not None:
+                self._made.append(deletion.format_map({"id": "", "key": ""} | answer | match.groupdict()))
 
     def before(self, method: str, path: str) -> None:
         """The instance's settings as they are, before a test changes them."""
@@ -82,10 +84,14 @@ class Elsewhere:
         finally:
             while len(self._made) > begin:
                 self._delete(self._made.pop())
-            if self._settings:
-                changed, self._settings = self._settings, {}
-                plain = {k: v for k, v in changed.items() if isinstance(v, bool | int | str)}
-                self._request("PUT", "/application/settings", json=plain)
+            self._restore_settings()
+
+    def _restore_settings(self) -> None:
+        before, self._settings = self._settings, {}
+        if before:
+            now = self._request("GET", "/application/settings").json()
+            changed = {name: value for name, value in before.items() if now.get(name) != value}
+            self._request("PUT", "/application/settings", json=changed)
 
     def _delete(self, path: str) -> None:
         """GitLab marks projects and groups first, and deletes in the background."""
@@ -158,9 +164,29 @@ def _no_forge(*_: object, **__: object) -> Any:
     pytest.skip(f"starts a forge of its own; {URL} is set")
 
 
-def needs_a_secret(function: Callable[..., Any]) -> str | None:
-    """The secret of a forge that a test's own code names, or None."""
-    return next(iter(sorted(SECRETS.intersection(function.__code__.co_names))), None)
+def needs_a_secret(functions: Iterable[Any]) -> str | None:
+    """The secret of a forge that a test and its fixtures name, in functions that they call too; or None."""
+    from nautilus_forge.testing import server
+
+    secrets = {getattr(server, name): name for name in SECRETS}
+    known: set[object] = set()
+    left = list(functions)
+    while left:
+        one = left.pop()
+        if isinstance(one, type):
+            left += [part for part in vars(one).values() if isinstance(part, FunctionType)]
+        if not isinstance(one, FunctionType) or one in known:
+            continue
+        known.add(one)
+        names = set(one.__code__.co_names)
+        by_default = [
+            secrets[value] for value in one.__defaults__ or () if isinstance(value, str) and value in secrets
+        ]
+        if found := [*by_default, *sorted(SECRETS & names)]:
+            return found[0]
+        called = [one.__globals__.get(name) for name in names]
+        left += [each for each in called if getattr(each, "__module__", None) == one.__module__]
+    return None
 
 
 def _watch(there: Elsewhere) -> None:

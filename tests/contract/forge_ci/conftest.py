@@ -24,10 +24,6 @@ from nautilus_forge.testing.runner import FakeRunner, register
 from nautilus_forge.testing.server import ADMIN_TOKEN, REGISTRATION_TOKEN, RunningForge, running_forge
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: the test wants a forge of its own")
-
-
 ONE_JOB = "hello:\n  script: [echo hello]\n"
 
 

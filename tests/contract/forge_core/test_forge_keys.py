@@ -279,6 +279,7 @@ class TestDeployKeys:
             {"deploy_key.fingerprint_sha256": ["has already been taken"]},
         )
 
+    @pytest.mark.alone
     def test_public_ones_are_everybody_s(self, root: gitlab.Gitlab, client_of: Client) -> None:
         key = root.deploykeys.create({"title": "backup", "key": ED25519})
         assert [one.id for one in root.deploykeys.list(public=True)] == [key.id]
@@ -316,6 +317,7 @@ class TestDeployKeys:
         assert [one.title for one in page] == ["2"]
 
 
+@pytest.mark.alone
 def test_ssh_addresses_name_the_port_where_it_is_not_22(root: gitlab.Gitlab, forge: RunningForge) -> None:
     project = root.projects.create({"name": "digits"})
     assert project.ssh_url_to_repo == "git@127.0.0.1:root/digits.git"

@@ -365,6 +365,7 @@ def user_of(forge: RunningForge, token: str) -> requests.Response:
     return requests.get(f"{forge.url}/api/v4/user", headers={"Authorization": f"Bearer {token}"})
 
 
+@pytest.mark.alone
 def test_applications_are_listed_renewed_and_deleted(root: gitlab.Gitlab, forge: RunningForge) -> None:
     made = register(forge)
     (listed,) = root.applications.list(get_all=True)

@@ -160,6 +160,7 @@ class TestTokens:
         )
         assert (code, message) == (400, "scopes does not have a valid value")
 
+    @pytest.mark.alone
     def test_lists_show_ones_own(self, root: gitlab.Gitlab, client_of: Client) -> None:
         ann = client_of("ann")
         assert [t.name for t in ann.personal_access_tokens.list(get_all=True)] == ["test"]
