@@ -1038,6 +1038,7 @@ CREATE INDEX ix_events_created_at ON events (created_at);
 CREATE INDEX ix_events_target ON events (target, target_id);
 ALTER TABLE ref_updates ADD COLUMN refs_in_push INTEGER DEFAULT '1' NOT NULL;
 ALTER TABLE ref_updates ADD COLUMN place_in_push INTEGER DEFAULT '1' NOT NULL;
+ALTER TABLE ci_jobs ADD COLUMN has_hooks BOOLEAN DEFAULT 'false' NOT NULL;
 CREATE FUNCTION tell_webhooks(of_project bigint, wanted text, told text, said jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -1054,18 +1055,42 @@ BEGIN
         PERFORM pg_notify('forge_ci', '["hooks"]');
     END IF;
 END $$;;
-CREATE FUNCTION tell_of_job() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION tell_of_new_jobs() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    job record;
 BEGIN
-    IF EXISTS (SELECT FROM web_hooks WHERE project_id = NEW.project_id AND 'job_events' = ANY(events)) THEN
-        PERFORM tell_webhooks(NEW.project_id, 'job_events', 'job_hooks',
-            jsonb_build_object('id', NEW.id, 'status', NEW.status));
-    END IF;
+    FOR job IN
+        UPDATE ci_jobs SET has_hooks = true WHERE id IN (
+            SELECT n.id FROM new_jobs n JOIN web_hooks h ON h.project_id = n.project_id
+            WHERE 'job_events' = ANY(h.events) AND NOT n.is_external)
+        RETURNING id, project_id, status
+    LOOP
+        PERFORM tell_webhooks(job.project_id, 'job_events', 'job_hooks',
+            jsonb_build_object('id', job.id, 'status', job.status));
+    END LOOP;
     RETURN NULL;
 END $$;
-CREATE TRIGGER ci_jobs_told_when_made AFTER INSERT ON ci_jobs
-    FOR EACH ROW WHEN (NOT NEW.is_external) EXECUTE FUNCTION tell_of_job();
+CREATE TRIGGER ci_jobs_told_when_made AFTER INSERT ON ci_jobs REFERENCING NEW TABLE AS new_jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_of_new_jobs();
+CREATE FUNCTION tell_of_job() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tell_webhooks(NEW.project_id, 'job_events', 'job_hooks',
+        jsonb_build_object('id', NEW.id, 'status', NEW.status));
+    RETURN NULL;
+END $$;
 CREATE TRIGGER ci_jobs_told AFTER UPDATE OF status ON ci_jobs
-    FOR EACH ROW WHEN (OLD.status <> NEW.status AND NOT NEW.is_external) EXECUTE FUNCTION tell_of_job();
+    FOR EACH ROW WHEN (NEW.has_hooks AND OLD.status <> NEW.status) EXECUTE FUNCTION tell_of_job();
+CREATE FUNCTION mark_jobs_of_hook() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE ci_jobs SET has_hooks = true WHERE id IN (
+        SELECT id FROM ci_jobs
+        WHERE project_id = NEW.project_id AND NOT has_hooks AND NOT is_external
+          AND status NOT IN ('success', 'failed', 'canceled', 'skipped')
+        FOR NO KEY UPDATE SKIP LOCKED);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER web_hooks_mark_jobs AFTER INSERT OR UPDATE OF events ON web_hooks
+    FOR EACH ROW WHEN ('job_events' = ANY(NEW.events)) EXECUTE FUNCTION mark_jobs_of_hook();
 CREATE FUNCTION tell_of_pipeline() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM tell_webhooks(NEW.project_id, 'pipeline_events', 'pipeline_hooks',

@@ -38,19 +38,47 @@ END $$;
 """
 
 _CI = """
-CREATE FUNCTION tell_of_job() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION tell_of_new_jobs() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    job record;
 BEGIN
-    IF EXISTS (SELECT FROM web_hooks WHERE project_id = NEW.project_id AND 'job_events' = ANY(events)) THEN
-        PERFORM tell_webhooks(NEW.project_id, 'job_events', 'job_hooks',
-            jsonb_build_object('id', NEW.id, 'status', NEW.status));
-    END IF;
+    FOR job IN
+        UPDATE ci_jobs SET has_hooks = true WHERE id IN (
+            SELECT n.id FROM new_jobs n JOIN web_hooks h ON h.project_id = n.project_id
+            WHERE 'job_events' = ANY(h.events) AND NOT n.is_external)
+        RETURNING id, project_id, status
+    LOOP
+        PERFORM tell_webhooks(job.project_id, 'job_events', 'job_hooks',
+            jsonb_build_object('id', job.id, 'status', job.status));
+    END LOOP;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER ci_jobs_told_when_made AFTER INSERT ON ci_jobs
-    FOR EACH ROW WHEN (NOT NEW.is_external) EXECUTE FUNCTION tell_of_job();
+CREATE TRIGGER ci_jobs_told_when_made AFTER INSERT ON ci_jobs REFERENCING NEW TABLE AS new_jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_of_new_jobs();
+
+CREATE FUNCTION tell_of_job() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tell_webhooks(NEW.project_id, 'job_events', 'job_hooks',
+        jsonb_build_object('id', NEW.id, 'status', NEW.status));
+    RETURN NULL;
+END $$;
+
 CREATE TRIGGER ci_jobs_told AFTER UPDATE OF status ON ci_jobs
-    FOR EACH ROW WHEN (OLD.status <> NEW.status AND NOT NEW.is_external) EXECUTE FUNCTION tell_of_job();
+    FOR EACH ROW WHEN (NEW.has_hooks AND OLD.status <> NEW.status) EXECUTE FUNCTION tell_of_job();
+
+CREATE FUNCTION mark_jobs_of_hook() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE ci_jobs SET has_hooks = true WHERE id IN (
+        SELECT id FROM ci_jobs
+        WHERE project_id = NEW.project_id AND NOT has_hooks AND NOT is_external
+          AND status NOT IN ('success', 'failed', 'canceled', 'skipped')
+        FOR NO KEY UPDATE SKIP LOCKED);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER web_hooks_mark_jobs AFTER INSERT OR UPDATE OF events ON web_hooks
+    FOR EACH ROW WHEN ('job_events' = ANY(NEW.events)) EXECUTE FUNCTION mark_jobs_of_hook();
 
 CREATE FUNCTION tell_of_pipeline() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -221,6 +249,7 @@ CREATE TRIGGER members_told AFTER UPDATE OF access_level, expires_at ON members
 """
 
 _TRIGGERS = {
+    "web_hooks": ("web_hooks_mark_jobs",),
     "ci_jobs": ("ci_jobs_told", "ci_jobs_told_when_made"),
     "ci_pipelines": ("ci_pipelines_told", "ci_pipelines_told_when_made"),
     "deployments": ("deployments_told", "deployments_told_when_made"),
@@ -231,7 +260,9 @@ _TRIGGERS = {
     "members": ("members_told", "members_told_when_made"),
 }
 _FUNCTIONS = (
+    "tell_of_new_jobs()",
     "tell_of_job()",
+    "mark_jobs_of_hook()",
     "tell_of_pipeline()",
     "tell_of_deployment()",
     "tell_of_project()",
@@ -279,6 +310,7 @@ def upgrade() -> None:
     _create_events()
     for name in ("refs_in_push", "place_in_push"):
         op.add_column("ref_updates", sa.Column(name, sa.Integer(), server_default="1", nullable=False))
+    op.add_column("ci_jobs", sa.Column("has_hooks", sa.Boolean(), server_default="false", nullable=False))
     for statements in (_TELL, _CI, _SYSTEM):
         op.execute(statements)
 
@@ -399,5 +431,6 @@ def downgrade() -> None:
         op.execute(f"DROP FUNCTION {function}")
     for name in ("refs_in_push", "place_in_push"):
         op.drop_column("ref_updates", name)
+    op.drop_column("ci_jobs", "has_hooks")
     for table in ("events", "web_hook_logs", "webhook_deliveries", "webhook_events", "web_hooks"):
         op.drop_table(table)

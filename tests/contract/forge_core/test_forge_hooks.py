@@ -134,6 +134,7 @@ def test_what_no_hook_may_have(project: Any, given: dict[str, Any], said: str) -
 def test_only_who_looks_after_a_project_sees_its_hooks(project: Any, client_of: Client) -> None:
     project.hooks.create({"url": PUBLIC})
     dora = client_of("dora")
+    assert dora.user is not None
     project.members.create({"user_id": dora.user.id, "access_level": 30})
     with pytest.raises(GitlabError) as refused:
         dora.projects.get(project.id).hooks.list()
@@ -180,12 +181,18 @@ def test_administrators_have_hooks_of_the_instance(root: gitlab.Gitlab, client_o
         root.hooks.get(hook.id)
 
 
-def _names(events: list[Any]) -> list[str]:
+def _list(client: gitlab.Gitlab, path: str, **query: Any) -> list[dict[str, Any]]:
+    found: Any = client.http_list(path, **query)
+    return list(found)
+
+
+def _names(events: list[dict[str, Any]]) -> list[str]:
     return [event["action_name"] for event in events]
 
 
 def test_the_feed_of_a_project(root: gitlab.Gitlab, project: Any, client_of: Client) -> None:
     maria = client_of("maria")
+    assert maria.user is not None
     project.members.create({"user_id": maria.user.id, "access_level": 30})
     theirs = maria.projects.get(project.id)
     theirs.branches.create({"branch": "feature", "ref": "main"})
@@ -200,7 +207,7 @@ def test_the_feed_of_a_project(root: gitlab.Gitlab, project: Any, client_of: Cli
     merge_request.save()
     project.members.delete(maria.user.id)
 
-    events = root.http_list(f"/projects/{project.id}/events", get_all=True)
+    events = _list(root, f"/projects/{project.id}/events", get_all=True)
     assert _names(events)[:7] == [
         "left",
         "closed",
@@ -228,21 +235,21 @@ def test_events_are_filtered_sorted_and_paged(root: gitlab.Gitlab, project: Any)
     project.tags.create({"tag_name": "v1", "ref": "main"})
     project.commits.get("main").comments.create({"note": "Nice"})
     path = f"/projects/{project.id}/events"
-    pushed = root.http_list(path, action="pushed")
+    pushed = _list(root, path, action="pushed")
     assert set(_names(pushed)) == {"pushed new"}
     assert (pushed[0]["push_data"]["ref"], pushed[0]["push_data"]["ref_type"]) == ("v1", "tag")
-    assert _names(root.http_list(path, target_type="note")) == ["commented on"]
-    assert root.http_list(path, target_type="issue") == []
-    ids = [event["id"] for event in root.http_list(path, sort="asc", get_all=True)]
+    assert _names(_list(root, path, target_type="note")) == ["commented on"]
+    assert _list(root, path, target_type="issue") == []
+    ids = [event["id"] for event in _list(root, path, sort="asc", get_all=True)]
     assert ids == sorted(ids)
-    first = root.http_list(path, sort="asc", per_page=1, page=2, get_all=False)
+    first = _list(root, path, sort="asc", per_page=1, page=2, get_all=False)
     assert [event["id"] for event in first] == ids[1:2]
-    assert root.http_list(path, before="2001-01-01") == []
-    assert root.http_list(path, after="2101-01-01") == []
-    assert len(root.http_list(path, after="2001-01-01")) == len(ids)
+    assert _list(root, path, before="2001-01-01") == []
+    assert _list(root, path, after="2101-01-01") == []
+    assert len(_list(root, path, after="2001-01-01")) == len(ids)
     for wrong in ({"action": "danced"}, {"target_type": "cake"}, {"sort": "sideways"}, {"after": "soon"}):
         with pytest.raises(GitlabHttpError) as refused:
-            root.http_list(path, **wrong)
+            _list(root, path, **wrong)
         assert refused.value.response_code == 400
 
 
@@ -251,20 +258,21 @@ def test_everybody_sees_the_events_of_what_he_sees(
 ) -> None:
     public = root.projects.create({"name": "Open", "visibility": "public"})
     stranger = client_of("stranger")
-    seen = stranger.http_list("/users/root/events")
+    seen = _list(stranger, "/users/root/events")
     assert {event["project_id"] for event in seen} == {public.id}
-    assert stranger.http_list("/events") == []
-    assert {event["project_id"] for event in root.http_list("/events")} >= {public.id, project.id}
+    assert _list(stranger, "/events") == []
+    assert {event["project_id"] for event in _list(root, "/events")} >= {public.id, project.id}
     with pytest.raises(GitlabHttpError) as unseen:
-        stranger.http_list(f"/projects/{project.id}/events")
+        _list(stranger, f"/projects/{project.id}/events")
     assert unseen.value.response_code == 404
     with pytest.raises(GitlabHttpError) as nobody:
-        stranger.http_list("/users/nobody-at-all/events")
+        _list(stranger, "/users/nobody-at-all/events")
     assert nobody.value.response_code == 404
 
 
 def test_all_events_of_ones_projects(root: gitlab.Gitlab, project: Any, client_of: Client) -> None:
     maria = client_of("maria")
+    assert maria.user is not None
     project.members.create({"user_id": maria.user.id, "access_level": 20})
-    assert _names(maria.http_list("/events")) == ["joined"]
-    assert "created" in _names(maria.http_list("/events", scope="all"))
+    assert _names(_list(maria, "/events")) == ["joined"]
+    assert "created" in _names(_list(maria, "/events", scope="all"))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -220,8 +221,9 @@ def test_each_kind_of_event_goes_to_who_wants_it(
     merge_request.save()
     merge_request.merge()
     soon(lambda: len(receiver.at("/merge_requests_events")) >= 3)
-    for flag in ("tag_push_events", "note_events", "pipeline_events"):
-        soon(lambda flag=flag: receiver.at(f"/{flag}"))
+    soon(
+        lambda: all(receiver.at(f"/{flag}") for flag in ("tag_push_events", "note_events", "pipeline_events"))
+    )
     soon(lambda: len(receiver.at("/job_events")) >= 2)
     for request in receiver.requests:
         assert request.headers["X-Gitlab-Event"] == kinds[request.path[1:]]
@@ -295,14 +297,18 @@ def test_a_refusal_is_final(project: Any, receiver: Receiver) -> None:
     assert len(receiver.at("/no")) == 2
 
 
+def _has_logs(project: Any, hook: Any, count: int) -> bool:
+    return len(logs_of(project, hook)) == count
+
+
 def test_a_hook_that_goes_on_failing_rests_and_is_disabled(
     forge: RunningForge, root: gitlab.Gitlab, project: Any, receiver: Receiver
 ) -> None:
     receiver.answers["/fails"] = 404
     hook = project.hooks.create({"url": f"{receiver.url}/fails"})
-    for number in range(4):
-        project.branches.create({"branch": f"b{number}", "ref": "main"})
-        soon(lambda number=number: len(logs_of(project, hook)) == number + 1)
+    for tried in range(1, 5):
+        project.branches.create({"branch": f"b{tried}", "ref": "main"})
+        soon(partial(_has_logs, project, hook, tried))
     resting = project.hooks.get(hook.id)
     assert resting.alert_status == "temporarily_disabled"
     assert resting.disabled_until is not None

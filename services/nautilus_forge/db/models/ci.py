@@ -200,6 +200,8 @@ class Job(Base):
     """Work of another system, which reports its status by the API (GitLab's GenericCommitStatus); no runner gets it."""
     target_url: Mapped[str | None]
     description: Mapped[str | None]
+    has_hooks: Mapped[bool] = mapped_column(default=False, server_default="false")
+    """A webhook wants to hear of its changes; set by the database (migration 0009), which then tells of each."""
 
     __table_args__ = (
         Index("ix_ci_jobs_project_id", "project_id", text("id DESC")),
