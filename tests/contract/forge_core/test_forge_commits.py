@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import gitlab
 import pytest
@@ -20,6 +22,10 @@ def status_of(call: Callable[[], object]) -> int | None:
     with pytest.raises(gitlab.GitlabError) as failure:
         call()
     return failure.value.response_code
+
+
+def get(client: gitlab.Gitlab, route: str, /, **query: object) -> Any:
+    return client.http_get(route, query_data=query)
 
 
 def commit(project: Project, files: dict[str, str], branch: str = "main", **more: object) -> str:
@@ -71,7 +77,7 @@ class TestPicks:
 
     def test_a_commit_is_taken_back(self, project: Project) -> None:
         sha = commit(project, {"a.txt": "changed\n"})
-        reverted = project.commits.get(sha).revert("main")
+        reverted: Any = project.commits.get(sha).revert("main")
         assert reverted["message"].startswith('Revert "change a.txt"')
         assert project.files.get("a.txt", "main").decode() == b"one\ntwo\nthree\n"
         assert status_of(lambda: project.commits.get(sha).revert("nowhere")) == 404
@@ -97,7 +103,7 @@ class TestCommits:
     def test_refs_sequence_and_signature(self, project: Project, root: gitlab.Gitlab) -> None:
         sha = project.commits.list(get_all=True)[0].id
         path = f"/projects/{project.id}/repository/commits/{sha}"
-        assert root.http_get(f"{path}/sequence") == {"count": 2}
+        assert get(root, f"{path}/sequence") == {"count": 2}
         assert project.commits.get(sha).refs() == [{"type": "branch", "name": "main"}]
         with pytest.raises(gitlab.GitlabGetError) as failure:
             project.commits.get(sha).signature()
@@ -149,10 +155,8 @@ class TestCommits:
         data = {"branch": "x", "commit_message": "x", "actions": [], "start_branch": "main"}
         assert status_of(lambda: mine.commits.create({**data, "start_project": stranger.id})) == 403
         assert status_of(lambda: mine.commits.create({**data, "start_project": 999999})) == 404
-        compared = ann.http_get(
-            f"/projects/{mine.id}/repository/compare",
-            query_data={"from": "main", "to": "topic", "from_project_id": project.id},
-        )
+        across: dict[str, object] = {"from": "main", "to": "topic", "from_project_id": project.id}
+        compared = get(ann, f"/projects/{mine.id}/repository/compare", **across)
         assert [found["title"] for found in compared["commits"]] == ["on top"]
         foreign = {"from": "main", "to": "topic", "from_project_id": stranger.id}
         path = f"/projects/{mine.id}/repository/compare"
@@ -222,7 +226,7 @@ class TestRefs:
         for name in ("feature-1", "feature-2", "fix"):
             project.branches.create({"branch": name, "ref": "main"})
 
-        def names(**given: object) -> list[str]:
+        def names(**given: Any) -> list[str]:
             return [branch.name for branch in project.branches.list(get_all=True, **given)]
 
         assert names(search="^fea") == ["feature-1", "feature-2"]
@@ -331,9 +335,8 @@ class TestStatuses:
         assert status_of(lambda: root.http_post(f"/projects/{project.id}/statuses/{head.id}")) == 400
         with pytest.raises(gitlab.GitlabCreateError) as failure:
             head.statuses.create({"state": "pending", "target_url": "git://example.com"})
-        assert failure.value.error_message == {
-            "target_url": ["is blocked: Only allowed schemes are http, https"]
-        }
+        refusal: Any = failure.value.error_message
+        assert refusal == {"target_url": ["is blocked: Only allowed schemes are http, https"]}
         unknown = f"/projects/{project.id}/statuses/{'0' * 40}"
         assert status_of(lambda: root.http_post(unknown, post_data={"state": "pending"})) == 404
         foreign = {"state": "pending", "pipeline_id": 999999}
@@ -383,7 +386,7 @@ class TestHostileNames:
             move = {"action": "move", "file_path": path, "previous_path": "a.txt", "content": "x"}
             for action in (create, move):
                 given = {"branch": "main", "commit_message": "x", "actions": [action]}
-                assert status_of(lambda given=given: project.commits.create(given)) == 400, path
+                assert status_of(partial(project.commits.create, given)) == 400, path
 
     def test_reading_them_finds_nothing(self, project: Project, root: gitlab.Gitlab) -> None:
         base = f"/projects/{project.id}/repository"
@@ -397,7 +400,7 @@ class TestHostileNames:
                 ("archive", {"path": path}),
             ):
                 asked = f"{base}/{route}"
-                status = status_of(lambda a=asked, q=query: root.http_get(a, query_data=q))
+                status = status_of(partial(get, root, asked, **query))
                 assert status in (400, 404), (route, path)
 
     def test_strange_names_are_kept_byte_for_byte(self, project: Project) -> None:
@@ -419,16 +422,16 @@ class TestHostileNames:
                 (project.branches.create, {"branch": "fine", "ref": name + "~{"}),
             ]
             for create, data in given:
-                assert status_of(lambda create=create, data=data: create(data)) == 400, data
+                assert status_of(partial(create, data)) == 400, data
 
     def test_an_empty_repository_answers_everything(self, root: gitlab.Gitlab) -> None:
         empty = root.projects.create({"name": "hollow"})
         base = f"/projects/{empty.id}"
-        assert root.http_get(f"{base}/repository/commits") == []
-        assert root.http_get(f"{base}/repository/branches") == []
-        assert root.http_get(f"{base}/repository/tags") == []
-        assert root.http_get(f"{base}/repository/contributors") == []
-        assert root.http_get(f"{base}/languages") == {}
+        assert get(root, f"{base}/repository/commits") == []
+        assert get(root, f"{base}/repository/branches") == []
+        assert get(root, f"{base}/repository/tags") == []
+        assert get(root, f"{base}/repository/contributors") == []
+        assert get(root, f"{base}/languages") == {}
         for path in (
             "tree",
             "archive",
@@ -438,6 +441,6 @@ class TestHostileNames:
             "tags/v1",
             "blobs/abcdef",
         ):
-            assert status_of(lambda path=path: root.http_get(f"{base}/repository/{path}")) == 404
+            assert status_of(partial(get, root, f"{base}/repository/{path}")) == 404
         assert status_of(lambda: root.http_get(f"{base}/repository/compare?from=a&to=b")) == 404
         root.http_delete(f"{base}/repository/merged_branches")

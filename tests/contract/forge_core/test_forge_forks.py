@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import gitlab
 import pytest
@@ -85,7 +87,8 @@ class TestForks:
         with pytest.raises(gitlab.GitlabCreateError) as failure:
             source.forks.create({})
         assert failure.value.response_code == 409
-        assert failure.value.error_message["path"] == ["has already been taken"]
+        refusal: Any = failure.value.error_message
+        assert refusal["path"] == ["has already been taken"]
 
     def test_the_target_must_be_a_namespace_where_one_may_make_projects(
         self, source: Project, client_of: Client
@@ -177,10 +180,10 @@ class TestTemplatesAndImports:
             {"import_url": "https://example.com/a.git", "template_name": "pytorch"},
             {"use_custom_template": True, "template_name": "pytorch"},
         ):
-            assert status_of(lambda given=given: root.projects.create({"name": "never", **given})) == 400
+            assert status_of(partial(root.projects.create, {"name": "never", **given})) == 400
 
     def test_a_project_that_was_not_imported_says_so(self, source: Project, root: gitlab.Gitlab) -> None:
-        state = root.http_get(f"/projects/{source.id}/import")
+        state: Any = root.http_get(f"/projects/{source.id}/import")
         assert (state["import_status"], state["import_error"]) == ("none", None)
 
 
@@ -254,7 +257,7 @@ class TestLists:
         near = root.projects.create({"name": "Ori", "topics": ["a", "b"]})
         root.projects.create({"name": "unrelated", "description": "not the original"})
 
-        def names(**given: object) -> list[str]:
+        def names(**given: Any) -> list[str]:
             return [project.name for project in root.projects.list(get_all=True, **given)]
 
         assert names(search="ori", order_by="similarity")[:2] == ["Ori", "Origin"]

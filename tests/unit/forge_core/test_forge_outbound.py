@@ -10,6 +10,8 @@ import pytest
 
 from nautilus_forge.appsettings.values import SettingValues
 from nautilus_forge.outbound import git
+from nautilus_forge.outbound.addresses import IpAddress
+from nautilus_forge.outbound.addresses import parse as parse_address
 from nautilus_forge.outbound.errors import OutboundFailed, UrlBlocked
 from nautilus_forge.outbound.http import send
 from nautilus_forge.outbound.rules import OutboundRules, rules_for
@@ -166,9 +168,7 @@ def test_git_gets_the_addresses_and_the_credentials_by_its_environment() -> None
     assert environment["OUTBOUND_PASSWORD"] == "secret"
 
 
-def parse_addresses(*texts: str) -> tuple[object, ...]:
-    from nautilus_forge.outbound.addresses import parse as parse_address
-
+def parse_addresses(*texts: str) -> tuple[IpAddress, ...]:
     return tuple(parse_address(text) for text in texts)
 
 
