@@ -10,7 +10,7 @@ from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, func, insert, literal, or_, select
 from starlette.responses import Response
 
 from nautilus_forge.db.dependency import Db, TheForge
@@ -22,9 +22,9 @@ from nautilus_forge.groups.access import find_group, standing_of
 from nautilus_forge.namespaces import level
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import CommaList, Field, Id, ParamModel, Params, path_id
-from nautilus_forge.policy import Ability, GroupAbility
+from nautilus_forge.policy import Ability, GroupAbility, Level
 from nautilus_forge.projects import shares
-from nautilus_forge.projects.access import ProjectAccess, project_with
+from nautilus_forge.projects.access import ProjectAccess, access_to, project_with
 from nautilus_forge.projects.params import GrantLevel
 from nautilus_forge.responses import Json, day, no_content
 from nautilus_forge.users.entities import user_basic
@@ -34,6 +34,7 @@ router = APIRouter()
 
 Read = Annotated[ProjectAccess, Depends(project_with(Ability.READ_PROJECT))]
 Administer = Annotated[ProjectAccess, Depends(project_with(Ability.ADMIN_MEMBER))]
+SourceId = Annotated[int, Depends(path_id("source_id", "Project"))]
 GroupId = Annotated[int, Depends(path_id("group_id", "Group Link"))]
 
 
@@ -54,6 +55,14 @@ class ListGroups(ParamModel):
     with_shared: bool = False
     shared_visible_only: bool = False
     shared_min_access_level: GrantLevel | None = None
+
+
+class InvitedGroups(ParamModel):
+    """`relation`: `direct`, `inherited` (there are none)."""
+
+    relation: CommaList | None = None
+    search: str | None = None
+    min_access_level: GrantLevel | None = None
 
 
 def _numbers(texts: list[str]) -> list[int]:
@@ -159,8 +168,50 @@ async def list_groups(
     )
 
 
-async def _seen(db: Db, at: ProjectAccess, linked: Any) -> list[int]:
-    """Those of the groups that the viewer may see himself."""
+@router.get("/projects/{id}/invited_groups")
+async def list_invited_groups(
+    at: Read, db: Db, forge: TheForge, page: Paged, params: Annotated[InvitedGroups, Params(InvitedGroups)]
+) -> Response:
+    """The groups that the project is shared with, as far as the viewer may see them (nobody in particular: none)."""
+    if at.user is None or (params.relation and "direct" not in params.relation):
+        return page.respond([], 0)
+    linked = select(ProjectGroupLink.group_id).where(
+        ProjectGroupLink.project_id == at.project.id, shares.is_alive()
+    )
+    seen = await _seen(db, at, linked, params.min_access_level)
+    statement = select(Namespace).where(Namespace.id.in_(seen), Namespace.deleted_at.is_(None))
+    if params.search:
+        pattern = like(params.search)
+        statement = statement.where(or_(Namespace.name.ilike(pattern), Namespace.full_path.ilike(pattern)))
+    return await page.of(
+        db, statement.order_by(Namespace.id), lambda group: group_entities.shown(forge.settings, group)
+    )
+
+
+@router.post("/projects/{id}/import_project_members/{source_id}")
+async def import_members(at: Administer, db: Db, source_id: SourceId) -> Response:
+    """The source's own members become members here, each at most with the importer's level; who is one stays as he is.
+
+    Source: gitlabhq app/services/members/import_project_team_service.rb.
+    """
+    source = await access_to(db, at.who, str(source_id), Ability.READ_MEMBER)
+    if source.project.id == at.project.id or source.standing.level < Level.MAINTAINER:
+        raise NotFound("Project")
+    here = select(Member.user_id).where(Member.project_id == at.project.id)
+    theirs = select(
+        Member.user_id,
+        literal(at.project.id),
+        func.least(Member.access_level, int(min(at.standing.level, Level.OWNER))),
+        Member.expires_at,
+        literal(at.who.require_user().id),
+    ).where(Member.project_id == source.project.id, level.is_alive(), Member.user_id.not_in(here))
+    columns = ["user_id", "project_id", "access_level", "expires_at", "created_by_id"]
+    added = await db.execute(insert(Member).from_select(columns, theirs).returning(Member.user_id))
+    return Json({"status": "success", "total_members_count": len(added.all())}, 201)
+
+
+async def _seen(db: Db, at: ProjectAccess, linked: Any, at_least: int | None = None) -> list[int]:
+    """Those of the groups that the viewer may see himself, or in which he has this level."""
     groups = (await db.scalars(select(Namespace).where(Namespace.id.in_(linked)))).all()
     return [
         group.id for group in groups if (await standing_of(db, at.user, group)).can(GroupAbility.READ_GROUP)

@@ -19,6 +19,7 @@ from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_for
 
 _RESET = """
 delete from projects;
+delete from topics;
 delete from namespaces where kind = 'group';
 delete from users where id > 1;
 delete from keys;

@@ -245,11 +245,26 @@ class TestSharing:
         assert "ann" in [user.username for user in project.users.list(get_all=True)]
         shared = project.groups.list(with_shared=True, get_all=True)
         assert [found.full_path for found in shared] == ["team"]
+        (invited,) = ann.http_list(f"/projects/{project.id}/invited_groups", get_all=True)
+        assert invited["full_path"] == "team"
         assert status_of(lambda: project.share(group.id, 30)) == 409
         project.unshare(group.id)
         assert status_of(lambda: ann.projects.get(project.id)) == 404
         assert status_of(lambda: project.unshare(group.id)) == 404
         group.delete()
+
+    def test_members_are_taken_over_from_another_project(
+        self, root: gitlab.Gitlab, client_of: Client
+    ) -> None:
+        ann = client_of("ann")
+        assert ann.user is not None
+        source, target = root.projects.create({"name": "from"}), root.projects.create({"name": "to"})
+        source.members.create({"user_id": ann.user.id, "access_level": 30})
+        root.http_post(f"/projects/{target.id}/import_project_members/{source.id}")
+        assert target.members.get(ann.user.id).access_level == 30
+        path = f"/projects/{target.id}/import_project_members/{source.id}"
+        assert status_of(lambda: ann.http_post(path)) == 403
+        assert status_of(lambda: root.http_post(f"{path}999")) == 404
 
 
 class TestLists:
