@@ -10,12 +10,12 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Select, exists, false, func, select
 
+from nautilus_forge.cursors import Keyset
 from nautilus_forge.db.models import Member, User
-from nautilus_forge.params import ParamModel
 from nautilus_forge.users.queries import matching
 
 
-class ListUsers(ParamModel):
+class ListUsers(Keyset):
     username: str | None = None
     extern_uid: str | None = None
     provider: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -54,6 +55,12 @@ def matching(text: str, *, by_email: bool) -> Select[User]:
     pattern = like(text)
     email = User.email.ilike(pattern) if by_email else func.lower(User.email) == text.lower()
     return select(User).where(or_(User.name.ilike(pattern), User.username.ilike(pattern), email))
+
+
+def key_of(order_by: str) -> tuple[Any, ...]:
+    """The columns that such an order goes by, together unique."""
+    column: Any = _ORDERS[order_by]
+    return (column,) if order_by == "id" else (column, User.id)
 
 
 def ordered(statement: Select[User], order_by: str, sort: str) -> Select[User]:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from nautilus_forge import cursors
 from nautilus_forge.appsettings.values import current_values
 from nautilus_forge.auth import Admin, Principal, authenticated
 from nautilus_forge.db.dependency import Db, TheForge
@@ -130,6 +131,10 @@ async def list_users(
     if who.user is None and params.username is None:
         raise Forbidden("Not authorized to access /api/v4/users")
     statement = filtered(params, is_admin=is_admin)
+    if is_admin and params.is_keyset:
+        key, ascending = queries.key_of(params.order_by), params.sort == "asc"
+        rows, headers = await cursors.ordered(db, page, params, statement, key, is_ascending=ascending)
+        return Json(await _for_admin(db, forge.settings, rows), headers=headers)
     statement = queries.ordered(statement, *((params.order_by, params.sort) if is_admin else ("id", "desc")))
     if not is_admin:
         return await page.of(db, statement, lambda user: entities.user_basic(forge.settings, user))

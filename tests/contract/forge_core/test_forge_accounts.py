@@ -284,3 +284,27 @@ def test_settings_for_new_accounts_and_tokens(root: gitlab.Gitlab) -> None:
         403,
         ["You cannot create projects in your personal namespace. Contact your GitLab administrator."],
     )
+
+
+def test_users_are_paged_by_key(root: gitlab.Gitlab) -> None:
+    for number, name in enumerate(("same", "same", "other", "Zoë")):
+        given = {"username": f"u{number}", "name": name, "email": f"u{number}@example.com"}
+        root.users.create(given | {"force_random_password": True})
+    everybody = {user.id for user in root.users.list(get_all=True)}
+    for order_by in ("id", "name", "username", "created_at", "updated_at"):
+        for sort in ("asc", "desc"):
+            order = {"order_by": order_by, "sort": sort}
+            pages = root.users.list(pagination="keyset", per_page=2, iterator=True, **order)
+            seen = [user.id for user in pages]
+            assert (len(seen), set(seen)) == (len(everybody), everybody)
+            if order_by in ("id", "created_at"):
+                assert seen == sorted(seen, reverse=sort == "desc")
+
+
+def test_a_cursor_that_is_none_is_refused(root: gitlab.Gitlab) -> None:
+    for cursor in ("x", "e30", "eyJpZCI6Ii0xIn0", "eyJpZCI6WzFdfQ"):
+        query = {"pagination": "keyset", "order_by": "id", "cursor": cursor}
+        assert refused(lambda asked=query: root.http_get("/users", query_data=asked)) == (
+            400,
+            "cursor is invalid",
+        )
