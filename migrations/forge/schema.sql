@@ -1285,4 +1285,11 @@ CREATE TABLE lfs_file_locks (
 CREATE INDEX ix_lfs_file_locks_user_id ON lfs_file_locks (user_id);
 UPDATE alembic_version SET version_num='0010' WHERE alembic_version.version_num = '0009';
 -- Running upgrade 0010 -> 0011
+CREATE TABLE ci_namespaces (
+    namespace_id BIGINT NOT NULL,
+    registration_digest BYTEA NOT NULL,
+    CONSTRAINT pk_ci_namespaces PRIMARY KEY (namespace_id),
+    CONSTRAINT fk_ci_namespaces_namespace_id FOREIGN KEY(namespace_id) REFERENCES namespaces (id) ON DELETE CASCADE,
+    CONSTRAINT uq_ci_namespaces_registration_digest UNIQUE (registration_digest)
+);
 UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num = '0010';

@@ -31,6 +31,7 @@ from nautilus_forge.pipelines import creation, lint_routes, merge_requests, serv
 from nautilus_forge.pipelines import routes as pipelines
 from nautilus_forge.ports import RefChange
 from nautilus_forge.reports import routes as reports
+from nautilus_forge.runners import group_routes as group_runners
 from nautilus_forge.runners import project_routes as project_runners
 from nautilus_forge.runners import routes as runners
 from nautilus_forge.runners import runner_routes as registering
@@ -64,6 +65,7 @@ def api_routers() -> list[APIRouter]:
         reports.router,
         runners.router,
         project_runners.router,
+        group_runners.router,
     ]
 
 

@@ -36,9 +36,8 @@ _PICK = text(
               WHEN 'instance_type' THEN p.shared_runners_enabled
               WHEN 'project_type' THEN EXISTS (
                   SELECT FROM ci_runner_projects rp WHERE rp.runner_id = r.id AND rp.project_id = j.project_id)
-              ELSE coalesce((p.attributes->>'group_runners_enabled')::boolean, true) AND EXISTS (
-                  SELECT FROM namespaces g WHERE g.id = r.namespace_id
-                  AND (n.id = g.id OR starts_with(n.full_path, g.full_path || '/')))
+              ELSE coalesce((p.attributes->>'group_runners_enabled')::boolean, true)
+                  AND n.traversal_ids @> ARRAY[r.namespace_id]
               END
     ), first AS (SELECT id, turn FROM allowed ORDER BY turn, id LIMIT :count)
     SELECT j.id, (SELECT count(*) FROM ci_jobs q

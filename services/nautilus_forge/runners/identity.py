@@ -23,11 +23,19 @@ CREATED_TOKEN = "glrt-"  # noqa: S105
 REGISTERED_TOKEN = "glrtr-"  # noqa: S105
 
 _BELIEVED_S = 300.0
+_GROUP_BELIEVED_S = 10.0
+"""A group's runner serves projects that come and go without news of it."""
 _RUNNER = text(
     """
     SELECT r.id, r.runner_type, r.is_active, r.tags, r.run_untagged, r.access_level, r.token_expires_at,
            r.maximum_timeout_s, r.description,
-           ARRAY(SELECT project_id FROM ci_runner_projects rp WHERE rp.runner_id = r.id) AS project_ids
+           CASE r.runner_type
+               WHEN 'project_type' THEN ARRAY(
+                   SELECT rp.project_id FROM ci_runner_projects rp WHERE rp.runner_id = r.id)
+               WHEN 'group_type' THEN ARRAY(
+                   SELECT p.id FROM projects p JOIN namespaces n ON n.id = p.namespace_id
+                   WHERE n.traversal_ids @> ARRAY[r.namespace_id] AND p.deleted_at IS NULL)
+           END AS project_ids
     FROM ci_runners r WHERE r.token_digest = :digest
     """
 )
@@ -87,7 +95,10 @@ class KnownRunners:
 
     def get(self, digest: bytes) -> RunnerIdentity | None:
         at, runner = self._runners.get(digest, (0.0, None))
-        return runner if time.monotonic() - at < _BELIEVED_S else None
+        if runner is None:
+            return None
+        believed_s = _GROUP_BELIEVED_S if runner.runner_type == "group_type" else _BELIEVED_S
+        return runner if time.monotonic() - at < believed_s else None
 
     def put(self, digest: bytes, runner: RunnerIdentity) -> None:
         if len(self._runners) > 10_000:
@@ -138,7 +149,7 @@ async def find_runner(db: AsyncSession, token: str) -> RunnerIdentity:
             tags=frozenset(row.tags),
             run_untagged=row.run_untagged,
             only_protected=row.access_level == "ref_protected",
-            project_ids=frozenset(row.project_ids) if row.runner_type == "project_type" else None,
+            project_ids=frozenset(row.project_ids) if row.project_ids is not None else None,
             is_paused=not row.is_active,
         ),
     )

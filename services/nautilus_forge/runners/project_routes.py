@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from starlette.responses import Response
 
 from nautilus_forge.ci_half import Ci
@@ -20,6 +20,7 @@ from nautilus_forge.pagination import Paged
 from nautilus_forge.params import Id, ParamModel, Params, path_id
 from nautilus_forge.policy import Ability
 from nautilus_forge.projects.access import ProjectAccess, project_with
+from nautilus_forge.projects.attributes import attribute
 from nautilus_forge.responses import Json, no_content
 from nautilus_forge.runners import entities, service
 from nautilus_forge.runners.routes import ListRunners, filtered, find_runner, require_maintained
@@ -39,9 +40,14 @@ class AssignRunner(ParamModel):
 async def list_of_project(
     at: Readable, db: Db, ci: Ci, page: Paged, params: Annotated[ListRunners, Params(ListRunners)]
 ) -> Response:
-    """Those that the project may use: its own and the instance's."""
+    """Those that the project may use: its own, those of the groups above it, and the instance's."""
     own = select(RunnerProject.runner_id).where(RunnerProject.project_id == at.project.id)
-    statement = select(Runner).where(or_(Runner.id.in_(own), Runner.runner_type == "instance_type"))
+    usable: list[ColumnElement[bool]] = [Runner.id.in_(own)]
+    if attribute(at.project, "group_runners_enabled"):
+        usable.append(Runner.namespace_id.in_(at.project.namespace.traversal_ids))
+    if at.project.shared_runners_enabled:
+        usable.append(Runner.runner_type == "instance_type")
+    statement = select(Runner).where(or_(*usable))
     return await page.of(
         db, filtered(ci, statement, params), lambda runner: entities.runner_basic(ci.limits, runner)
     )

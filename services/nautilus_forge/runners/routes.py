@@ -47,15 +47,18 @@ ContactStatus = Literal["active", "paused", "online", "offline", "never_contacte
 AccessLevel = Literal["not_protected", "ref_protected"]
 
 
-class ListRunners(ParamModel):
-    scope: (
-        Literal["specific", "shared", "instance_type", "group_type", "project_type"] | ContactStatus | None
-    ) = None
+class ListGroupRunners(ParamModel):
     type: Type | None = None
     paused: bool | None = None
     status: ContactStatus | None = None
     tag_list: CommaList | None = None
     version_prefix: str | None = Field(default=None, pattern=r"^[\d+.]+$")
+
+
+class ListRunners(ListGroupRunners):
+    scope: (
+        Literal["specific", "shared", "instance_type", "group_type", "project_type"] | ContactStatus | None
+    ) = None
 
 
 class RunnerValues(ParamModel):
@@ -86,9 +89,10 @@ class ListJobs(ParamModel):
     sort: Literal["asc", "desc"] = "desc"
 
 
-def filtered(ci: CiHalf, statement: Select[Any], params: ListRunners) -> Select[Any]:
+def filtered(ci: CiHalf, statement: Select[Any], params: ListGroupRunners) -> Select[Any]:
     wanted: list[ColumnElement[bool]] = []
-    kind = {"specific": "project_type", "shared": "instance_type"}.get(params.scope or "", params.scope)
+    scope = params.scope if isinstance(params, ListRunners) else None
+    kind = {"specific": "project_type", "shared": "instance_type"}.get(scope or "", scope)
     for value in (kind, params.type, params.status):
         if value in ("instance_type", "group_type", "project_type"):
             wanted.append(Runner.runner_type == value)
@@ -150,28 +154,27 @@ async def _own_group(db: AsyncSession, user: User, group_id: int | None) -> int:
 async def list_own(
     who: Who, db: Db, ci: Ci, page: Paged, params: Annotated[ListRunners, Params(ListRunners)]
 ) -> Response:
-    """Runners of projects that one maintains; for administrators also those of all projects."""
+    """Runners of projects that one maintains and of groups that one owns; all of those for administrators."""
     user = who.require_user()
-    statement = select(Runner).where(Runner.runner_type == "project_type")
+    statement = select(Runner).where(Runner.runner_type != "instance_type")
     if not user.is_admin:
-        statement = statement.where(Runner.id.in_(_owned_by(user.id)))
+        groups = select(Namespace.id).where(Namespace.kind == "group", level.belongs_to(user, Level.OWNER))
+        statement = statement.where(or_(Runner.id.in_(_owned_by(user)), Runner.namespace_id.in_(groups)))
     return await page.of(
         db, filtered(ci, statement, params), lambda runner: entities.runner_basic(ci.limits, runner)
     )
 
 
-def _owned_by(user_id: int) -> Select[Any]:
-    """Runners of projects in one's own namespace, or maintained by membership in the project or its namespace."""
+def _owned_by(user: User) -> Select[Any]:
+    """Runners of projects in one's own namespace, or maintained by membership in the project or a group above."""
     member = select(Member.id).where(
-        Member.user_id == user_id,
-        Member.access_level >= Level.MAINTAINER,
-        or_(Member.project_id == Project.id, Member.namespace_id == Project.namespace_id),
+        level.counts(user), Member.access_level >= Level.MAINTAINER, Member.project_id == Project.id
     )
     return (
         select(RunnerProject.runner_id)
         .join(Project, Project.id == RunnerProject.project_id)
         .join(Namespace, Namespace.id == Project.namespace_id)
-        .where(or_(Namespace.owner_id == user_id, member.exists()))
+        .where(or_(Namespace.owner_id == user.id, level.belongs_to(user, Level.MAINTAINER), member.exists()))
     )
 
 
@@ -191,7 +194,7 @@ async def reset_registration_token(who: Admin, db: Db) -> Response:
 
 @router.get("/runners/{runner_id}")
 async def read_runner(who: Who, db: Db, ci: Ci, runner_id: RunnerId) -> Response:
-    """Instance runners for everybody; others for those who maintain one of their projects."""
+    """Instance runners for everybody; others for those who maintain one of their projects or own their group."""
     runner = await find_runner(db, runner_id)
     if runner.runner_type != "instance_type":
         await require_maintained(db, who, runner)
@@ -267,10 +270,13 @@ async def find_runner(db: AsyncSession, runner_id: int) -> Runner:
 
 
 async def require_maintained(db: AsyncSession, who: Principal, runner: Runner) -> None:
-    """Raises `Forbidden` unless one is an administrator, or maintains a project of the runner's."""
+    """Raises `Forbidden` unless one is an administrator, maintains a project of the runner's, or owns its group."""
     user = who.require_user()
     if user.is_admin:
         return
+    for group in await service.groups_of(db, runner):
+        if await level.of(db, user, group) >= Level.OWNER:
+            return
     for project in await service.projects_of(db, runner.id):
         if await level_of(db, user, project) >= Level.MAINTAINER:
             return

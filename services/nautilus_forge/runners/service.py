@@ -12,7 +12,15 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nautilus_forge.db.models import CiInstance, CiProject, Namespace, Project, Runner, RunnerProject
+from nautilus_forge.db.models import (
+    CiInstance,
+    CiNamespace,
+    CiProject,
+    Namespace,
+    Project,
+    Runner,
+    RunnerProject,
+)
 from nautilus_forge.errors import InvalidRecord
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.jobs.wakeups import RunnerChanged, tell
@@ -49,6 +57,14 @@ async def reset_project_token(db: AsyncSession, project_id: int) -> str:
     return token
 
 
+async def reset_group_token(db: AsyncSession, group_id: int) -> str:
+    token = secret.generate(REGISTRATION_TOKEN, 20)
+    values = {"registration_digest": secret.digest(token)}
+    statement = insert(CiNamespace).values(namespace_id=group_id, **values)
+    await db.execute(statement.on_conflict_do_update(index_elements=["namespace_id"], set_=values))
+    return token
+
+
 async def register(db: AsyncSession, token: str, given: dict[str, Any]) -> tuple[Runner, str]:
     """A runner by registration token, and its own token. Raises `UnknownRunner`, `InvalidRecord`."""
     digest = secret.digest(token)
@@ -60,10 +76,19 @@ async def register(db: AsyncSession, token: str, given: dict[str, Any]) -> tuple
         .join(Project, Project.id == CiProject.project_id)
         .where(CiProject.registration_digest == digest, Project.deleted_at.is_(None))
     )
-    if project_id is None:
+    if project_id is not None:
+        return await create(
+            db, "project_type", given, registration_type="registration_token", project_id=project_id
+        )
+    group_id = await db.scalar(
+        select(CiNamespace.namespace_id)
+        .join(Namespace, Namespace.id == CiNamespace.namespace_id)
+        .where(CiNamespace.registration_digest == digest, Namespace.deleted_at.is_(None))
+    )
+    if group_id is None:
         raise UnknownRunner
     return await create(
-        db, "project_type", given, registration_type="registration_token", project_id=project_id
+        db, "group_type", given, registration_type="registration_token", namespace_id=group_id
     )
 
 

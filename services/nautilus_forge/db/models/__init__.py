@@ -3,6 +3,7 @@
 from nautilus_forge.db.base import Base
 from nautilus_forge.db.models.ci import (
     CiInstance,
+    CiNamespace,
     CiProject,
     DeletedFile,
     Job,
@@ -42,6 +43,7 @@ __all__ = [
     "ApplicationSetting",
     "Base",
     "CiInstance",
+    "CiNamespace",
     "CiProject",
     "CommitNote",
     "ContainerRepository",

@@ -53,6 +53,17 @@ class CiProject(Base):
     is_job_token_limited: Mapped[bool] = mapped_column(default=True, server_default="true")
 
 
+class CiNamespace(Base):
+    """The digest of a group's registration token."""
+
+    __tablename__ = "ci_namespaces"
+
+    namespace_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("namespaces.id", ondelete="CASCADE"), primary_key=True
+    )
+    registration_digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+
+
 class CiInstance(Base):
     """One row (id 1): the digest of the instance's registration token."""
 
