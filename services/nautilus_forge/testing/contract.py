@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _PARAMETER = re.compile(r"\{[^}]*\}|\*\w+")
+_OPTIONAL = re.compile(r"\(([^()]*)\)")
 _ENUM = re.compile(r"(\w+)\((.+)\)")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)")
@@ -99,7 +100,7 @@ class Contract:
         return cls(described["routes"], described["entities"], tuple(_differences(listed)))
 
     def __post_init__(self) -> None:
-        self._by_shape = {_shape(name): name for name in self.routes}
+        self._by_shape = {_shape(one): name for name in self.routes for one in _spelled_out(name)}
         self._undescribed = {_shape(d.name): d for d in self.differences if d.kind == "undescribed"}
         self._known: dict[tuple[str, str], Difference | None] = {}
         for difference in self.differences:
@@ -248,6 +249,14 @@ class Contract:
             found = (d for d in self.differences if d.kind == kind and d.covers(name))
             self._known[kind, name] = next(found, None)
         return self._known[kind, name]
+
+
+def _spelled_out(name: str) -> list[str]:
+    """A description may put what can be left out of a path into parentheses, as Grape does."""
+    optional = _OPTIONAL.search(name)
+    if optional is None:
+        return [name]
+    return [_OPTIONAL.sub("", name, count=1), _OPTIONAL.sub(optional[1], name, count=1)]
 
 
 def _shape(name: str) -> tuple[str, str]:
