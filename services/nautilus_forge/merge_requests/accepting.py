@@ -51,8 +51,7 @@ async def accept(
         waits = params.auto_merge and state.waits_for_pipeline
         _require_mergeable(state, waits=waits)
         _require_sha(merge_request, state, params.sha)
-        if params.squash:
-            raise Unprocessable(NO_SQUASH)
+        await _require_no_squash(db, merge_request, params)
         if waits:
             await schedule(db, user, merge_request, params)
             return merge_request
@@ -75,6 +74,15 @@ def _require_sha(merge_request: MergeRequest, state: Mergeability, sha: str | No
         raise Conflict(f"SHA does not match HEAD of source branch: {state.source}")
     if state.source != merge_request.sha:
         raise Conflict("Branch has been updated since the merge was requested. Please review the changes.")
+
+
+async def _require_no_squash(db: AsyncSession, merge_request: MergeRequest, params: Accept) -> None:
+    """Commits are never squashed here; of one commit alone there is nothing to squash. Raises `Unprocessable`."""
+    if not (merge_request.squash if params.squash is None else params.squash):
+        return
+    version = await versions.latest(db, merge_request.id)
+    if version is not None and version.commit_count > 1:
+        raise Unprocessable(NO_SQUASH)
 
 
 async def schedule(
@@ -104,10 +112,11 @@ async def merge_now(
 ) -> bool:
     """Moves the target branch; False where somebody else moved it meanwhile. `state` says that it can be merged.
 
-    Commits the session's work. Raises `Unprocessable` where the commits conflict after all.
+    Commits the session's work. Raises `Unprocessable` where the commits conflict after all, or are to be squashed.
     """
     assert state.source is not None
     assert state.target is not None
+    await _require_no_squash(db, merge_request, params)
     new = await _result(db, forge, user, merge_request, state.source, state.target, params)
     merge_request.merging_sha = new
     merge_request.merge_user_id = user.id

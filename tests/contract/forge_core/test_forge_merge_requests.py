@@ -444,8 +444,11 @@ class TestMerge:
         assert again(feature).detailed_merge_status == "mergeable"
 
     def test_drafts_and_squashing_are_refused(self, project: Any, feature: Any) -> None:
+        commit(project, feature.source_branch, "second.py")
         status, message = refusal(lambda: feature.merge(squash=True))
         assert status == 422 and "does not allow squashing" in message
+        project.mergerequests.update(feature.iid, {"squash": True})
+        assert refusal(feature.merge)[0] == 422
         project.mergerequests.update(feature.iid, {"title": "Draft: x"})
         assert refusal(feature.merge) == (405, "405 Method Not Allowed")
 
