@@ -99,8 +99,9 @@ def _spec_problems(name: str, spec: Any) -> list[str]:
     if not isinstance(spec, YamlMap):
         return [f"{where} config should be a hash"]
     problems = _strays(spec, INPUT, where)
-    if spec.get("type") is not None and spec["type"] not in _TYPES:
-        problems.append(f"{where} input type unknown value: {to_text(spec['type'])}")
+    kind = spec.get("type")
+    if kind is not None and not (isinstance(kind, str) and kind in _TYPES):
+        problems.append(f"{where} input type unknown value: {to_text(kind)}")
     if spec.get("regex") is not None and not isinstance(spec["regex"], str):
         problems.append(f"{where} input regex should be a string")
     options = spec.get("options")

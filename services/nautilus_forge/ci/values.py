@@ -55,6 +55,9 @@ class Reference:
         self.path = path
         self.place = place
 
+    def __repr__(self) -> str:
+        return f"!reference {list(self.path)}"
+
 
 def place_of(container: Any, key: Any) -> Place | None:
     """Where the key of a mapping, or the item of a sequence, was written; None when it was not."""

@@ -114,9 +114,14 @@ async def make_context(
     if has_includes or "exists" in text:
         existing = await trees.all_paths(git, source.sha)
 
+    known: dict[tuple[str | None, str, str | None], str] = {}
+
     def read_file(project: str | None, path: str, ref: str | None) -> str:
-        reading = _read_included(forge, db, source, project, path, ref)
-        return asyncio.run_coroutine_threadsafe(reading, loop).result(_FILE_TIMEOUT_S)
+        at = (project, path, ref)
+        if at not in known:
+            reading = _read_included(forge, db, source, project, path, ref)
+            known[at] = asyncio.run_coroutine_threadsafe(reading, loop).result(_FILE_TIMEOUT_S)
+        return known[at]
 
     def changed_since(ref: str) -> frozenset[str] | None:
         reading = _changed_since(forge, source, ref)

@@ -224,7 +224,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CONFIGS)
 def test_any_tree_of_keywords_compiles_or_is_told_what_is_wrong(config):
     text = dump(config)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nautilus_forge.ci.entries.checks import Fields, Problems, Spot
+from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, is_text_list
 from nautilus_forge.ci.entries.keywords import Keywords
 from nautilus_forge.ci.model import Prefill, Variable
 from nautilus_forge.ci.scalars import to_text
@@ -76,14 +76,16 @@ def _check_options(value: dict[Any, Any], fields: Fields) -> None:
     if options is None:
         return
     place = place_of(value, "options") or fields.spot.place
-    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+    if not is_text_list(options):
         problems.add(f"{where} config options should be an array of strings", place)
     elif options and value.get("value") not in options:
         problems.add(f"{where} config value must be present in options", place)
 
 
 def prefills(value: Any) -> tuple[Prefill, ...]:
-    """What a form offers for the pipeline-level variables that have a description or options (already checked)."""
+    """What a form offers for the pipeline-level variables that have a description or options; where they are wrong,
+    which is told elsewhere, anything.
+    """
     if not isinstance(value, dict):
         return ()
     return tuple(
@@ -91,7 +93,7 @@ def prefills(value: Any) -> tuple[Prefill, ...]:
             to_text(key),
             to_text(data.get("value")),
             description=to_text(data["description"]) if data.get("description") is not None else None,
-            options=tuple(data.get("options") or ()),
+            options=tuple(data["options"]) if is_text_list(data.get("options")) else (),
         )
         for key, data in value.items()
         if isinstance(data, dict) and (data.get("description") is not None or data.get("options"))
