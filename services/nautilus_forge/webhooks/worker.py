@@ -95,8 +95,7 @@ class WebhookWorker:
 
     async def work_off(self) -> float:
         """Starts what is due; seconds until there may be something again."""
-        while await expand(self._forge):
-            pass
+        has_more = await expand(self._forge)
         async with self._forge.database.session() as db:
             due = await self._due(db) if len(self._busy) < self.limits.at_once else {}
             if not due:
@@ -105,6 +104,8 @@ class WebhookWorker:
         for delivery_id, hook_id in due.items():
             self._busy[delivery_id] = hook_id
             self._forge.spawn(self._send(delivery_id), f"webhook {hook_id}")
+        if has_more:
+            return 0.0
         return min(_LOOK_EVERY_S, max(0.05, next_s)) if next_s is not None else _LOOK_EVERY_S
 
     async def _due(self, db: AsyncSession) -> dict[int, int]:

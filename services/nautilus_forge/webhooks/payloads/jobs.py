@@ -25,6 +25,7 @@ from nautilus_forge.db.models import (
     User,
 )
 from nautilus_forge.forge import Forge
+from nautilus_forge.git.commits import Commit
 from nautilus_forge.repository.entities import project_url
 from nautilus_forge.responses import timestamp
 from nautilus_forge.webhooks.payloads import merge_requests, parts
@@ -110,7 +111,7 @@ async def build_job(
 
 async def _commit_of(forge: Forge, project: Project, pipeline: Pipeline) -> dict[str, Any]:
     """The pipeline, under the name of its commit: the `id` is the pipeline's."""
-    commit = await parts.find_commit(forge.repositories.git(project.id), pipeline.sha)
+    commit = await _known_commit(forge, project, pipeline.sha)
     return {
         "id": pipeline.id,
         "name": pipeline.name,
@@ -126,6 +127,11 @@ async def _commit_of(forge: Forge, project: Project, pipeline: Pipeline) -> dict
         "finished_at": parts.moment(pipeline.finished_at),
         "finished_at_iso": parts.xml_moment(pipeline.finished_at),
     }
+
+
+async def _known_commit(forge: Forge, project: Project, sha: str) -> Commit | None:
+    """Many jobs are of few commits."""
+    return (await forge.ci.commits.of(forge.repositories.git(project.id), project.id, {sha})).get(sha)
 
 
 async def _retries(db: AsyncSession, job: Job) -> int:
@@ -145,7 +151,7 @@ async def build_pipeline(
     statement = select(Job).where(Job.pipeline_id == pipeline.id, ~Job.is_retried, ~Job.is_external)
     jobs = (await db.scalars(statement.order_by(Job.stage_idx.desc(), Job.id.desc()))).all()
     around = await _around(db, jobs)
-    commit = await parts.find_commit(forge.repositories.git(project.id), pipeline.sha)
+    commit = await _known_commit(forge, project, pipeline.sha)
     return {
         "object_kind": "pipeline",
         "object_attributes": await _pipeline(db, forge, project, pipeline, status),
@@ -260,7 +266,7 @@ async def build_deployment(
     if environment is None:
         return None
     user = await db.get(User, deployment.user_id or 0)
-    commit = await parts.find_commit(forge.repositories.git(project.id), deployment.sha)
+    commit = await _known_commit(forge, project, deployment.sha)
     web_url = project_url(forge.settings, project)
     changed_at = datetime.fromisoformat(at) if at is not None else deployment.updated_at
     return {
