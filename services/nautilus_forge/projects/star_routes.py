@@ -5,7 +5,8 @@ Source: doc/api/project_starring.md, gitlabhq lib/api/projects.rb, lib/api/entit
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
 from sqlalchemy import or_, select
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from nautilus_forge.auth import MaybeWho, find_user
 from nautilus_forge.db.dependency import Db, TheForge
-from nautilus_forge.db.models import Star, User
+from nautilus_forge.db.models import Event, Project, Star, User
 from nautilus_forge.errors import NotFound
 from nautilus_forge.pagination import Paged
 from nautilus_forge.params import ParamModel, Params, path_text
@@ -28,6 +29,10 @@ from nautilus_forge.users.queries import like
 router = APIRouter()
 
 Read = Annotated[ProjectAccess, Depends(project_with(Ability.READ_PROJECT))]
+
+
+_CONTRIBUTION_TIME = timedelta(days=365)
+"""Source: gitlabhq app/finders/contributed_projects_finder.rb, Event.contributions."""
 
 
 class Search(ParamModel):
@@ -90,3 +95,30 @@ async def list_starred_projects(
         raise NotFound("User")
     statement = listing.filtered(who.user, params).where(queries.starred_by(user))
     return await listing.listed(db, forge, who, page, params, statement)
+
+
+class Contributed(ParamModel):
+    order_by: Literal["id", "name", "path", "created_at", "updated_at", "last_activity_at"] = "created_at"
+    sort: Literal["asc", "desc"] = "desc"
+    simple: bool = False
+
+
+@router.get("/users/{user_id}/contributed_projects")
+async def list_contributed_projects(
+    who: MaybeWho,
+    db: Db,
+    forge: TheForge,
+    page: Paged,
+    user_id: Annotated[str, Depends(path_text("user_id"))],
+    params: Annotated[Contributed, Params(Contributed)],
+) -> Response:
+    """Those with an event of the user's in the last year, as far as one may see them."""
+    user = await find_user(db, user_id)
+    if user is None:
+        raise NotFound("User")
+    recent = select(Event.project_id).where(
+        Event.author_id == user.id, Event.created_at > datetime.now(UTC) - _CONTRIBUTION_TIME
+    )
+    given = ListProjects(order_by=params.order_by, sort=params.sort, simple=params.simple)
+    statement = listing.filtered(who.user, given).where(Project.id.in_(recent))
+    return await listing.listed(db, forge, who, page, given, statement)

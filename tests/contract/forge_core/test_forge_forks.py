@@ -166,6 +166,11 @@ class TestTemplatesAndImports:
     def test_what_cannot_be_taken_is_refused_by_name(
         self, root: gitlab.Gitlab, given: dict[str, str], message: object
     ) -> None:
+        no_local = {
+            "allow_local_requests_from_web_hooks_and_services": False,
+            "outbound_local_requests_whitelist": [],
+        }
+        root.http_put("/application/settings", post_data=no_local)
         with pytest.raises(gitlab.GitlabCreateError) as failure:
             root.projects.create({"name": "never", **given})
         assert (failure.value.response_code, failure.value.error_message) == (400, message)
@@ -202,6 +207,16 @@ class TestStars:
         seen.unstar()
         assert ann.projects.get(source.id).star_count == 0
         assert status_of(seen.unstar) == 304
+
+    def test_who_pushed_contributed(self, source: Project, root: gitlab.Gitlab, client_of: Client) -> None:
+        commit = {"branch": "main", "commit_message": "more", "actions": []}
+        action = {"action": "create", "file_path": "b", "content": "b"}
+        source.commits.create({**commit, "actions": [action]})
+        assert root.user is None
+        assert [p.id for p in root.users.get(1).contributed_projects.list(get_all=True)] == [source.id]
+        ann = client_of("ann")
+        assert ann.user is not None
+        assert ann.users.get(ann.user.id).contributed_projects.list(get_all=True) == []
 
 
 class TestTopics:
