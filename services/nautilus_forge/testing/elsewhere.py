@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -139,6 +140,11 @@ _there: Elsewhere | None = None
 def elsewhere() -> Elsewhere | None:
     """The server that the environment names; None where tests start forges of their own."""
     return _there
+
+
+def host() -> str:
+    """By which name the server under test knows itself, as it is in the keys that it shows."""
+    return (urlsplit(_there.url).hostname if _there is not None else None) or "127.0.0.1"
 
 
 def install() -> Elsewhere | None:

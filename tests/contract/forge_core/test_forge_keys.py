@@ -13,6 +13,7 @@ import gitlab
 import pytest
 import requests
 
+from nautilus_forge.testing.elsewhere import host
 from nautilus_forge.testing.server import RunningForge
 
 Client = Callable[..., gitlab.Gitlab]
@@ -56,7 +57,7 @@ class TestOwnKeys:
             "created_at": key.created_at,
             "expires_at": None,
             "last_used_at": None,
-            "key": f"{ED25519} Ann (127.0.0.1)",
+            "key": f"{ED25519} Ann ({host()})",
             "usage_type": "auth_and_signing",
         }
         assert [one.id for one in me(ann).keys.list()] == [key.id]
@@ -88,7 +89,7 @@ class TestOwnKeys:
     def test_white_space_from_a_mail_program_is_mended(self, client_of: Client) -> None:
         broken = ED25519[:40] + "\n  " + ED25519[40:] + "  comment rest\n"
         key = me(client_of("ann")).keys.create({"title": "t", "key": broken})
-        assert key.key == f"{ED25519} Ann (127.0.0.1)"
+        assert key.key == f"{ED25519} Ann ({host()})"
 
     @pytest.mark.parametrize(
         ("text", "problems"),
@@ -196,7 +197,7 @@ class TestKeysOfOthers:
         assert [one["id"] for one in requests.get(url, timeout=20).json()] == [key.id]
         assert requests.get(f"{url}/{key.id}", timeout=20).json()["title"] == "t"
         page = requests.get(f"{forge.url}/ann.keys", timeout=20)
-        assert (page.status_code, page.text) == (200, f"{ED25519} Ann (127.0.0.1)")
+        assert (page.status_code, page.text) == (200, f"{ED25519} Ann ({host()})")
         assert page.headers["content-type"].startswith("text/plain")
 
     def test_a_key_goes_with_its_user(self, root: gitlab.Gitlab, client_of: Client) -> None:
@@ -234,7 +235,7 @@ class TestDeployKeys:
     def test_a_key_is_added_changed_and_removed(self, root: gitlab.Gitlab) -> None:
         project = root.projects.create({"name": "digits"})
         key = project.keys.create({"title": "ci", "key": ED25519})
-        assert (key.title, key.can_push, key.key) == ("ci", False, f"{ED25519} Administrator (127.0.0.1)")
+        assert (key.title, key.can_push, key.key) == ("ci", False, f"{ED25519} Administrator ({host()})")
         assert key.fingerprint_sha256.startswith("SHA256:")
         assert key.fingerprint.count(":") == 15
         key.title, key.can_push = "robot", True
