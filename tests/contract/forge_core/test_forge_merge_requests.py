@@ -601,6 +601,14 @@ class TestComments:
         thread.save()
         note = feature.notes.get(answer.id)
         assert note.resolved and note.resolved_by["username"] == me.username
+        answer.body = "Because of that."
+        answer.save()
+        assert thread.notes.get(answer.id).body == "Because of that."
+        thread.notes.update(answer.id, {"resolved": False})
+        assert not thread.notes.get(answer.id).resolved
+        answer.delete()
+        assert refusal(lambda: thread.notes.get(answer.id))[0] == 404
+        assert refusal(lambda: feature.discussions.get("0" * 40))[0] == 404
         (first,) = [one for one in feature.discussions.list() if one.individual_note]
         first.notes.create({"body": "Not alone"})
         assert feature.notes.get(alone.id).type == "DiscussionNote"
