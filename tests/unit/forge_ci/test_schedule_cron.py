@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -66,9 +67,7 @@ def test_what_is_due_each_hour_is_due_in_both() -> None:
     times = [datetime(2026, 10, 24, 23, 30, tzinfo=UTC)]
     for _ in range(3):
         times.append(next_run("30 * * * *", "Europe/Berlin", times[-1]))
-    assert [later - earlier for earlier, later in zip(times, times[1:], strict=False)] == [
-        timedelta(hours=1)
-    ] * 3
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == [timedelta(hours=1)] * 3
 
 
 @pytest.mark.parametrize(
