@@ -23,7 +23,6 @@ from nautilus_forge.testing.elsewhere import elsewhere
 from nautilus_forge.testing.runner import FakeRunner, register
 from nautilus_forge.testing.server import ADMIN_TOKEN, REGISTRATION_TOKEN, RunningForge, running_forge
 
-
 ONE_JOB = "hello:\n  script: [echo hello]\n"
 
 
