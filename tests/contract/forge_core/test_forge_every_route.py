@@ -9,7 +9,7 @@ import pytest
 import requests
 from fastapi.routing import APIRoute
 
-from nautilus_forge.app import api_routers
+from nautilus_forge.api import api_routers
 from nautilus_forge.testing import reference
 from nautilus_forge.testing.contract import Contract
 from nautilus_forge.testing.served import served
@@ -32,6 +32,7 @@ OPEN = {
     ("GET", "/users"),
     ("GET", "/users/{user_id}/projects"),
     ("GET", "/users/{user_id}/starred_projects"),
+    ("GET", "/users/{id}/events"),
     ("GET", "/users/{user_id}/keys"),
 }
 """Lists that show anybody what is public (`/users` only for one `username`)."""
