@@ -12,109 +12,42 @@ from starlette.types import ASGIApp
 
 from nautilus_forge import API_PREFIX, VERSION, ci_join, startup
 from nautilus_forge.accounts import upkeep as account_upkeep
-from nautilus_forge.appsettings import routes as appsettings
+from nautilus_forge.api import PARTS
 from nautilus_forge.basic_auth import BasicGate
 from nautilus_forge.db.engine import Database
-from nautilus_forge.deploy_tokens import routes as deploy_tokens
 from nautilus_forge.events import half as events
 from nautilus_forge.forge import Forge
 from nautilus_forge.git.hooks import ensure_hooks
 from nautilus_forge.git.store import RepositoryStore
 from nautilus_forge.groups import removal as group_removal
-from nautilus_forge.groups import routes as groups
 from nautilus_forge.http import Edge, install_error_handlers
-from nautilus_forge.imports import routes as project_imports
 from nautilus_forge.imports.worker import Imports
 from nautilus_forge.instance import routes as instance
 from nautilus_forge.internal import ssh_routes as internal_ssh
 from nautilus_forge.internal import upload_routes as internal_uploads
 from nautilus_forge.internal.git_routes import git_router
-from nautilus_forge.keys import deploy_routes as deploy_keys
 from nautilus_forge.keys import routes as keys
 from nautilus_forge.lfs import batch_routes as lfs_batch
 from nautilus_forge.lfs import half as lfs_half
 from nautilus_forge.lfs import lock_routes as lfs_locks
 from nautilus_forge.lfs import storage_routes as lfs_storage
-from nautilus_forge.members import routes as members
 from nautilus_forge.merge_requests import half as merge_requests
-from nautilus_forge.namespaces import routes as namespaces
-from nautilus_forge.oauth import applications
 from nautilus_forge.oauth import authorize_routes as oauth_authorize
 from nautilus_forge.oauth import oidc_routes as oauth_oidc
 from nautilus_forge.oauth import token_routes as oauth_token
-from nautilus_forge.projects import protected_routes as protected_branches
-from nautilus_forge.projects import protected_tag_routes as protected_tags
-from nautilus_forge.projects import routes as projects
-from nautilus_forge.projects import share_routes as project_shares
-from nautilus_forge.projects import star_routes as project_stars
-from nautilus_forge.projects import topic_routes as topics
-from nautilus_forge.projects import upkeep_routes as project_upkeep
 from nautilus_forge.projects.language_upkeep import LanguageUpkeep
 from nautilus_forge.projects.removal import finish_removals
 from nautilus_forge.registry import auth_routes as registry_auth
 from nautilus_forge.registry import half as registry_half
-from nautilus_forge.registry import routes as container_registry
-from nautilus_forge.repository import commits_routes as repository_commits
-from nautilus_forge.repository import files_routes as repository_files
-from nautilus_forge.repository import notes_routes as repository_notes
-from nautilus_forge.repository import picking_routes as repository_picking
-from nautilus_forge.repository import reading_routes as repository_reading
-from nautilus_forge.repository import refs_routes as repository_refs
-from nautilus_forge.repository import tags_routes as repository_tags
 from nautilus_forge.repository import updates
 from nautilus_forge.routing import RouteIndex
 from nautilus_forge.settings import Settings
-from nautilus_forge.tokens import resource_routes as resource_tokens
-from nautilus_forge.tokens import routes as tokens
 from nautilus_forge.traces.endpoint import TraceEndpoint
-from nautilus_forge.users import moderation_routes as user_moderation
-from nautilus_forge.users import profile_routes as user_profiles
-from nautilus_forge.users import routes as users
 from nautilus_forge.users.root import ensure_accounts
 from nautilus_forge.web.routes import pages_router
 from nautilus_forge.webhooks import half as webhooks
 
 log = logging.getLogger(__name__)
-
-
-def api_routers() -> list[APIRouter]:
-    """Everything below `/api/v4`, in the order in which paths are matched."""
-    return [
-        *ci_join.api_routers(),
-        instance.router,
-        appsettings.router,
-        users.router,
-        user_moderation.router,
-        user_profiles.router,
-        keys.router,
-        deploy_keys.router,
-        tokens.router,
-        resource_tokens.router,
-        deploy_tokens.router,
-        namespaces.router,
-        groups.router,
-        project_imports.router,
-        projects.router,
-        project_stars.router,
-        project_shares.router,
-        project_upkeep.router,
-        topics.router,
-        members.router,
-        protected_branches.router,
-        repository_reading.router,
-        repository_files.router,
-        repository_commits.router,
-        repository_picking.router,
-        repository_notes.router,
-        repository_refs.router,
-        repository_tags.router,
-        protected_tags.router,
-        *merge_requests.api_routers(),
-        *webhooks.api_routers(),
-        *events.api_routers(),
-        applications.router,
-        container_registry.router,
-    ]
 
 
 def root_routers() -> list[APIRouter]:
@@ -178,7 +111,7 @@ def create_app(settings: Settings, forge: Forge | None = None) -> ASGIApp:
     app = FastAPI(title="Nautilus forge", version=VERSION, openapi_url=None, lifespan=lifespan)
     app.state.forge = forge
     app.router.routes.extend(ci_join.busy_routes(API_PREFIX))
-    app.router.routes.append(RouteIndex(API_PREFIX, chain.from_iterable(r.routes for r in api_routers())))
+    app.router.routes.append(RouteIndex(API_PREFIX, PARTS))
     app.router.routes.extend(chain.from_iterable(router.routes for router in root_routers()))
     install_error_handlers(app)
     app.add_middleware(TraceEndpoint, forge=forge)

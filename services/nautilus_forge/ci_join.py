@@ -8,65 +8,25 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.routing import Route
 
-from nautilus_forge.artifacts import routes as artifacts
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.models import MergeRequest, Project, User
-from nautilus_forge.environments import deployment_routes as deployments
-from nautilus_forge.environments import routes as environments
 from nautilus_forge.environments import stopping
 from nautilus_forge.forge import Forge
-from nautilus_forge.job_tokens import routes as job_tokens
-from nautilus_forge.jobs import routes as jobs
 from nautilus_forge.jobs import runner_routes as running
 from nautilus_forge.jobs.authorize import resolve_job_token
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.jobs.lookout import Lookout
 from nautilus_forge.jobs.upkeep import Upkeep
 from nautilus_forge.jobs.wakeups import HooksDue, JobChanged, Listener, MergeDue, News, Queued, RunnerChanged
-from nautilus_forge.pipelines import creation, lint_routes, merge_requests, service, statuses_routes
-from nautilus_forge.pipelines import routes as pipelines
+from nautilus_forge.pipelines import creation, merge_requests, service
 from nautilus_forge.ports import RefChange
-from nautilus_forge.reports import routes as reports
-from nautilus_forge.runners import group_routes as group_runners
-from nautilus_forge.runners import project_routes as project_runners
-from nautilus_forge.runners import routes as runners
-from nautilus_forge.runners import runner_routes as registering
 from nautilus_forge.runners.service import ensure_registration_token
-from nautilus_forge.schedules import routes as schedules
 from nautilus_forge.schedules.clock import Clock
-from nautilus_forge.triggers import routes as triggers
-from nautilus_forge.variables import group_routes as group_variables
-from nautilus_forge.variables import routes as variables
 
 log = logging.getLogger(__name__)
-
-
-def api_routers() -> list[APIRouter]:
-    """Below `/api/v4`. What runners call comes first: they call it most, and `/jobs/request` is no job's id."""
-    return [
-        running.router,
-        registering.router,
-        artifacts.router,
-        jobs.router,
-        pipelines.router,
-        lint_routes.router,
-        statuses_routes.router,
-        variables.router,
-        group_variables.router,
-        schedules.router,
-        triggers.router,
-        job_tokens.router,
-        environments.router,
-        deployments.router,
-        reports.router,
-        runners.router,
-        project_runners.router,
-        group_runners.router,
-    ]
 
 
 def busy_routes(prefix: str) -> list[Route]:

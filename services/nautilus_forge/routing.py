@@ -8,36 +8,69 @@ plain words in most: `projects` and `repository` of `/projects/{id}/repository/t
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match, NoMatchFound, compile_path
 from starlette.types import Receive, Scope, Send
 
 _CHOSEN = "nautilus_forge.route"
 
-Key = tuple[str, str | None]
+Place = tuple[int, int]
+"""Where a route stands in the order of all: the part's number, and its own in the part."""
+
+
+class RoutesOf(Protocol):
+    """Some routes. `words`: the paths that load them, as `projects/*/hooks`; none: loaded at once."""
+
+    @property
+    def words(self) -> Sequence[str]: ...
+
+    def load(self) -> APIRouter: ...
 
 
 class RouteIndex(BaseRoute):
-    """The routes of some routers below a prefix (`/api/v4`). Of those that fit, the first one answers."""
+    """Routes below a prefix (`/api/v4`). Of those that fit, the one that stands first answers."""
 
-    def __init__(self, prefix: str, routes: Iterable[BaseRoute]) -> None:
-        self._prefix = prefix + "/"
-        self.routes: list[APIRoute] = []
-        self._by_words: dict[Key, list[int]] = {}
-        for route in routes:
+    def __init__(self, prefix: str, parts: Iterable[RoutesOf]) -> None:
+        self._prefix = prefix
+        self._routes: dict[Place, APIRoute] = {}
+        self._by_words: dict[str, list[Place]] = {}
+        self._later: dict[int, RoutesOf] = {}
+        self._later_by_words: dict[str, list[int]] = {}
+        for number, part in enumerate(parts):
+            if part.words:
+                self._later[number] = part
+                for words in part.words:
+                    self._later_by_words.setdefault(words, []).append(number)
+            else:
+                self._add(number, part)
+
+    @property
+    def routes(self) -> list[APIRoute]:
+        """Those that are loaded, in their order."""
+        return [self._routes[place] for place in sorted(self._routes)]
+
+    def _add(self, number: int, part: RoutesOf) -> None:
+        for position, route in enumerate(part.load().routes):
             assert isinstance(route, APIRoute), f"{route} is no route of FastAPI's"
-            self._by_words.setdefault(_key(route.path), []).append(len(self.routes))
-            self.routes.append(_placed(route, prefix))
+            self._routes[number, position] = _placed(route, self._prefix)
+            self._by_words.setdefault(words_of(route.path), []).append((number, position))
+
+    def _load(self, words: str) -> None:
+        for number in self._later_by_words.pop(words, ()):
+            if (part := self._later.pop(number, None)) is not None:
+                self._add(number, part)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As Starlette's router: the first that fits wholly, else the first whose path fits (405)."""
         path: str = scope["path"]
-        if scope["type"] != "http" or not path.startswith(self._prefix):
+        if scope["type"] != "http" or not path.startswith(self._prefix + "/"):
             return Match.NONE, {}
         partial: tuple[Match, Scope] = (Match.NONE, {})
-        for route in self._candidates(path):
+        for route in self._candidates(path[len(self._prefix) + 1 :]):
             match, child = route.matches(scope)
             if match is Match.FULL:
                 return match, {**child, _CHOSEN: route}
@@ -46,11 +79,13 @@ class RouteIndex(BaseRoute):
         return partial
 
     def _candidates(self, path: str) -> Iterable[APIRoute]:
-        parts = path[len(self._prefix) :].split("/", 3)
-        found = self._by_words.get((parts[0], None), [])
-        if len(parts) > 2:
-            found = sorted(found + self._by_words.get((parts[0], parts[2]), []))
-        return (self.routes[position] for position in found)
+        parts = path.split("/", 3)
+        places: list[Place] = []
+        for words in (parts[0], f"{parts[0]}/*/{parts[2]}") if len(parts) > 2 else (parts[0],):
+            if words in self._later_by_words:
+                self._load(words)
+            places += self._by_words.get(words, ())
+        return (self._routes[place] for place in sorted(places))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await scope[_CHOSEN].handle(scope, receive, send)
@@ -60,13 +95,12 @@ class RouteIndex(BaseRoute):
         raise NoMatchFound(name, path_params)
 
 
-def _key(path: str) -> Key:
-    """The first and the third segment; None for a third that is a parameter or not there."""
+def words_of(path: str) -> str:
+    """What a path is looked up by: `projects/*/hooks`, or `projects` where the third segment is a parameter."""
     parts = path.lstrip("/").split("/")
     assert "{" not in parts[0], f"{path} begins with a parameter"
     assert not any(":path}" in part for part in parts[:2]), f"{path} has no segments to look at"
-    third = parts[2] if len(parts) > 2 and "{" not in parts[2] else None
-    return parts[0], third
+    return f"{parts[0]}/*/{parts[2]}" if len(parts) > 2 and "{" not in parts[2] else parts[0]
 
 
 def _placed(route: APIRoute, prefix: str) -> APIRoute:

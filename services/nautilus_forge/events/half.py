@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from fastapi import APIRouter
 from sqlalchemy import delete, func
 
 from nautilus_forge.db.models import Event
-from nautilus_forge.events import recording, routes
+from nautilus_forge.events import recording
 from nautilus_forge.forge import Forge
 
 KEPT_FOR = timedelta(days=3 * 365)
 """Source: gitlabhq app/workers/prune_old_events_worker.rb."""
 _PRUNE_EVERY = timedelta(days=1)
-
-
-def api_routers() -> list[APIRouter]:
-    """Below `/api/v4`."""
-    return [routes.router]
 
 
 def join(forge: Forge) -> None:

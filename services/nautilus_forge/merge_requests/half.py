@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from nautilus_forge.forge import Forge
 from nautilus_forge.merge_requests import (
     automatic,
-    diff_routes,
-    discussion_routes,
-    merge_routes,
-    note_routes,
-    routes,
 )
 from nautilus_forge.merge_requests.following import follow
-
-
-def api_routers() -> list[APIRouter]:
-    """Below `/api/v4`."""
-    return [
-        routes.router,
-        diff_routes.router,
-        merge_routes.router,
-        note_routes.router,
-        discussion_routes.router,
-    ]
 
 
 def join(forge: Forge) -> None:

@@ -14,7 +14,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import AliasChoices
 
-from nautilus_forge.app import api_routers
+from nautilus_forge.api import api_routers
 from nautilus_forge.pagination import requested_page
 from nautilus_forge.params import Bound, ParamModel
 

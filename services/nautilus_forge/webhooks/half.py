@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from nautilus_forge.forge import Forge
-from nautilus_forge.webhooks import outbox, routes, system_routes
-
-
-def api_routers() -> list[APIRouter]:
-    """Below `/api/v4`."""
-    return [routes.router, system_routes.router]
+from nautilus_forge.webhooks import outbox
 
 
 def join(forge: Forge) -> None:

@@ -32,6 +32,7 @@ OPEN = {
     ("GET", "/users"),
     ("GET", "/users/{user_id}/projects"),
     ("GET", "/users/{user_id}/starred_projects"),
+    ("GET", "/users/{user_id}/contributed_projects"),
     ("GET", "/users/{id}/events"),
     ("GET", "/users/{user_id}/keys"),
 }
