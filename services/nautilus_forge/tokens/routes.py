@@ -78,7 +78,8 @@ async def _created(
         description=params.description,
         is_impersonation=impersonation,
     )
-    return Json(service.entity(token) | {"token": value}, 201)
+    shown = _impersonation(token) if impersonation else service.entity(token)
+    return Json(shown | {"token": value}, 201)
 
 
 @router.get("/personal_access_tokens")

@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from nautilus_forge.auth import Admin
 from nautilus_forge.db.dependency import Db, TheForge
-from nautilus_forge.errors import BadRequest, Forbidden
 from nautilus_forge.params import path_id
 from nautilus_forge.responses import Json
 from nautilus_forge.users import entities, moderation, queries, removal
@@ -73,14 +72,3 @@ async def reject_user(who: Admin, db: Db, forge: TheForge, id: UserId) -> Respon
     shown = entities.user_basic(forge.settings, user)
     await removal.remove_user(db, forge, user, hard=True)
     return Json(shown, 201)
-
-
-@router.patch("/users/{id}/disable_two_factor")
-async def disable_two_factor(who: Admin, db: Db, id: UserId) -> Response:
-    """There is no second factor here, so there is never one to disable."""
-    user = await queries.existing_user(db, id)
-    if user.is_admin:
-        raise Forbidden(
-            "Two-factor authentication for admins cannot be disabled via the API. Use the Rails console"
-        )
-    raise BadRequest("Two-factor authentication is not enabled for this user")

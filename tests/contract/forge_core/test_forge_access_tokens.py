@@ -157,7 +157,9 @@ def test_a_group_s_token_reaches_its_projects(forge: RunningForge, root: gitlab.
     client.projects.create({"name": "by the bot", "namespace_id": group.id})
     rotated = group.access_tokens.rotate(made.id)
     assert group.access_tokens.get(rotated["id"]).active is True
-    group.access_tokens.delete(rotated["id"])
+    own = by(forge, rotated["token"]).http_post(f"/groups/{group.id}/access_tokens/self/rotate")
+    assert [t.id for t in group.access_tokens.list(state="active", get_all=True)] == [own["id"]]
+    group.access_tokens.delete(own["id"])
     group.delete()
     assert root.users.list(search=f"group_{group.id}_bot", get_all=True) == []
 
@@ -226,8 +228,9 @@ def test_deploy_tokens_of_projects_and_groups(root: gitlab.Gitlab, project: Any)
         assert [t.id for t in source.deploytokens.list(active=True, get_all=True)] == [made.id]
     assert len(root.deploytokens.list(get_all=True)) == 2
     assert refused(lambda: group.deploytokens.get(project.deploytokens.list(get_all=True)[0].id))[0] == 404
-    project.deploytokens.delete(project.deploytokens.list(get_all=True)[0].id)
-    assert project.deploytokens.list(get_all=True) == []
+    for source in (project, group):
+        source.deploytokens.delete(source.deploytokens.list(get_all=True)[0].id)
+        assert source.deploytokens.list(get_all=True) == []
 
 
 @pytest.mark.parametrize(

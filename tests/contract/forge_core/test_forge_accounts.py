@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gitlab
+import psycopg
 import pytest
 import requests
 
@@ -180,6 +181,7 @@ def test_status(root: gitlab.Gitlab, client_of: Client) -> None:
     assert (patched["emoji"], patched["availability"]) == ("coffee", "busy")
     assert patched["clear_status_at"]
     otto.http_put("/user/status", post_data={"emoji": "sun"})
+    assert otto.http_get("/user/status")["emoji"] == "sun"
     assert root.http_get("/users/otto/status")["message"] is None
     assert refused(lambda: otto.http_put("/user/status", post_data={"message": "x" * 101})) == (
         400,
@@ -212,13 +214,56 @@ def test_counts_and_activity(root: gitlab.Gitlab, client_of: Client) -> None:
     assert refused(lambda: otto.http_list("/user/activities", get_all=True)) == (403, "403 Forbidden")
 
 
-def test_there_is_no_second_factor_to_disable(root: gitlab.Gitlab, ann: Any) -> None:
-    def disable(user_id: int) -> requests.Response:
-        url = f"{root.url}/api/v4/users/{user_id}/disable_two_factor"
-        return requests.patch(url, headers={"PRIVATE-TOKEN": root.private_token}, timeout=30)
+def test_who_waits_for_approval_is_let_in_or_turned_away(
+    root: gitlab.Gitlab, forge: RunningForge, ann: Any
+) -> None:
+    """Nobody signs up here, so the state is set in the database."""
+    conninfo = forge.settings.database_url.get_secret_value().replace("+psycopg", "")
 
-    assert disable(ann.id).status_code == 400
-    assert disable(1).status_code == 403
+    def wait() -> None:
+        with psycopg.connect(conninfo, autocommit=True) as db:
+            db.execute("update users set state = 'blocked_pending_approval' where id = %s", (ann.id,))
+
+    token = ann.personal_access_tokens.create({"name": "t", "scopes": ["api"]}).token
+    wait()
+    client = gitlab.Gitlab(root.url, private_token=token, keep_base_url=True)
+    assert refused(client.auth) == (
+        403,
+        "403 Forbidden - Your account is pending approval from your administrator and hence blocked.",
+    )
+    assert ann.approve() == {"message": "Success"}
+    client.auth()
+    wait()
+    ann.reject()
+    assert refused(lambda: root.users.get(ann.id)) == (404, "404 User Not Found")
+
+
+def test_impersonation_tokens(root: gitlab.Gitlab, client_of: Client, ann: Any) -> None:
+    made = ann.impersonationtokens.create({"name": "support", "scopes": ["read_user"]})
+    assert made.impersonation is True
+    client = gitlab.Gitlab(root.url, private_token=made.token, keep_base_url=True)
+    assert client.http_get("/user")["username"] == "ann"
+    assert "token" not in ann.impersonationtokens.get(made.id).asdict()
+    assert [t.id for t in ann.impersonationtokens.list(state="active", get_all=True)] == [made.id]
+    assert root.personal_access_tokens.list(user_id=ann.id, get_all=True) == []
+    otto = client_of("otto")
+    hers = otto.users.get(ann.id).impersonationtokens
+    assert refused(lambda: hers.list(get_all=True)) == (403, "403 Forbidden")
+    made.delete()
+    assert refused(lambda: client.http_get("/user"))[0] == 401
+    assert [t.id for t in ann.impersonationtokens.list(state="inactive", get_all=True)] == [made.id]
+
+
+def test_personal_tokens_are_made_rotated_and_revoked(root: gitlab.Gitlab, client_of: Client) -> None:
+    otto = client_of("otto")
+    own = otto.http_post("/user/personal_access_tokens", post_data={"name": "k", "scopes": ["self_rotate"]})
+    own = gitlab.Gitlab(root.url, private_token=own["token"], keep_base_url=True)
+    successor = own.http_post("/personal_access_tokens/self/rotate")
+    assert (successor["name"], successor["scopes"]) == ("k", ["self_rotate"])
+    otto.personal_access_tokens.delete(successor["id"])
+    listed = otto.personal_access_tokens.list(sort="name_asc", revoked=True, get_all=True)
+    assert [t.name for t in listed] == ["k", "k"]
+    assert [t.name for t in otto.personal_access_tokens.list(state="active", get_all=True)] == ["test"]
 
 
 def test_settings_have_gitlab_s_names_and_defaults(root: gitlab.Gitlab, client_of: Client) -> None:

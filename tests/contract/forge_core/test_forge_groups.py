@@ -286,6 +286,7 @@ def test_a_level_below_the_inherited_one_is_refused(root: gitlab.Gitlab, client_
             words,
         )
         assert lower.members.list(query="ann", get_all=True) == []
+        assert [m.username for m in lower.members_all.list(query="ann", get_all=True)] == ["ann"]
         assert lower.members_all.get(ann.user.id).access_level == 30
     project.members.create({"user_id": ann.user.id, "access_level": 40})
     assert [(m.username, m.access_level) for m in project.members_all.list(get_all=True)] == [
