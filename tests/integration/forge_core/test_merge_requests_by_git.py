@@ -14,7 +14,10 @@ from typing import Any
 import gitlab
 import pytest
 
+from nautilus_forge.merge_requests import automatic
+from nautilus_forge.ports import no_merges
 from nautilus_forge.repository import updates
+from nautilus_forge.testing.runner import register
 from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
 
 CI = "build:\n  script: [make]\n  rules:\n    - if: $CI_MERGE_REQUEST_IID\n    - if: $CI_COMMIT_BRANCH\n"
@@ -208,6 +211,22 @@ class TestMerging:
         assert [branch.name for branch in project.branches.list()] == ["main"]
         sweep(forge)
         assert len(project.pipelines.list(ref="main", sha=moved)) == 1
+
+    def test_missed_news_of_a_pipeline_is_made_up_for(
+        self, tree: WorkTree, project: Any, forge: RunningForge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(forge.forge, "merge_when_ready", no_merges)
+        reset = f"/projects/{project.id}/runners/reset_registration_token"
+        runner = register(forge.url, project.manager.gitlab.http_post(reset)["token"])
+        runner.run()
+        tree.out("push", "-q", "origin", "feature")
+        runner.run()
+        ask(project).merge(merge_when_pipeline_succeeds=True)
+        runner.run()
+        assert project.mergerequests.get(1).state == "opened"
+        work = automatic.sweep(forge.forge)
+        asyncio.run_coroutine_threadsafe(work, forge.loop).result(30)
+        assert project.mergerequests.get(1).state == "merged"
 
     def test_of_many_at_once_each_is_merged_once(self, tree: WorkTree, project: Any) -> None:
         """The target moves under each of them; none is lost, and none is merged with an old target."""
