@@ -44,20 +44,28 @@ class Patterns:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._known: dict[str, Automaton | InvalidRegex] = {}
+        self._known: dict[tuple[str, str], Automaton | InvalidRegex] = {}
         self._matches: dict[tuple[int, str], bool] = {}
 
     def compile(self, literal: str) -> Automaton:
-        """The automaton of `/pattern/flags`. Raises `InvalidRegex`."""
-        found = self._known.get(literal)
+        """The automaton of `/pattern/flags`. Raises `InvalidRegex`, `BudgetExhausted`."""
+        return self._compiled(literal, regex.compile_literal)
+
+    def compile_pattern(self, pattern: str) -> Automaton:
+        """The automaton of what stands between slashes. Raises `InvalidRegex`, `BudgetExhausted`."""
+        return self._compiled(pattern, regex.compile_pattern)
+
+    def _compiled(self, text: str, make: Callable[[str], Automaton]) -> Automaton:
+        key = (make.__name__, text)
+        found = self._known.get(key)
         if found is None:
-            self._budget.spend(len(literal) + 50)
+            self._budget.spend(len(text) + 50)
             try:
-                found = regex.compile_literal(literal)
+                found = make(text)
                 self._budget.spend(2 * found.size)
             except InvalidRegex as error:
                 found = error
-            self._known[literal] = found
+            self._known[key] = found
         if isinstance(found, InvalidRegex):
             raise found
         return found

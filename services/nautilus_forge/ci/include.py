@@ -134,9 +134,10 @@ class Includer:
             return []
         kinds = [kind for kind in _KINDS if entry.get(kind)]
         if not kinds:
+            shown = json.dumps(entry, default=str, separators=(",", ":"), ensure_ascii=False)
+            valid = "`, `".join(_KINDS)
             problems.add(
-                f"`{json.dumps(entry, default=str)}` does not have a valid subkey for include. "
-                f"Valid subkeys are: `{'`, `'.join(_KINDS)}`",
+                f"`{shown}` does not have a valid subkey for include. Valid subkeys are: `{valid}`",
                 spot.place,
             )
             return []

@@ -155,8 +155,10 @@ def _value_problems(spec: Mapping[str, Any], which: str, value: Any, budget: Bud
 def _regex_problems(pattern: str, kind: str, which: str, value: Any, budget: Budget) -> list[str]:
     if kind != "string":
         return ["RegEx validation can only be used with string inputs"]
+    budget.spend(len(pattern) + 50)
     try:
         automaton = regex.compile_pattern(pattern)
+        budget.spend(2 * automaton.size)
     except regex.InvalidRegex:
         return ["invalid regular expression"]
     if isinstance(value, str) and not automaton.search(value, budget):

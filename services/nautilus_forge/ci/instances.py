@@ -132,7 +132,7 @@ class _Linker:
 
     def _needed(self, need: NeedConfig, instance: Instance) -> list[str]:
         job = self._filled(need.job, instance, need.place)
-        if need.matrix is None:
+        if need.matrix is None or job not in self._names:
             return self._names.get(job, [job])
         rows = tuple(
             {

@@ -17,7 +17,7 @@ from nautilus_forge.ci.model import CompiledJob, ConfigError, Environment, Retry
 from nautilus_forge.ci.rules import InvalidRule, RuleEvaluator
 from nautilus_forge.ci.scalars import quote
 from nautilus_forge.ci.values import error_at
-from nautilus_forge.ci.variables import circles, expand_existing, expand_nested, merge
+from nautilus_forge.ci.variables import circles, expand_existing, expand_nested, merge, references
 
 _NO_RULE = Rule()
 
@@ -40,7 +40,7 @@ class JobCompiler:
         self._stronger = stronger
         self._evaluator = evaluator
         self._budget = budget
-        self._circles: dict[tuple[tuple[str, str], ...], list[list[str]]] = {}
+        self._names: dict[str, list[str]] = {}
         self.errors: list[ConfigError] = []
         """What is wrong with jobs only in this context."""
 
@@ -133,19 +133,24 @@ class JobCompiler:
 
     def _check_circles(self, instance: Instance, variables: tuple[Variable, ...]) -> None:
         """Variables of the file that need one another have no value."""
-        referring = tuple(
-            (variable.key, variable.value)
+        referring = {
+            variable.key: variable.value
             for variable in variables
             if ("$" in variable.value or "%" in variable.value)
             and not variable.raw
             and variable.key not in self._stronger
-        )
-        if len(referring) < 2:
-            return
-        found = self._circles.get(referring)
-        if found is None:
-            self._budget.spend(sum(len(value) for _, value in referring) // 10)
-            found = self._circles[referring] = circles(dict(referring))
+        }
+        self._budget.spend(len(variables) // 8 + len(referring))
+        needed = {}
+        for key, value in referring.items():
+            names = self._names.get(value)
+            if names is None:
+                self._budget.spend(len(value) // 20)
+                names = self._names[value] = references(value)
+            if others := [name for name in names if name in referring and name != key]:
+                needed[key] = others
+        self._budget.spend(4 * len(needed))
+        found = circles(needed) if len(needed) > 1 else []
         if found:
             named = ", ".join(quote(group) for group in found)
             self._fail(instance, f"{instance.name}: circular variable reference detected: {named}")

@@ -10,7 +10,7 @@ lib/gitlab/ci/variables/builder.rb (scoped_variables).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from nautilus_forge.ci.budget import Budget
@@ -195,8 +195,10 @@ def _sorted(collection: Mapping[str, Variable]) -> list[str] | None:
     return order
 
 
-def circles(values: Mapping[str, str]) -> list[list[str]]:
+def circles(needed: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """The groups of variables of which each needs all the others (one that needs itself alone is none).
+
+    `needed`: the names that the value of each variable uses.
 
     Source: lib/gitlab/ci/variables/collection/sort.rb (Ruby's TSort: Tarjan's strongly connected components).
     """
@@ -205,8 +207,8 @@ def circles(values: Mapping[str, str]) -> list[list[str]]:
     stack: list[str] = []
     is_open: set[str] = set()
     found: list[list[str]] = []
-    for root in values:
-        pending = [] if root in number else [(root, iter(references(values[root])))]
+    for root in needed:
+        pending = [] if root in number else [(root, iter(needed[root]))]
         while pending:
             name, targets = pending[-1]
             if name not in number:
@@ -214,8 +216,8 @@ def circles(values: Mapping[str, str]) -> list[list[str]]:
                 stack.append(name)
                 is_open.add(name)
             for target in targets:
-                if target in values and target not in number:
-                    pending.append((target, iter(references(values[target]))))
+                if target in needed and target not in number:
+                    pending.append((target, iter(needed[target])))
                     break
                 if target in is_open:
                     lowest[name] = min(lowest[name], number[target])

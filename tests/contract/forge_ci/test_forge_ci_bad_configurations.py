@@ -46,18 +46,26 @@ BAD = {
 }
 
 
-def test_a_push_of_each_makes_a_pipeline_that_failed_and_lint_says_the_same(
+def test_lint_says_what_is_wrong(admin: httpx.Client, project: Project, push: Push) -> None:
+    push(BAD["include"][0])
+    for text, message in BAD.values():
+        assert_told(admin.post(f"/projects/{project.id}/ci/lint", json={"content": text}), message)
+
+
+def test_a_push_makes_a_pipeline_that_failed_and_lint_says_the_same(
     admin: httpx.Client, project: Project, push: Push
 ) -> None:
-    for text, message in BAD.values():
+    for name in ("bomb", "tabs", "include", "options"):
+        text, message = BAD[name]
         pipeline = push(text)
         assert pipeline.status == "failed"
         assert message in pipeline.yaml_errors
-        given = admin.post(f"/projects/{project.id}/ci/lint", json={"content": text})
-        stored = admin.get(f"/projects/{project.id}/ci/lint")
-        for answer in (given, stored):
-            assert (answer.status_code, answer.json()["valid"]) == (200, False)
-            assert any(message in error for error in answer.json()["errors"]), answer.json()["errors"]
+        assert_told(admin.get(f"/projects/{project.id}/ci/lint"), message)
+
+
+def assert_told(answer: httpx.Response, message: str) -> None:
+    assert (answer.status_code, answer.json()["valid"]) == (200, False)
+    assert any(message in error for error in answer.json()["errors"]), answer.json()["errors"]
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def broken_texts(draw: st.DrawFn) -> str:
 
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=1_500, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

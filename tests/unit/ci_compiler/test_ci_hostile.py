@@ -63,6 +63,23 @@ HOSTILE = {
     "mistakes": "".join(
         f"j{i}: {{script: x, foo: 1, image: [], tags: 5, rules: 4}}\n" for i in range(15_000)
     ),
+    "very many jobs": "".join(f"j{i}: {{script: x}}\n" for i in range(45_000)),
+    "keys given twice": "j: {script: x}\n" * 60_000,
+    "slow patterns for coverage": "".join(
+        f"j{i}: {{script: x, coverage: '/(a|b)*a(a|b){{{300 + i % 500}}}{i}/'}}\n" for i in range(2_000)
+    ),
+    "slow patterns of inputs": "spec:\n  inputs:\n"
+    + "".join(
+        f"    a{i}: {{default: x, regex: '(a|b)*a(a|b){{{300 + i % 500}}}{i}'}}\n" for i in range(3_000)
+    )
+    + "---\nj: {script: x}",
+    "anchors of anchors": "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}' if i else '*a'] * 9)}]\n" for i in range(30))
+    + "j: {script: x}",
+    "variables in circles": "variables: {"
+    + ", ".join(f"V{i}: '$V{(i + 1) % 2_000}'" for i in range(2_000))
+    + "}\n"
+    + "".join(f"j{i}: {{script: x, variables: {{A: $B{i}, B{i}: $A}}}}\n" for i in range(3_000)),
     "interpolation": "spec: {inputs: {a: {default: "
     + "x" * 50_000
     + "}}}\n---\nj: {script: ['"

@@ -128,7 +128,7 @@ def test_rules_of_an_include(compiled, rules, is_included):
         ("{local: 5}", "Included file `5` needs to be a string"),
         (
             "{yolo: a.yml}",
-            '`{"yolo": "a.yml"}` does not have a valid subkey for include. '
+            '`{"yolo":"a.yml"}` does not have a valid subkey for include. '
             "Valid subkeys are: `local`, `project`, `remote`, `template`, `artifact`, `component`",
         ),
         (

@@ -195,3 +195,8 @@ def test_too_many_jobs_are_refused(messages):
 )
 def test_on_stop_names_a_job_that_stops_the_environment(messages, environment, stop, message):
     assert messages(f"s: {{script: x, environment: {environment}}}\nstop: {stop}") == [message]
+
+
+def test_a_matrix_in_needs_says_nothing_of_a_job_without_one(compiled):
+    text = "a: {script: x}\nb: {script: x, needs: [{job: a, parallel: {matrix: [{A: b}]}}]}"
+    assert [need.job for need in compiled(text).jobs[1].needs] == ["a"]

@@ -139,7 +139,9 @@ class JobReader:
             found["environment"] = read_environment(config["environment"], at, problems)
             found["environment_place"] = at.place
         if "coverage" in config:
-            found["coverage"] = read_coverage(config["coverage"], spot.key(config, "coverage"), problems)
+            found["coverage"] = read_coverage(
+                config["coverage"], spot.key(config, "coverage"), problems, self._rules.patterns
+            )
         return found
 
 

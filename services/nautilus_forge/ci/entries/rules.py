@@ -60,7 +60,7 @@ class RuleReader:
 
     def __init__(self, problems: Problems, patterns: Patterns) -> None:
         self._problems = problems
-        self._patterns = patterns
+        self.patterns = patterns
         self._expressions: dict[str, Expression | None] = {}
 
     def read(
@@ -114,7 +114,7 @@ class RuleReader:
             return None
         if text not in self._expressions:
             try:
-                self._expressions[text] = parse(text, self._patterns)
+                self._expressions[text] = parse(text, self.patterns)
             except InvalidExpression:
                 self._expressions[text] = None
         if self._expressions[text] is None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from nautilus_forge.ci import duration, regex
+from nautilus_forge.ci import duration
 from nautilus_forge.ci.entries import keywords
 from nautilus_forge.ci.entries.checks import Fields, Problems, Spot, check_keys, is_text_list, read_script
 from nautilus_forge.ci.entries.config import AllowFailure, Inherit
+from nautilus_forge.ci.expression import Patterns
 from nautilus_forge.ci.model import Environment, Retry
+from nautilus_forge.ci.regex import InvalidRegex
 
 MAX_TAGS = 50
 MAX_RETRIES = 2
@@ -203,14 +205,14 @@ def _inherited(value: Any, spot: Spot, problems: Problems) -> bool | frozenset[s
     return True
 
 
-def read_coverage(value: Any, spot: Spot, problems: Problems) -> str | None:
-    """`coverage`: the pattern between the slashes."""
+def read_coverage(value: Any, spot: Spot, problems: Problems, patterns: Patterns) -> str | None:
+    """`coverage`: the pattern between the slashes. Raises `BudgetExhausted`."""
     if value is None:
         return None
     if isinstance(value, str) and len(value) > 2 and value.startswith("/") and value.endswith("/"):
         try:
-            regex.compile_pattern(value[1:-1])
-        except regex.InvalidRegex:
+            patterns.compile_pattern(value[1:-1])
+        except InvalidRegex:
             pass
         else:
             return value[1:-1]
