@@ -129,7 +129,10 @@ def _resource_bots() -> None:
             "num_nonnulls(project_id, namespace_id) = 1", name=op.f("ck_resource_bots_one_source")
         ),
         sa.ForeignKeyConstraint(
-            ["namespace_id"], ["namespaces.id"], name=op.f("fk_resource_bots_namespace_id"), ondelete="CASCADE"
+            ["namespace_id"],
+            ["namespaces.id"],
+            name=op.f("fk_resource_bots_namespace_id"),
+            ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_resource_bots_project_id"), ondelete="CASCADE"
@@ -165,7 +168,10 @@ def _deploy_tokens() -> None:
             ["creator_id"], ["users.id"], name=op.f("fk_deploy_tokens_creator_id"), ondelete="SET NULL"
         ),
         sa.ForeignKeyConstraint(
-            ["namespace_id"], ["namespaces.id"], name=op.f("fk_deploy_tokens_namespace_id"), ondelete="CASCADE"
+            ["namespace_id"],
+            ["namespaces.id"],
+            name=op.f("fk_deploy_tokens_namespace_id"),
+            ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_deploy_tokens_project_id"), ondelete="CASCADE"
