@@ -87,6 +87,19 @@ class Elsewhere:
                 self._delete(self._made.pop())
             self._restore_settings()
 
+    @contextlib.contextmanager
+    def without_other_runners(self) -> Iterator[None]:
+        """The server's instance runners are paused within, so that jobs are left for the tests' own."""
+        listed = self._request("GET", "/runners/all?type=instance_type&paused=false&per_page=100").json()
+        paused = [f"/runners/{runner['id']}" for runner in listed]
+        for path in paused:
+            self._request("PUT", path, json={"paused": True})
+        try:
+            yield
+        finally:
+            for path in paused:
+                self._request("PUT", path, json={"paused": False})
+
     def _restore_settings(self) -> None:
         before, self._settings = self._settings, {}
         if before:

@@ -68,7 +68,7 @@ def forge(request: pytest.FixtureRequest, limits: CiLimits, tmp_path: Path) -> I
     if (there := elsewhere()) is not None:
         if is_alone:
             pytest.skip("wants a forge of its own")
-        with there.cleaned():
+        with there.cleaned(), there.without_other_runners():
             yield cast(RunningForge, there)
         return
     if not is_alone:

@@ -150,6 +150,7 @@ class TestSpooled:
         sly = forge.settings.spool_dir / ".." / "secret"
         assert {self.post(http, job, path).status_code for path in (outside, link, sly)} == {403}
 
+    @pytest.mark.alone
     def test_the_gateway_asks_first(self, forge: RunningForge, job: TakenJob) -> None:
         def ask(token: str, uri: str = f"/api/v4/jobs/{job.id}/artifacts?artifact_type=archive") -> int:
             head = {"X-Original-Method": "POST", "X-Original-URI": uri, "JOB-TOKEN": token}
@@ -201,6 +202,7 @@ class TestHandingOn:
         assert "artifacts_file" not in pick.payload["dependencies"][0]
         assert pick.download({"id": train.id, "token": pick.token}).status_code == 404
 
+    @pytest.mark.alone
     def test_the_gateway_sends_the_file(self, push: Push, runner: FakeRunner, http: httpx.Client) -> None:
         push(CHAIN)
         train = runner.take_one()
