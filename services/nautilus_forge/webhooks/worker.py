@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 60.0
 _RETRY_S = 5.0
+_AFTER_OUR_FAILURE = timedelta(minutes=1)
 _PRUNE_EVERY = timedelta(hours=1)
 KEPT_FOR = timedelta(days=7)
 """So long the log of a hook goes back."""
@@ -123,9 +124,22 @@ class WebhookWorker:
     async def _send(self, delivery_id: int) -> None:
         try:
             await self._deliver(delivery_id)
+        except Exception:
+            log.exception("delivery %d of a webhook failed on our side", delivery_id)
+            await self._postpone(delivery_id)
         finally:
             self._busy.pop(delivery_id, None)
             self.due.set()
+
+    async def _postpone(self, delivery_id: int) -> None:
+        """What went wrong on our side may go on doing so: not at once again, and not for ever."""
+        async with self._forge.database.unit_of_work() as db:
+            delivery = await db.get(WebhookDelivery, delivery_id)
+            if delivery is not None and delivery.failures < len(self.limits.retries):
+                delivery.due_at = datetime.now(UTC) + _AFTER_OUR_FAILURE
+                delivery.failures += 1
+            elif delivery is not None:
+                await db.delete(delivery)
 
     async def _deliver(self, delivery_id: int) -> None:
         forge, cipher = self._forge, cipher_of(self._forge)
