@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
+from nautilus_forge.ci.model import Context
 from nautilus_forge.ci_half import Ci, CiHalf
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.errors import NotFound
@@ -69,8 +70,10 @@ async def lint_given(
     at: Creator, db: Db, ci: Ci, params: Annotated[LintGiven, Params(LintGiven)]
 ) -> Response:
     """A configuration in the request. 200 also where it has mistakes (GitLab's own answer)."""
-    source = await _source(ci, at, None)
     asked = _Asked(params.dry_run, params.include_jobs, params.ref)
+    if await _default_sha(ci, at) is None and not asked.is_dry_run:
+        return await _linted_without_repository(at, params.content, asked)
+    source = await _source(ci, at, None)
     return await _linted(ci, db, at, source, params.content, asked)
 
 
@@ -89,8 +92,23 @@ async def _source(ci: CiHalf, at: ProjectAccess, content_ref: str | None) -> Sou
     name = content_ref or at.project.default_branch
     sha = await revisions.commit_sha(git, name)
     if sha is None:
-        raise NotFound("Commit")
+        raise NotFound("Commit" if await _default_sha(ci, at) else "Repository")
     return Source(at.project, at.user, name, False, sha, ZERO_SHA, "push")
+
+
+async def _default_sha(ci: CiHalf, at: ProjectAccess) -> str | None:
+    """None in an empty repository."""
+    return await revisions.commit_sha(ci.forge.repositories.git(at.project.id), at.project.default_branch)
+
+
+async def _linted_without_repository(at: ProjectAccess, content: str, asked: _Asked) -> Response:
+    """What can be said of a configuration before there is a commit: everything but what it includes."""
+    from nautilus_forge.ci.lint import lint
+
+    branch = at.project.default_branch
+    context = Context(ref=branch, default_branch=branch, file=at.project.ci_path)
+    result = await asyncio.to_thread(lint, content, context)
+    return Json(result.as_json(include_jobs=asked.includes_jobs))
 
 
 async def _linted(

@@ -123,3 +123,14 @@ def test_changes_are_compared_with_a_ref(project: Project, push: Push) -> None:
     assert {job.name for job in later.jobs.list(all=True)} == {"job", "changed"}
     on_main = push(f"job: {{script: z}}\nchanged: {{script: y, {rules}}}\n")
     assert {job.name for job in on_main.jobs.list(all=True)} == {"job"}
+
+
+def test_a_project_without_commits_can_lint_what_it_is_given(admin: httpx.Client, project: Project) -> None:
+    good = admin.post(f"/projects/{project.id}/ci/lint", json={"content": JOB, "include_jobs": True})
+    assert (good.status_code, good.json()["valid"]) == (200, True)
+    assert [job["name"] for job in good.json()["jobs"]] == ["job"]
+    assert_told(
+        admin.post(f"/projects/{project.id}/ci/lint", json={"content": BAD["tabs"][0]}), BAD["tabs"][1]
+    )
+    stored = admin.get(f"/projects/{project.id}/ci/lint")
+    assert (stored.status_code, stored.json()) == (404, {"message": "404 Repository Not Found"})
