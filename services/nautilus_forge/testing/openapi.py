@@ -17,7 +17,7 @@ _PAGING = {"page": {"type": "integer"}, "per_page": {"type": "integer"}}
 
 
 def document(routes: Iterable[Served], known: Mapping[str, list[str]]) -> dict[str, Any]:
-    """OpenAPI 3.1. `known`: values of path parameters that name something, by `parameter_key`."""
+    """OpenAPI 3.1. `known`: by `parameter_key`, the values that a path parameter shall have; others are any text."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         item = paths.setdefault(API_PREFIX + route.path, {})
@@ -63,8 +63,7 @@ def _operation(route: Served, known: Mapping[str, list[str]]) -> dict[str, Any]:
 
 
 def _path_schema(values: list[str]) -> dict[str, Any]:
-    text = {"type": "string", "minLength": 1}
-    return {"anyOf": [{"enum": values}, text]} if values else text
+    return {"enum": values} if values else {"type": "string", "minLength": 1}
 
 
 def _properties(route: Served) -> tuple[dict[str, Any], set[str]]:
