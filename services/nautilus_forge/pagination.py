@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
@@ -47,7 +47,8 @@ class Page:
 
     async def count(self, db: AsyncSession, statement: Select[Any]) -> int:
         """Rows of the statement, at most `COUNT_LIMIT` + 1."""
-        counted = statement.order_by(None).limit(COUNT_LIMIT + 1).subquery()
+        rows = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None)
+        counted = rows.limit(COUNT_LIMIT + 1).subquery()
         return await db.scalar(select(func.count()).select_from(counted)) or 0
 
     def cut(self, items: Sequence[T], entity: Callable[[T], Any]) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -68,8 +68,7 @@ async def listed(
     if by_key and params.order_by != "id":
         raise NotAllowed(body={"error": "Keyset pagination is not yet available for this type of request"})
     total = None if by_key else await page.count(db, statement)
-    limited = statement.limit(page.per_page).offset(0 if by_key else page.offset)
-    found = list((await db.scalars(limited)).unique().all())
+    found = await _found(db, statement, page.per_page, 0 if by_key else page.offset)
     if params.simple or who.user is None:
         counts = await forks_counts(db, [project.id for project in found])
         page_of = [entities.basic(forge.settings, project, counts.get(project.id, 0)) for project in found]
@@ -78,6 +77,15 @@ async def listed(
     if by_key:
         return Json(page_of, headers=keyset.headers(page, params.sort, [project.id for project in found]))
     return page.respond(page_of, total)
+
+
+async def _found(db: AsyncSession, statement: Select[Project], limit: int, offset: int) -> list[Project]:
+    """The rows of one page. Their ids come first, so that rows before the page are not read whole."""
+    ids = statement.with_only_columns(Project.id, maintain_column_froms=True).limit(limit).offset(offset)
+    wanted = list((await db.scalars(ids)).all())
+    rows = (await db.scalars(select(Project).where(Project.id.in_(wanted)))).unique().all()
+    by_id = {project.id: project for project in rows}
+    return [by_id[project_id] for project_id in wanted if project_id in by_id]
 
 
 async def shown(
