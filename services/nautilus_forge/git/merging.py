@@ -1,4 +1,4 @@
-"""Merging without a work tree: does it fit, what tree and commit come out; and fetching between repositories.
+"""Merging without a work tree: does it fit, the tree and the commit of it; and fetching between repositories.
 
 Nothing here moves a branch.
 """
