@@ -119,9 +119,7 @@ def test_a_link_is_its_target_and_is_never_followed(forge: RunningForge, odd: tu
     assert archive.status_code == 200 and b"root:" not in archive.content
 
 
-@pytest.mark.parametrize(
-    "name", ["-rf", "*", ":(top)x", "new%0Aline", "folder%2F%E2%80%AEgnp.exe"]
-)
+@pytest.mark.parametrize("name", ["-rf", "*", ":(top)x", "new%0Aline", "folder%2F%E2%80%AEgnp.exe"])
 def test_names_are_taken_literally(forge: RunningForge, odd: tuple[int, Path], name: str) -> None:
     for path in (f"files/{name}", f"files/{name}/raw", f"files/{name}/blame"):
         answer = get(forge, odd, path, ref="main")
