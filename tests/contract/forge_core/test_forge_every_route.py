@@ -100,3 +100,12 @@ def test_what_is_not_served_answers_as_the_reference_says(filled_forge: RunningF
                 assert method == "HEAD" or answer.json() == {"error": error}, route
             else:
                 assert 400 <= answer.status_code < 500, route
+
+
+@pytest.mark.parametrize(
+    "path", ["branches/main", "files/README.md?ref=main", "files/README.md/blame?ref=main"]
+)
+def test_who_asks_for_the_head_alone_gets_no_body(filled_forge: RunningForge, path: str) -> None:
+    url = f"{filled_forge.url}/api/v4/projects/root%2Fdigits/repository/{path}"
+    answer = requests.head(url, headers={"PRIVATE-TOKEN": ADMIN_TOKEN}, timeout=20)
+    assert (200 <= answer.status_code < 300, answer.content) == (True, b""), answer.status_code
