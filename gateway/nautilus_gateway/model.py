@@ -161,7 +161,7 @@ class GatewayConfig:
     user: str = ""
     """Account, with a group of the same name, of the workers when nginx starts as root; '' otherwise."""
     workers: int = 2
-    connections: int = 4096
+    connections: int = 2560
     """Per worker; a proxied request takes two, and a runner that waits for a job is one. About 0.4 KiB each."""
     git_http_backend: Path = Path("/usr/lib/git-core/git-http-backend")
     error_log: str = "stderr"

@@ -41,7 +41,7 @@ BESIDES = frozenset(
 )
 """Names that mean something although no line of ApplianceSettings reads them: the services', the command line's."""
 
-_FAMILIES = ("NAUTILUS_RUNNER_", "NAUTILUS_TEST_")
+_FAMILIES = ("NAUTILUS_CONTRACT_", "NAUTILUS_RUNNER_", "NAUTILUS_TEST_")
 """First parts of names that other programs read."""
 
 
