@@ -71,15 +71,15 @@ class Bench:
     def __init__(self, cli: CommandLine) -> None:
         self._cli = cli
         self._token = cli.layout.secret("admin_token").read_text().strip()
-        self._root = gitlab.Gitlab(cli.plan.gitlab_url, private_token=self._token, keep_base_url=True)
-        self._root.auth()
-        assert self._root.user is not None
-        self._user = self._root.user
         address = urlsplit(cli.plan.gitlab_url)
         self._host, self._port = str(address.hostname), address.port or 80
         self._pid = int(cli.service("forge")["pid"])
         time.sleep(8)
         self.idle_mib = pss_mib(self._pid)
+        self._root = gitlab.Gitlab(cli.plan.gitlab_url, private_token=self._token, keep_base_url=True)
+        self._root.auth()
+        assert self._root.user is not None
+        self._user = self._root.user
         self._db = psycopg.connect(
             f"host={cli.layout.run / 'postgres'} dbname=forge user=nautilus", autocommit=True
         )
@@ -174,6 +174,8 @@ class Bench:
     def claiming(self) -> list[dict[str, Any]]:
         """A full queue and runners that ask for the next job as soon as they have one."""
         tokens, jobs = self._runners(_CLAIMING_RUNNERS), self._jobs(_CLAIMED)
+        # Jobs of the figures before would come back when their leases end.
+        self._db.execute("UPDATE ci_jobs SET status = 'canceled' WHERE status IN ('pending', 'running')")
         self._db.execute(_MAKE_AVAILABLE, [jobs])
         used = cpu_s(self._pid)
         rate = asyncio.run(self._claim(tokens, set(jobs)))

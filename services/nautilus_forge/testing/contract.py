@@ -64,11 +64,13 @@ class Difference:
 @dataclass
 class Seen:
     """What answers showed. `shown`, `lacking`, `mistyped`, `extra`: `Entity.field`, by how it was there (not null),
-    was not there, had another type than described, or is not described; `routes`: those that succeeded;
+    was not there, had another type than described, or is not described; `present`: there, null or not; `routes`:
+    those that succeeded;
     `unlike`: those that answered otherwise than described.
     """
 
     shown: set[str] = field(default_factory=set)
+    present: set[str] = field(default_factory=set)
     lacking: set[str] = field(default_factory=set)
     mistyped: set[str] = field(default_factory=set)
     extra: set[str] = field(default_factory=set)
@@ -170,9 +172,9 @@ class Contract:
                 return "GitLab's description says the same; take it out"
             case "absent" if among(seen.shown):
                 return "it is shown; take it out"
-            case "sometimes" if among(seen.shown) and not among(seen.lacking):
+            case "sometimes" if among(seen.present) and not among(seen.lacking):
                 return "it was never missing; take it out"
-            case "sometimes" if among(seen.lacking) and not among(seen.shown):
+            case "sometimes" if among(seen.lacking) and not among(seen.present):
                 return "it was never shown: show it in a test, or name it in [[absent]]"
             case "type" if among(seen.shown) and not among(seen.mistyped):
                 return "it has the described type; take it out"
@@ -208,6 +210,7 @@ class Contract:
                 if self._listed("absent", whole) is None and self._listed("sometimes", whole) is None:
                     yield f"{whole} is missing: show it, or name it in [[absent]] or [[sometimes]]"
                 continue
+            seen.present.add(whole)
             if (listed := self._listed("absent", whole)) is not None:
                 yield f"{whole} is shown: take {listed.name} out of [[absent]]"
             yield from self._field_problems(whole, kind, item[key], seen)
@@ -329,6 +332,8 @@ def _named(value: Any) -> str:
 
 def _differences(listed: Mapping[str, Any]) -> Iterator[Difference]:
     for kind, groups in listed.items():
+        if kind == "never":
+            continue
         if kind not in KINDS:
             raise ValueError(f"differences.toml: [[{kind}]] is none of {', '.join(KINDS)}")
         for group in groups:
