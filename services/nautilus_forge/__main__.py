@@ -34,7 +34,7 @@ def main() -> int:
     from nautilus_forge.settings import Settings
 
     try:
-        settings = Settings.model_validate({})
+        settings = Settings.from_environment(os.environ)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = "FORGE_" + "_".join(str(part) for part in detail["loc"]).upper()

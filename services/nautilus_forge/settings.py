@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Settings of one forge; built once at an entry point and passed down.
 
     The `*_file` settings name files that hold one line each; a missing file means "not given".
     """
 
-    model_config = SettingsConfigDict(env_prefix="FORGE_", extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     database_url: SecretStr = Field(description="postgresql+psycopg://… of the database `forge`")
     data_dir: Path = Field(description="repositories/, artifacts/, traces/, hooks/, tmp/ lie below it")
@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     pool_size: int = Field(default=4, ge=1, description="database connections that are kept open")
     pool_overflow: int = Field(default=16, ge=0, description="further connections under load")
     git_timeout_s: float = Field(default=60.0, gt=0, description="longest run of one git plumbing command")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Each from the variable of its name with `FORGE_` before it. Raises pydantic's `ValidationError`."""
+        given = {name: environ.get(f"FORGE_{name.upper()}") for name in cls.model_fields}
+        return cls.model_validate({name: value for name, value in given.items() if value is not None})
 
     @field_validator("external_url")
     @classmethod
