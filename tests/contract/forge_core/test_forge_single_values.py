@@ -73,3 +73,10 @@ def test_comments_of_a_thread_tell_where_they_stand_and_whether_it_is_resolved(r
     thread.save()
     (note,) = (one for one in request.notes.list(all=True) if one.body == "Why two?")
     assert (note.resolved, note.resolved_by["username"]) == (True, "root")
+
+
+def test_a_projects_token_may_be_a_planners(root: gitlab.Gitlab) -> None:
+    project = root.projects.create({"name": "planned"})
+    made = project.access_tokens.create({"name": "plan", "scopes": ["read_api"], "access_level": 15})
+    assert made.access_level == 15
+    assert [token.access_level for token in project.access_tokens.list()] == [15]
