@@ -51,6 +51,6 @@ class Asks:
         self._waiting.append(ask)
 
     def next_batch(self) -> list[Ask]:
-        """The next ones to serve together, those left out that have gone; empty when nobody asks."""
+        """The next ones to serve together, those included that have gone meanwhile; empty when nobody asks."""
         batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
         return batch

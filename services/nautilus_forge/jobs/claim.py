@@ -23,7 +23,7 @@ from nautilus_forge.jobs.authorize import TOKEN_PREFIX
 from nautilus_forge.jobs.dependencies import Inputs, read_inputs
 from nautilus_forge.jobs.payload import Claim, build_payload
 from nautilus_forge.jobs.picking import Picked, pick
-from nautilus_forge.jobs.transitions import finish
+from nautilus_forge.jobs.transitions import REQUEUE, finish
 from nautilus_forge.pipelines import progress
 from nautilus_forge.pipelines.statuses import Status
 from nautilus_forge.tokens import secret
@@ -79,14 +79,6 @@ _TAKE = text(
                 CAST(:timeouts AS integer[]))
          AS taken(id, runner_id, manager_id, digest, features, two_phase, timeout_s)
     WHERE j.id = taken.id
-    """
-)
-_GIVE_BACK = text(
-    """
-    UPDATE ci_jobs SET status = 'pending', runner_id = NULL, runner_manager_id = NULL, runner_features = '{}',
-        token_digest = NULL, lease_expires_at = NULL, is_ack_awaited = false, started_at = NULL,
-        last_contact_at = NULL, timeout_s = NULL, updated_at = now()
-    WHERE id = ANY(CAST(:ids AS bigint[]))
     """
 )
 _IS_RUNNING = text("SELECT status = 'running' FROM ci_pipelines WHERE id = :id")
@@ -178,7 +170,7 @@ async def _round(ci: CiHalf, db: AsyncSession, asks: Sequence[Ask], bad: Iterabl
     await _take(ci, db, ready)
     given = [one for one in ready if not one.ask.is_gone]
     if len(given) < len(ready):
-        await db.execute(_GIVE_BACK, {"ids": [one.job_id for one in ready if one not in given]})
+        await db.execute(REQUEUE, {"ids": [one.job_id for one in ready if one not in given]})
         ci.look.set()
     return _Round(given, refused, [p.ask for p in picked if p.job_id in refused])
 

@@ -78,14 +78,15 @@ _UNSKIP = text(
     WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'skipped'
     """
 )
-_REQUEUE = text(
+REQUEUE = text(
     """
     UPDATE ci_jobs SET status = 'pending', runner_id = NULL, runner_manager_id = NULL, runner_features = '{}',
         token_digest = NULL, lease_expires_at = NULL, is_ack_awaited = false, started_at = NULL,
-        last_contact_at = NULL, is_processed = false, updated_at = now()
-    WHERE id = :id
+        last_contact_at = NULL, timeout_s = NULL, is_processed = false, updated_at = now()
+    WHERE id = ANY(CAST(:ids AS bigint[]))
     """
 )
+"""Takes the jobs `ids` from their runners: they wait for another as if nobody had had them."""
 _CANCELING = text(
     """
     UPDATE ci_jobs SET status = 'canceling', canceling_at = now(), updated_at = now(), is_processed = false,
@@ -239,7 +240,7 @@ async def requeue(db: AsyncSession, job_id: int) -> bool:
         return False
     if not await db.scalar(text("SELECT :at < now()"), {"at": job.lease_expires_at}):
         return False
-    await db.execute(_REQUEUE, {"id": job.id})
+    await db.execute(REQUEUE, {"ids": [job.id]})
     await tell(db, JobChanged(job.id))
     await progress.tell_queued(db, job.id)
     await progress.process(db, job.pipeline_id)
@@ -257,6 +258,7 @@ async def enqueue_locked(db: AsyncSession, job: Row[Any], *, user_id: int | None
 
 
 __all__ = [
+    "REQUEUE",
     "cancel_all",
     "cancel_locked",
     "clone",

@@ -50,18 +50,20 @@ async def reset_instance_token(db: AsyncSession) -> str:
 
 
 async def reset_project_token(db: AsyncSession, project_id: int) -> str:
-    token = secret.generate(REGISTRATION_TOKEN, 20)
-    values = {"registration_digest": secret.digest(token)}
-    statement = insert(CiProject).values(project_id=project_id, **values)
-    await db.execute(statement.on_conflict_do_update(index_elements=["project_id"], set_=values))
-    return token
+    return await _reset_token_of(db, CiProject, {"project_id": project_id})
 
 
 async def reset_group_token(db: AsyncSession, group_id: int) -> str:
+    return await _reset_token_of(db, CiNamespace, {"namespace_id": group_id})
+
+
+async def _reset_token_of(
+    db: AsyncSession, table: type[CiProject | CiNamespace], owner: dict[str, int]
+) -> str:
     token = secret.generate(REGISTRATION_TOKEN, 20)
     values = {"registration_digest": secret.digest(token)}
-    statement = insert(CiNamespace).values(namespace_id=group_id, **values)
-    await db.execute(statement.on_conflict_do_update(index_elements=["namespace_id"], set_=values))
+    statement = insert(table).values(**owner, **values)
+    await db.execute(statement.on_conflict_do_update(index_elements=list(owner), set_=values))
     return token
 
 

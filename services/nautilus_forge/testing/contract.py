@@ -23,7 +23,8 @@ _OPTIONAL = re.compile(r"\(([^()]*)\)")
 _ENUM = re.compile(r"(\w+)\((.+)\)")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)")
-KINDS = ("absent", "sometimes", "type", "extra", "answer", "undescribed")
+KINDS = ("absent", "sometimes", "type", "extra", "answer", "never", "undescribed")
+_OF_ROUTES = ("answer", "never", "undescribed")
 
 
 def normal(path: str) -> str:
@@ -106,9 +107,9 @@ class Contract:
         self._undescribed = {_shape(d.name): d for d in self.differences if d.kind == "undescribed"}
         self._known: dict[tuple[str, str], Difference | None] = {}
         for difference in self.differences:
-            if difference.kind in ("answer", "undescribed"):
+            if difference.kind in _OF_ROUTES:
                 names = [*difference.value.get("entities", ())]
-                names += [difference.name] if difference.kind == "answer" else []
+                names += [difference.name] if difference.kind != "undescribed" else []
             else:
                 names = [difference.name.partition(".")[0]]
             for name in names:
@@ -158,6 +159,12 @@ class Contract:
                 lines += self._best(expected.entities, item)
         return [f"{name}: {line}" for line in dict.fromkeys(lines)]
 
+    def unanswered(self, served: Iterable[tuple[str, str]]) -> list[str]:
+        """Described routes among those `served` (method, path) that never succeeded and are not said to."""
+        described = {name for method, path in served if (name := self.route(method, path))}
+        meant = {d.name for d in self.differences if d.kind == "never"}
+        return sorted(described - self.seen.routes - meant)
+
     def stale(self) -> list[str]:
         """Entries of differences.toml that what was seen speaks against: a line each, which says what to do."""
         return [f"{d}: {reason}" for d in self.differences if (reason := self._staleness(d))]
@@ -170,6 +177,8 @@ class Contract:
         match difference.kind:
             case "answer" if among(seen.routes) and not among(seen.unlike):
                 return "GitLab's description says the same; take it out"
+            case "never" if among(seen.routes):
+                return "it succeeded; take it out"
             case "absent" if among(seen.shown):
                 return "it is shown; take it out"
             case "sometimes" if among(seen.present) and not among(seen.lacking):
@@ -332,13 +341,11 @@ def _named(value: Any) -> str:
 
 def _differences(listed: Mapping[str, Any]) -> Iterator[Difference]:
     for kind, groups in listed.items():
-        if kind == "never":
-            continue
         if kind not in KINDS:
             raise ValueError(f"differences.toml: [[{kind}]] is none of {', '.join(KINDS)}")
         for group in groups:
             if not str(group.get("reason", "")).strip():
                 raise ValueError(f"differences.toml: an entry of [[{kind}]] has no reason: {group}")
-            is_of_routes = kind in ("answer", "undescribed")
+            is_of_routes = kind in _OF_ROUTES
             for name in group["routes" if is_of_routes else "fields"]:
                 yield Difference(kind, name, group if is_of_routes else group.get("type"))

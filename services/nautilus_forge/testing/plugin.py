@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tomllib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -109,11 +108,7 @@ class ContractPlugin:
 
         contract = Contract.load(self._folder)
         contract.seen.add(self._seen)
-        described = {contract.route(route.method, route.path) for route in served()} - {None}
-        never = sorted(name for name in described if name and name not in contract.seen.routes)
-        listed = tomllib.loads((self._folder / "differences.toml").read_text(encoding="utf-8"))
-        meant = {route for entry in listed.get("never", ()) for route in entry["routes"]}
-        never = [name for name in never if name not in meant]
+        never = contract.unanswered((route.method, route.path) for route in served())
         if shutil.which("docker-registry") is None:
             never = [name for name in never if "/registry/" not in name]
         return [
