@@ -22,9 +22,10 @@ from typing import Any, Protocol
 
 import httpx
 
+from bench.bare import bare_nginx
 from bench.figures import figure
 from nautilus.testing.command_line import CommandLine, fresh_home
-from nautilus_gateway.testing.programs import free_ports, running_fcgiwrap, running_nginx
+from nautilus_gateway.testing.programs import running_fcgiwrap
 from nautilus_gateway.testing.stack import git
 
 _MB = 1_000_000
@@ -33,31 +34,14 @@ _SMALL_FILES, _SMALL_BYTES = 2000, 5000
 _LEAST_SPEED = 0.9
 _YARDSTICK = "git http-backend on bare nginx"
 
-_BARE_CONFIGURATION = """\
-{user}
-worker_processes 2;
-pid {home}/nginx.pid;
-error_log stderr;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {home}/body;
-    fastcgi_temp_path {home}/fastcgi;
-    proxy_temp_path {home}/proxy;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
-    client_max_body_size 0;
-    server {{
-        listen 127.0.0.1:{port};
-        location ~ ^/git(/.*)$ {{
-            include /etc/nginx/fastcgi_params;
-            fastcgi_param SCRIPT_FILENAME {backend};
-            fastcgi_param GIT_HTTP_EXPORT_ALL "";
-            fastcgi_param GIT_PROJECT_ROOT {home}/repositories;
-            fastcgi_param PATH_INFO $1;
-            fastcgi_pass unix:{home}/git.sock;
-        }}
-    }}
+_BARE_SERVER = """\
+location ~ ^/git(/.*)$ {{
+    include /etc/nginx/fastcgi_params;
+    fastcgi_param SCRIPT_FILENAME {backend};
+    fastcgi_param GIT_HTTP_EXPORT_ALL "";
+    fastcgi_param GIT_PROJECT_ROOT {home}/repositories;
+    fastcgi_param PATH_INFO $1;
+    fastcgi_pass unix:{home}/git.sock;
 }}
 """
 
@@ -161,15 +145,10 @@ def appliance() -> Iterator[Ours]:
 def bare(home: Path) -> Iterator[Bare]:
     """nginx and fcgiwrap with next to no configuration."""
     (home / "repositories").mkdir(parents=True)
-    [port] = free_ports(1)
     backend = git("--exec-path").strip() + "/git-http-backend"
-    user = "user root;" if os.geteuid() == 0 else ""
-    (home / "nginx.conf").write_text(
-        _BARE_CONFIGURATION.format(home=home, port=port, backend=backend, user=user)
-    )
     with (
         running_fcgiwrap(home / "git.sock", home / "git.log"),
-        running_nginx(home / "nginx.conf", port, home / "nginx.log"),
+        bare_nginx(home, _BARE_SERVER.format(home=home, backend=backend)) as port,
     ):
         yield Bare(home, port)
 

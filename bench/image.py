@@ -54,7 +54,7 @@ def figures(runs: int, home: Path) -> list[dict[str, Any]]:
 def _built(target: str) -> str:
     """Builds the target from this checkout (seconds where nothing changed); the image's name."""
     name = f"nautilus-bench:{target}"
-    argv = [PROJECT_ROOT / "image/build", target, "--quiet", "--tag", name]
+    argv = [str(PROJECT_ROOT / "image/build"), target, "--quiet", "--tag", name]
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
     return name
 

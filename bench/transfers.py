@@ -24,40 +24,16 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from bench.bare import bare_nginx
 from bench.figures import figure
 from bench.git import Ours, appliance
 from nautilus_forge.testing.runner import FakeRunner, TakenJob, register
-from nautilus_gateway.testing.programs import free_ports, running_nginx
 
 _SIZE = 256 << 20
 _LEAST = {"up": 0.6, "down": 0.95}
 _YARDSTICK = "bare nginx"
 _BOUNDARY = b"nautilusbench"
 _CI = "job:\n  script: [bench]\n"
-
-_BARE_CONFIGURATION = """\
-{user}
-worker_processes 2;
-pid {home}/nginx.pid;
-error_log stderr;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {home}/body;
-    fastcgi_temp_path {home}/fastcgi;
-    proxy_temp_path {home}/proxy;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
-    client_max_body_size 0;
-    client_body_buffer_size 256k;
-    sendfile on;
-    server {{
-        listen 127.0.0.1:{port};
-        root {home}/files;
-        dav_methods PUT;
-    }}
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -266,10 +242,7 @@ def _artifacts(ours: Ours) -> Artifacts:
 def bare(home: Path) -> Iterator[Bare]:
     """nginx with next to no configuration."""
     (home / "files").mkdir(parents=True)
-    [port] = free_ports(1)
-    user = "user root;" if os.geteuid() == 0 else ""
-    (home / "nginx.conf").write_text(_BARE_CONFIGURATION.format(home=home, port=port, user=user))
-    with running_nginx(home / "nginx.conf", port, home / "nginx.log"):
+    with bare_nginx(home, f"root {home}/files;\n        dav_methods PUT;") as port:
         yield Bare(home, f"http://127.0.0.1:{port}")
 
 
