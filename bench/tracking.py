@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from bench.figures import figure
 from nautilus.testing.command_line import CommandLine, fresh_home
+from nautilus_gateway.testing.programs import free_ports
 
 MLFLOW = "mlflow==3.17.2"
 _VENV = Path(__file__).parent / ".venv"
@@ -226,9 +227,7 @@ def _mlflow_program() -> Path:
 def _mlflow_server(program: Path, folder: Path, arguments: list[str]) -> Iterator[str]:
     """`mlflow server` with its defaults (SQLite in its own folder) on a free port; its URL."""
     folder.mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     with (folder / "log").open("wb") as log:
         argv = [str(program), "server", "--host", "127.0.0.1", "--port", str(port), *arguments]

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import pytest
 
 from nautilus.testing.containers import docker
 from nautilus.testing.in_docker import Container, wait_for
+from nautilus_gateway.testing.programs import free_ports
 
 pytestmark = [pytest.mark.image, pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -49,16 +49,10 @@ class Published(Container):
         return {r["description"]: r for r in json.loads(self.nautilus("runner", "list", "--json"))}
 
 
-def free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
-
-
 def published(image: str, name: str, *options: str) -> Published:
     [bridge] = json.loads(docker("network", "inspect", "bridge"))
     address = bridge["IPAM"]["Config"][0]["Gateway"]
-    web, api = free_port(address), free_port(address)
+    web, api = free_ports(2, address)
     argv = (
         *("run", "-d", "--name", name, "-v", "/var/run/docker.sock:/var/run/docker.sock"),
         *(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,13 +29,21 @@ def short_home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on the loopback address that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in found:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in found]
+def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
+    """Ports that were free a moment ago, and that no outgoing connection of a neighbour will take meanwhile.
+
+    Source: Linux, Documentation/networking/ip-sysctl.rst: connections get theirs from ip_local_port_range.
+    """
+    first_of_connections = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    below = range(min(20_000, first_of_connections // 2), first_of_connections)
+    found: list[int] = []
+    for port in random.SystemRandom().sample(below, len(below)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"{address} has no {count} free ports between {below[0]} and {below[-1]}")
 
 
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = _DEADLINE_S) -> None:
@@ -55,7 +64,10 @@ def answers(port: int) -> bool:
 def running(
     argv: list[str], is_ready: Callable[[], bool], log: Path, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs `argv` in a process group of its own until the block ends. Raises RuntimeError with its output."""
+    """Runs `argv` in a process group of its own until the block ends.
+
+    Raises RuntimeError with its output when it fails, be it at the start or later.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             argv,
@@ -66,27 +78,53 @@ def running(
             env=env,
         )
     try:
-        wait_until(lambda: process.poll() is not None or is_ready(), f"{argv[0]} ready")
-        if process.poll() is not None:
-            raise RuntimeError(f"{argv[0]} ended with {process.returncode}: {log.read_text()[-2000:]}")
+        wait_until(lambda: _has_failed(process) or is_ready(), f"{argv[0]} ready")
+        refuse_failed(process, log)
         yield process
+        refuse_failed(process, log)
     finally:
         end_group(process)
 
 
+def _has_failed(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has ended by itself: not by a signal, as tests may send it one."""
+    return (process.poll() or 0) > 0
+
+
+def refuse_failed(process: subprocess.Popen[bytes], log: Path) -> None:
+    if _has_failed(process):
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {log.read_text()[-2000:]}")
+
+
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """TERM, then KILL, for the process and what it started."""
+    """TERM, then KILL, for the process and what it started.
+
+    The process is not waited for before that: its number could be another's by then.
+    """
+    if process.returncode is not None:
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(5)
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: _is_over(process), "its end", 5)
+    process.wait(5)
+
+
+def _is_over(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 @contextlib.contextmanager
 def running_nginx(configuration: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """An nginx that listens on all its ports: it takes one after the other, and ends if a later one is taken."""
     argv = ["nginx", "-e", "stderr", "-c", str(configuration), "-g", "daemon off;"]
     with running(argv, lambda: answers(port), log) as process:
+        wait_until(lambda: _has_failed(process) or len(family(process.pid)) > 1, "nginx's workers")
+        refuse_failed(process, log)
         yield process
 
 

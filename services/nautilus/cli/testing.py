@@ -46,7 +46,7 @@ def _pytest(*arguments: str) -> tuple[str, ...]:
 TIERS = {
     "fast": Tier(
         "fast",
-        12 * 60,
+        14 * 60,
         (
             Step("lint", ("-m", "ruff", "check", ".")),
             Step("format", ("-m", "ruff", "format", "--check", ".")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 from nautilus.appliance import accounts, postgres, reading, schema
 from nautilus.appliance.tcp_access import TcpAccess
 from nautilus_gateway.testing.certificates import self_signed
-from nautilus_gateway.testing.programs import end_group, wait_until
+from nautilus_gateway.testing.programs import end_group, free_ports, wait_until
 
 PASSWORD = "correct horse"
 
@@ -50,9 +49,7 @@ def running_server(with_tls: bool) -> Iterator[Server]:
     uid = who.service_uid if is_root else None
     binaries = postgres.binaries_for(Path("/nonexistent"), postgres.installed_binaries())
     tls = self_signed(folder, "IP:127.0.0.1") if with_tls else None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     tcp = TcpAccess(("127.0.0.1",), port, tls.certificate if tls else None, tls.key if tls else None)
     (folder / "sockets").mkdir()
     for path in (folder, *folder.iterdir()) if is_root else ():

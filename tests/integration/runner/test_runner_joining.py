@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tomllib
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nautilus_gateway.testing.programs import free_ports
 from nautilus_runner.testing.server import RUNNER_TOKEN, ProtocolServer
 
 ROOT = Path(__file__).parents[3]
@@ -81,9 +81,8 @@ async def test_another_token_for_the_same_server_takes_the_place_of_the_old_one(
 
 
 async def test_a_server_that_is_late_is_waited_for(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    [port] = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
     refused = await register(tmp_path / "config.toml", "--url", url, "--token", RUNNER_TOKEN)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "no answer from" in refused.stderr
