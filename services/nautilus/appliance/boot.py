@@ -51,7 +51,7 @@ def boot(settings: ApplianceSettings) -> None:
             print(f"nautilus: {warning}", flush=True)
     ensure_only_one(layout)
     end_processes(leftovers(layout.home), grace_s=10.0)
-    remove_stale_locks(layout.postgres, layout.postgres_socket_dir)
+    remove_stale_locks(layout.postgres, layout.postgres_socket_dir, layout.gitlab_database_socket_dir)
     ensure_own_edition(settings, who, ensure_postgres_usable(layout))
     ensure_secrets(layout, who)
     plan = ensure_plan(settings)

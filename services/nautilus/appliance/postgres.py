@@ -96,13 +96,14 @@ def ensure_cluster(cluster: Path, binaries: Binaries) -> None:
     new.rename(cluster)
 
 
-def remove_stale_locks(cluster: Path, socket_dir: Path) -> None:
-    """Removes what a killed server left, for a caller who knows that none runs (it holds the appliance's lock).
+def remove_stale_locks(cluster: Path, *socket_dirs: Path) -> None:
+    """Removes what a killed server left there and beside its sockets.
 
+    For a caller who knows that none runs: it holds the appliance's lock.
     PostgreSQL itself takes a lock file for valid when a process of the same user has the number in it; and
     in a container that starts anew the numbers repeat. Source: CreateLockFile, src/backend/utils/init/miscinit.c.
     """
-    for path in (cluster / "postmaster.pid", socket_dir / f".s.PGSQL.{_PORT}.lock"):
+    for path in (cluster / "postmaster.pid", *(folder / f".s.PGSQL.{_PORT}.lock" for folder in socket_dirs)):
         path.unlink(missing_ok=True)
 
 

@@ -38,14 +38,19 @@ def test_a_cluster_whose_lock_names_a_living_process_starts_again(
     argv = [*postgres.initdb_argv(binaries, cluster), "--no-sync"]
     subprocess.run(argv, check=True, capture_output=True, **run_as)
     start = [binaries.program("pg_ctl"), "-D", str(cluster), "-l", str(folder / "log"), "-w", "-s"]
-    start += ["-o", f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"]
+    second = folder / "second"
+    second.mkdir()
+    if run_as:
+        shutil.chown(second, service_account.service)
+    start += ["-o", f"-c listen_addresses= -c unix_socket_directories={folder},{second} -c fsync=off"]
     with subprocess.Popen(["sleep", "60"], **run_as) as other:
         try:
             (cluster / "postmaster.pid").write_text(f"{other.pid}\n{cluster}\n0\n5432\n{folder}\n\n")
-            (folder / ".s.PGSQL.5432.lock").write_text(f"{other.pid}\n{cluster}\n0\n5432\n{folder}\n")
+            for place in (folder, second):
+                (place / ".s.PGSQL.5432.lock").write_text(f"{other.pid}\n{cluster}\n0\n5432\n{place}\n")
             refused = subprocess.run([*start, "start"], capture_output=True, text=True, **run_as)
             assert refused.returncode != 0 and "s another postmaster" in (folder / "log").read_text()
-            postgres.remove_stale_locks(cluster, folder)
+            postgres.remove_stale_locks(cluster, folder, second)
             subprocess.run([*start, "start"], check=True, capture_output=True, **run_as)
             subprocess.run([*start, "-m", "immediate", "stop"], check=True, capture_output=True, **run_as)
         finally:
