@@ -42,6 +42,8 @@ from nautilus_runner.work import Machine
 
 log = logging.getLogger(__name__)
 
+DRAINED = "drained"
+"""A file in the data folder: this machine takes no jobs, whatever restarts."""
 _STATUS_EVERY_S = 5.0
 _POLL_S = 1.0  # between two requests that the server does not hold
 _HELD_S = 2.0  # an answer that took this long was held: ask again at once
@@ -85,7 +87,9 @@ class Agent:
         self._registrations: dict[tuple[str, ...], Registration] = {}
         self._jobs: dict[str, tuple[JobRun, asyncio.Task[None]]] = {}
         self._is_stopping = False
+        self._drained = data_dir / DRAINED
         self._changed = asyncio.Event()
+        self._news = asyncio.Event()
         self._status_task: asyncio.Task[None] | None = None
         self._gpu_search: asyncio.Task[None] | None = None
 
@@ -109,7 +113,7 @@ class Agent:
         self._slots.resize(settings.concurrent)
         if self._gpu_search is None and settings.runners:
             self._gpu_search = asyncio.create_task(self._find_gpus(settings))
-        wanted = {_identity(runner): runner for runner in settings.runners}
+        wanted = {} if self.is_draining else {_identity(runner): runner for runner in settings.runners}
         for identity in set(self._registrations) - set(wanted):
             self._leave(self._registrations.pop(identity))
         for identity, runner in wanted.items():
@@ -118,7 +122,7 @@ class Agent:
             else:
                 joined = self._registrations[identity] = Registration(runner)
                 joined.task = asyncio.create_task(self._serve(joined))
-        self._changed.set()
+        self._note_change()
 
     async def _find_gpus(self, settings: Settings) -> None:
         """Once, for what is here: a machine's GPUs change with a restart."""
@@ -126,15 +130,42 @@ class Agent:
         await settle_pool(
             machine.gpus, settings, machine.executors.daemon, machine.system_id, self._visible_gpus
         )
-        self._changed.set()
+        self._note_change()
 
     def _leave(self, registration: Registration) -> None:
         if registration.task is not None:
             registration.task.cancel()
 
+    # ---- draining
+
+    @property
+    def is_draining(self) -> bool:
+        return self._drained.exists()
+
+    async def drain(self, *, is_undone: bool = False) -> None:
+        """Take no more jobs, also after a restart, until undone; those at work go on."""
+        if is_undone:
+            self._drained.unlink(missing_ok=True)
+        else:
+            self._drained.touch(mode=0o600)
+        log.info("takes jobs again" if is_undone else "drained: takes no more jobs")
+        await self.apply(self._settings)
+
+    async def until_change(self, timeout_s: float) -> None:
+        """Wait for the next change of what `status` says, at most so long."""
+        news = self._news
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await news.wait()
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._news.set()
+        self._news = asyncio.Event()
+
     async def stop_taking(self) -> None:
         self._is_stopping = True
-        self._changed.set()
+        self._note_change()
         tasks = [registration.task for registration in self._registrations.values() if registration.task]
         for task in tasks:
             task.cancel()
@@ -251,10 +282,10 @@ class Agent:
         self._run(entry, job, settings, client, self._slots.occupy(_identity(settings)))
 
     def _run(self, entry: Entry, job: Job, settings: RunnerSettings, client: Coordinator, slot: int) -> None:
-        run = JobRun(entry, job, settings, client, self._machine, slot, self._changed.set)
+        run = JobRun(entry, job, settings, client, self._machine, slot, self._note_change)
         task = asyncio.create_task(self._see_through(entry.key, run, slot))
         self._jobs[entry.key] = (run, task)
-        self._changed.set()
+        self._note_change()
 
     async def _see_through(self, key: str, run: JobRun, slot: int) -> None:
         freeing = asyncio.create_task(self._free(run, slot))
@@ -268,14 +299,14 @@ class Agent:
             run.is_off_slot.set()
             await asyncio.shield(freeing)
             self._jobs.pop(key, None)
-            self._changed.set()
+            self._note_change()
             await asyncio.shield(self._release(run.client))
 
     async def _free(self, run: JobRun, slot: int) -> None:
         """The slot is free once the job only has its result to deliver."""
         await run.is_off_slot.wait()
         self._slots.give_back(slot)
-        self._changed.set()
+        self._note_change()
 
     # ---- telling
 
@@ -286,7 +317,7 @@ class Agent:
                 log.warning("%s: %s", registration.settings.label, reason)
             else:
                 log.info("%s: %s answers", registration.settings.label, registration.settings.url)
-            self._changed.set()
+            self._note_change()
 
     async def _keep_status(self) -> None:
         while True:
@@ -301,10 +332,12 @@ class Agent:
         served = self._registrations.values()
         reasons = [f"{r.settings.label}: {r.reason}" for r in served if r.reason]
         is_ready = len(reasons) < len(served)
-        if not served:
+        if self.is_draining:
+            reasons = ["drained: takes no jobs until `nautilus-runner drain --undo`"]
+        elif not served:
             reasons = ["no [[runners]] entry in the configuration yet"]
         return status.Status(
-            state="stopping" if self._is_stopping else "ready" if is_ready else "connecting",
+            state=self._state(is_ready),
             reason="; ".join(reasons),
             executors=tuple(dict.fromkeys(runner.executor for runner in self._settings.runners)),
             total=self._settings.concurrent,
@@ -315,6 +348,13 @@ class Agent:
                 for run, _ in self._jobs.values()
             ],
         )
+
+    def _state(self, is_ready: bool) -> str:
+        if self._is_stopping:
+            return "stopping"
+        if self.is_draining:
+            return "draining"
+        return "ready" if is_ready else "connecting"
 
     async def _close(self) -> None:
         for task in (self._status_task, self._gpu_search):

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from nautilus_runner.commands import gpus, registering, registrations, serving
+from nautilus_runner.commands import draining, gpus, registering, registrations, serving
 from nautilus_runner.errors import ConfigurationError, RunnerError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _group in (serving, registering, registrations, gpus):
+for _group in (serving, registering, registrations, gpus, draining):
     _group.add(app)
 
 

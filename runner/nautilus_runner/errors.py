@@ -8,6 +8,9 @@ RunnerError
 ├── GitError                    git ended with an error while sources were fetched
 ├── PathError                   a path leads out of the folder that it must stay in
 ├── ArchiveError                an archive is refused (escape, bomb, broken)
+├── LiveRefused                 a look into a running job's folder is refused; knows a code
+├── NotRunning                  a command needs the running service, and there is none
+├── ControlRefused              the running service refuses what a command asks
 └── JobError                    the job ends as failed; knows GitLab's failure reason
     ├── ScriptFailed            the user's script ended with an exit code other than 0
     ├── JobTimedOut
@@ -72,6 +75,22 @@ class PathError(RunnerError):
 
 
 class ArchiveError(RunnerError):
+    pass
+
+
+class LiveRefused(RunnerError):
+    """`code`: not_found, bad_path, is_folder, not_ready, too_large, storage_full, broken."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotRunning(RunnerError):
+    pass
+
+
+class ControlRefused(RunnerError):
     pass
 
 

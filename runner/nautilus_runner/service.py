@@ -16,11 +16,14 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from nautilus_runner import __version__, status
 from nautilus_runner.errors import ConfigurationError
 from nautilus_runner.settings import Settings, default_config, load_settings
+
+if TYPE_CHECKING:
+    from nautilus_runner.control_socket import ControlSocket
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +87,15 @@ class Service:
 
     async def _serve(self, settings: Settings) -> None:
         from nautilus_runner.agent import Agent
+        from nautilus_runner.control_socket import ControlSocket
+        from nautilus_runner.verbs import verbs_of
 
         gc.freeze()
         gc.enable()
         agent = Agent(settings.data_dir)
         await agent.start(settings)
+        control = ControlSocket(settings.data_dir, verbs_of(agent))
+        await _listen(control)
         while not self._end.is_set():
             await self._until_look()
             if (fresh := self._changed_settings()) is not None:
@@ -97,6 +104,7 @@ class Service:
                 await agent.apply(fresh.model_copy(update={"data_dir": settings.data_dir}))
                 settings = fresh
                 log.info("configuration read: %d registrations", len(fresh.runners))
+        await control.close()
         await self._stop(agent, settings)
 
     async def _stop(self, agent: object, settings: Settings) -> None:
@@ -166,6 +174,14 @@ class Service:
     def _on_hangup(self) -> None:
         self._stamp = None
         self._look.set()
+
+
+async def _listen(control: ControlSocket) -> None:
+    """A folder that takes no socket costs the commands that need one, not the jobs."""
+    try:
+        await control.start()
+    except OSError as error:
+        log.error("control socket: %s; commands can't reach this runner", error)
 
 
 def _lock(data_dir: Path) -> IO[str] | None:

@@ -1,0 +1,29 @@
+"""What commands may ask of the running service (control_socket.py), by name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nautilus_runner.agent import Agent
+    from nautilus_runner.control_socket import Answer, Verb
+
+_LOOK_EVERY_S = 5.0
+
+
+def verbs_of(agent: Agent) -> dict[str, Verb]:
+    """All verbs of this service. A part that has its own adds a line here."""
+
+    async def status(_fields: Mapping[str, Any]) -> Answer:
+        return agent.status().as_json()
+
+    async def drain(fields: Mapping[str, Any]) -> AsyncIterator[Answer]:
+        """`undo` takes jobs again; `wait` answers each time that the jobs at work change, until there are none."""
+        await agent.drain(is_undone=bool(fields.get("undo")))
+        yield agent.status().as_json()
+        while fields.get("wait") and agent.is_draining and not agent.is_idle:
+            await agent.until_change(_LOOK_EVERY_S)
+            yield agent.status().as_json()
+
+    return {"status": status, "drain": drain}
