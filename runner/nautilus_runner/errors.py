@@ -13,11 +13,17 @@ RunnerError
 ├── ControlRefused              the running service refuses what a command asks
 └── JobError                    the job ends as failed; knows GitLab's failure reason
     ├── ScriptFailed            the user's script ended with an exit code other than 0
+    │   └── LimitExceeded       since it wanted more than it may have
+    │       ├── OutOfMemory
+    │       ├── DiskExceeded
+    │       ├── PidsExceeded
+    │       └── GpuIdle         it holds a GPU that it does not use
     ├── JobTimedOut
     ├── JobCanceled             asked for by a user, through the server
     ├── JobLost                 the server no longer knows the job as ours: nothing is reported
     ├── JobInterrupted          this runner is told to stop and to end its jobs
     ├── ImagePullFailed
+    ├── DataFailed              an input of the job can't be had, or is not what it should be
     ├── JobMisconfigured
     └── SystemFailure           we failed, not the job
 """
@@ -25,6 +31,8 @@ RunnerError
 from __future__ import annotations
 
 from enum import StrEnum
+
+from nautilus_runner.causes import Cause
 
 
 class FailureReason(StrEnum):
@@ -95,9 +103,10 @@ class ControlRefused(RunnerError):
 
 
 class JobError(RunnerError):
-    """The job ends as failed, with this reason and, where a program ended, its exit code."""
+    """The job ends as failed, with GitLab's `reason`, our `cause` and, where a program ended, its exit code."""
 
     reason = FailureReason.UNKNOWN
+    cause = Cause.PLATFORM
 
     def __init__(self, message: str, exit_code: int | None = None) -> None:
         super().__init__(message)
@@ -106,30 +115,62 @@ class JobError(RunnerError):
 
 class ScriptFailed(JobError):
     reason = FailureReason.SCRIPT
+    cause = Cause.USER
+
+
+class LimitExceeded(ScriptFailed):
+    pass
+
+
+class OutOfMemory(LimitExceeded):
+    cause = Cause.OUT_OF_MEMORY
+
+
+class DiskExceeded(LimitExceeded):
+    cause = Cause.DISK
+
+
+class PidsExceeded(LimitExceeded):
+    cause = Cause.PIDS
+
+
+class GpuIdle(LimitExceeded):
+    cause = Cause.IDLE_GPU
 
 
 class JobTimedOut(JobError):
     reason = FailureReason.TIMEOUT
+    cause = Cause.TIMEOUT
 
 
 class JobCanceled(JobError):
     reason = FailureReason.CANCELED
+    cause = Cause.CANCELED
 
 
 class JobLost(JobError):
     reason = FailureReason.UNKNOWN
+    cause = Cause.LOST
 
 
 class JobInterrupted(JobError):
     reason = FailureReason.INTERRUPTED
+    cause = Cause.INTERRUPTED
 
 
 class ImagePullFailed(JobError):
     reason = FailureReason.IMAGE_PULL
+    cause = Cause.IMAGE
+
+
+class DataFailed(JobError):
+    reason = FailureReason.EXTERNAL
+    cause = Cause.DATA
 
 
 class JobMisconfigured(JobError):
     reason = FailureReason.CONFIGURATION
+    cause = Cause.CONFIGURATION
 
 
 class SystemFailure(JobError):
