@@ -25,6 +25,8 @@ RunnerError
     ├── ImagePullFailed
     ├── DataFailed              an input of the job can't be had, or is not what it should be
     ├── JobMisconfigured
+    ├── DataFailed              an input can't be had, or is not what it was said to be
+    ├── DiskFull                this machine has no room for what the job brings
     └── SystemFailure           we failed, not the job
 """
 
@@ -171,6 +173,14 @@ class DataFailed(JobError):
 class JobMisconfigured(JobError):
     reason = FailureReason.CONFIGURATION
     cause = Cause.CONFIGURATION
+
+
+class DataFailed(JobError):
+    reason = FailureReason.EXTERNAL
+
+
+class DiskFull(JobError):
+    reason = FailureReason.SYSTEM
 
 
 class SystemFailure(JobError):
