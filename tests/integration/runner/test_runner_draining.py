@@ -31,10 +31,14 @@ async def command(service: RunnerProcess, *words: str) -> subprocess.CompletedPr
     )
 
 
-async def listening(service: RunnerProcess) -> None:
+async def listening(service: RunnerProcess) -> dict:
+    """Its status, once it answers."""
     async with asyncio.timeout(15):
-        while not (service.data_dir / NAME).exists():
-            await asyncio.sleep(0.02)
+        while True:
+            try:
+                return await asked(service, "status")
+            except NotRunning:
+                await asyncio.sleep(0.02)
 
 
 async def test_only_its_own_user_may_speak_with_the_service(
@@ -76,8 +80,7 @@ async def test_a_drained_machine_ends_its_jobs_and_takes_none_until_told_also_af
     assert (await server.finished(running)).status == "success"
     await service.kill()
     service.start()
-    await listening(service)
-    assert (await asked(service, "status"))["state"] == "draining"
+    assert (await listening(service))["state"] == "draining"
     assert second.claims == 0
     assert (await command(service, "drain", "--undo")).stdout == "takes jobs again\n"
     assert (await server.finished(second)).status == "success"
