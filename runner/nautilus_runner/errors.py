@@ -6,6 +6,7 @@ RunnerError
 │   ├── ForbiddenError          403: the token is not (any longer) good for this
 │   └── UnavailableError        no answer, 429 or 5xx: again later
 ├── GitError                    git ended with an error while sources were fetched
+│   └── SourceRefused           what the project asks for is not fetched: its own doing, no trouble of ours
 ├── PathError                   a path leads out of the folder that it must stay in
 ├── ArchiveError                an archive is refused (escape, bomb, broken)
 ├── LiveRefused                 a look into a running job's folder is refused; knows a code
@@ -25,7 +26,6 @@ RunnerError
     ├── ImagePullFailed
     ├── DataFailed              an input of the job can't be had, or is not what it should be
     ├── JobMisconfigured
-    ├── DataFailed              an input can't be had, or is not what it was said to be
     ├── DiskFull                this machine has no room for what the job brings
     └── SystemFailure           we failed, not the job
 """
@@ -77,6 +77,10 @@ class UnavailableError(ServerError):
 
 
 class GitError(RunnerError):
+    pass
+
+
+class SourceRefused(GitError):
     pass
 
 
@@ -175,12 +179,9 @@ class JobMisconfigured(JobError):
     cause = Cause.CONFIGURATION
 
 
-class DataFailed(JobError):
-    reason = FailureReason.EXTERNAL
-
-
 class DiskFull(JobError):
     reason = FailureReason.SYSTEM
+    cause = Cause.DISK
 
 
 class SystemFailure(JobError):
