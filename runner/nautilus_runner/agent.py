@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from nautilus_runner import status
 from nautilus_runner.cache import LocalCache
 from nautilus_runner.client import Coordinator, Offer
@@ -388,6 +390,9 @@ def _patience_s(failures: int, error: Exception) -> float:
 
 def _dumped(settings: RunnerSettings) -> dict[str, Any]:
     """Settings with their secrets, for the journal alone."""
-    dumped: dict[str, Any] = json.loads(settings.model_dump_json())
-    dumped["token"] = settings.token.get_secret_value()
+    dumped: dict[str, Any] = json.loads(json.dumps(settings.model_dump(), default=_bare))
     return dumped
+
+
+def _bare(value: Any) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

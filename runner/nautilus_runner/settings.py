@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from nautilus_runner.errors import ConfigurationError
+from nautilus_runner.storage_settings import DataSettings, DiskSettings, StoreSettings
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,16 @@ class RunnerSettings(_Section):
     output_limit_mib: int = Field(default=1024, ge=1)
     unpack_limit_mib: int = Field(default=65536, ge=1)  # of one archive, once unpacked
     cache_limit_mib: int = Field(default=10240, ge=0)
+    outputs_limit_mib: int = Field(default=1024, ge=1)  # of a work folder that is kept whole (NAUTILUS_OUTPUTS)
+    cache: StoreSettings = StoreSettings()
+    artifacts: StoreSettings = StoreSettings()
     tls_ca_file: str = ""
+    ssh_key_file: str = ""  # for `clone_url` by SSH, and submodules that are reached so
+    ssh_known_hosts_file: str = ""
+    source_hosts: tuple[str, ...] = ()  # `host` or `host:port`, not public, that submodules may come from
+    lfs_limit_mib: int = Field(default=20480, ge=0)  # of all LFS objects that are kept
+    nautilus_url: Annotated[str, BeforeValidator(_without_slash)] = ""  # "" = as the job is told
+    live_files: bool = True  # who may see a run in Nautilus may look into its job's folder
     process: ProcessSettings = ProcessSettings()
     docker: DockerSettings = DockerSettings()
 
@@ -113,6 +123,8 @@ class Settings(_Section):
     log_level: str = "info"
     shutdown_grace_s: float = Field(default=20.0, ge=0)
     gpus: Annotated[str, AfterValidator(_gpus)] = "all"  # of this machine's, which jobs may get
+    data: DataSettings = DataSettings()
+    disk: DiskSettings = DiskSettings()
     runners: tuple[RunnerSettings, ...] = ()
 
 
@@ -136,6 +148,7 @@ def parse_settings(text: str, base: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"not valid TOML: {error}") from error
     raw.setdefault("data_dir", str(base))
+    _share(raw)
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
@@ -154,6 +167,14 @@ def load_settings(path: Path) -> Settings:
         return parse_settings(text, path.absolute().parent)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _share(raw: dict[str, Any]) -> None:
+    """`[cache]` and `[artifacts]` of the whole file are those of each registration that has none of its own."""
+    for name in ("cache", "artifacts"):
+        table = raw.pop(name, None)
+        for runner in raw.get("runners", []) if isinstance(table, dict) else []:
+            runner.setdefault(name, table)
 
 
 def _explained(error: ValidationError) -> str:

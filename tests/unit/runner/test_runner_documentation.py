@@ -9,12 +9,14 @@ import pytest
 from nautilus_runner.cli import app
 from nautilus_runner.errors import FailureReason
 from nautilus_runner.settings import DockerSettings, ProcessSettings, RunnerSettings, Settings
+from nautilus_runner.storage_settings import DataSettings, DiskSettings, S3Settings, StoreSettings
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/runner.md").read_text()
-UNREPORTED = {FailureReason.EXTERNAL, FailureReason.CANCELED}
+UNREPORTED = {FailureReason.CANCELED}
+STORAGE = [DataSettings, DiskSettings, S3Settings, StoreSettings]
 
 
-@pytest.mark.parametrize("model", [Settings, RunnerSettings, ProcessSettings, DockerSettings])
+@pytest.mark.parametrize("model", [Settings, RunnerSettings, ProcessSettings, DockerSettings, *STORAGE])
 def test_every_setting_is_documented(model: type) -> None:
     fields = set(model.model_fields) - {"runners", "process", "docker"}  # type: ignore[attr-defined]
     assert [name for name in sorted(fields) if f"`{name}`" not in PAGE] == []
