@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from nautilus_runner.errors import ConfigurationError
+from nautilus_runner.limit_settings import CapacitySettings, KindSettings, LimitSettings
 from nautilus_runner.storage_settings import DataSettings, DiskSettings, StoreSettings
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class RunnerSettings(_Section):
     lfs_limit_mib: int = Field(default=20480, ge=0)  # of all LFS objects that are kept
     nautilus_url: Annotated[str, BeforeValidator(_without_slash)] = ""  # "" = as the job is told
     live_files: bool = True  # who may see a run in Nautilus may look into its job's folder
+    limits: LimitSettings = LimitSettings()
     process: ProcessSettings = ProcessSettings()
     docker: DockerSettings = DockerSettings()
 
@@ -125,6 +127,8 @@ class Settings(_Section):
     gpus: Annotated[str, AfterValidator(_gpus)] = "all"  # of this machine's, which jobs may get
     data: DataSettings = DataSettings()
     disk: DiskSettings = DiskSettings()
+    capacity: CapacitySettings = CapacitySettings()
+    kinds: tuple[KindSettings, ...] = ()
     runners: tuple[RunnerSettings, ...] = ()
 
 
