@@ -1293,3 +1293,6 @@ CREATE TABLE ci_namespaces (
     CONSTRAINT uq_ci_namespaces_registration_digest UNIQUE (registration_digest)
 );
 UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num = '0010';
+-- Running upgrade 0011 -> 0012
+ALTER TABLE ci_jobs ADD COLUMN handed_back INTEGER DEFAULT 0 NOT NULL;
+UPDATE alembic_version SET version_num='0012' WHERE alembic_version.version_num = '0011';

@@ -13,7 +13,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci.model import Retry
-from nautilus_forge.jobs.failures import may_retry
+from nautilus_forge.jobs.failures import MAX_HANDED_BACK, may_retry, pause_after_hand_back_s, pause_s_before
 from nautilus_forge.jobs.wakeups import JobChanged, tell
 from nautilus_forge.pipelines import progress
 from nautilus_forge.pipelines.statuses import CANCELABLE, ON_RUNNER, Status, may_become
@@ -22,7 +22,7 @@ _FIND = text("SELECT pipeline_id FROM ci_jobs WHERE id = :id")
 _LOCK = text(
     """
     SELECT id, pipeline_id, project_id, name, status, allow_failure, definition->'retry' AS retry,
-           definition->'allow_failure_exit_codes' AS lenient_codes, auto_retries, runner_features,
+           definition->'allow_failure_exit_codes' AS lenient_codes, auto_retries, handed_back, runner_features,
            token_digest, lease_expires_at, is_ack_awaited, runner_id, runner_manager_id,
            definition ? 'environment' AS has_environment,
            (SELECT auto_cancel->>'on_job_failure' = 'all' FROM ci_pipelines p WHERE p.id = pipeline_id)
@@ -42,10 +42,12 @@ _END = text(
 _CLONE = text(
     """
     INSERT INTO ci_jobs (pipeline_id, project_id, user_id, name, stage, stage_idx, status, when_, allow_failure,
-        definition, needs, tags, is_protected, enqueue_now, auto_retries)
-    SELECT pipeline_id, project_id, coalesce(CAST(:user AS bigint), user_id), name, stage, stage_idx, 'created', when_,
+        definition, needs, tags, is_protected, enqueue_now, auto_retries, handed_back, scheduled_at)
+    SELECT pipeline_id, project_id, coalesce(CAST(:user AS bigint), user_id), name, stage, stage_idx,
+        CASE WHEN :delay_s > 0 THEN 'scheduled' ELSE 'created' END, when_,
         coalesce((definition->>'allow_failure')::boolean, false), definition, needs, tags,
-        is_protected, :enqueue_now, :auto_retries
+        is_protected, :enqueue_now, :auto_retries, :handed_back,
+        CASE WHEN :delay_s > 0 THEN now() + make_interval(secs => :delay_s) END
     FROM ci_jobs WHERE id = :id
     RETURNING id, definition ? 'environment' AS has_environment
     """
@@ -151,8 +153,9 @@ async def finish_locked(
     *,
     reason: str | None = None,
     exit_code: int | None = None,
+    is_handed_back: bool = False,
 ) -> bool:
-    """As `finish`, for a row of `lock_job`."""
+    """As `finish`, for a row of `lock_job`. `is_handed_back`: the runner gives the job back, to be run again."""
     old = Status(job.status)
     if old is Status.CANCELING:
         status = Status.CANCELED
@@ -173,11 +176,33 @@ async def finish_locked(
     )
     if old in ON_RUNNER or job.is_ack_awaited:
         await tell(db, JobChanged(job.id))
-    if status is Status.FAILED and may_retry(_retry(job), reason or "", exit_code, job.auto_retries):
-        await clone(db, job.id, auto_retries=job.auto_retries + 1, enqueue_now=True)
+    if status is Status.FAILED and await _tries_again(db, job, reason or "", exit_code, is_handed_back):
+        pass
     elif status is Status.FAILED and not is_lenient and job.cancels_rest:
         await cancel_all(db, job.pipeline_id)
     await progress.process(db, job.pipeline_id)
+    return True
+
+
+async def _tries_again(
+    db: AsyncSession, job: Row[Any], reason: str, exit_code: int | None, is_handed_back: bool
+) -> bool:
+    """Makes the next try of a job that failed, where there is to be one: now, or after a pause."""
+    if is_handed_back and job.handed_back < MAX_HANDED_BACK:
+        pause_s, tries, given = (
+            pause_after_hand_back_s(job.handed_back),
+            job.auto_retries,
+            job.handed_back + 1,
+        )
+    elif may_retry(_retry(job), reason, exit_code, job.auto_retries):
+        pause_s, tries, given = (
+            pause_s_before(reason, job.auto_retries),
+            job.auto_retries + 1,
+            job.handed_back,
+        )
+    else:
+        return False
+    await clone(db, job.id, auto_retries=tries, handed_back=given, delay_s=pause_s, enqueue_now=True)
     return True
 
 
@@ -187,10 +212,25 @@ def _retry(job: Row[Any]) -> Retry:
 
 
 async def clone(
-    db: AsyncSession, job_id: int, *, user_id: int | None = None, enqueue_now: bool, auto_retries: int = 0
+    db: AsyncSession,
+    job_id: int,
+    *,
+    user_id: int | None = None,
+    enqueue_now: bool,
+    auto_retries: int = 0,
+    handed_back: int = 0,
+    delay_s: float = 0.0,
 ) -> int:
-    """A new try of the job, `created`; the old one is marked as retried. Under the pipeline's lock."""
-    values = {"id": job_id, "user": user_id, "enqueue_now": enqueue_now, "auto_retries": auto_retries}
+    """A new try of the job, `created`, or with a delay `scheduled`; the old one is marked as retried. Under the
+    pipeline's lock."""
+    values = {
+        "id": job_id,
+        "user": user_id,
+        "enqueue_now": enqueue_now,
+        "auto_retries": auto_retries,
+        "handed_back": handed_back,
+        "delay_s": delay_s,
+    }
     new = (await db.execute(_CLONE, values)).one()
     await db.execute(_COPY_VARIABLES, {"old": job_id, "new": new.id})
     if new.has_environment:

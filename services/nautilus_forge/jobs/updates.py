@@ -139,6 +139,7 @@ async def _finished(ci: CiHalf, job: LiveJob, state: str, params: Mapping[str, A
             exit_code=int(exit_code)
             if isinstance(exit_code, int | str) and str(exit_code).isdigit()
             else None,
+            is_handed_back=params.get("requeue") is True,
         )
         if status is Status.SUCCESS and row.has_environment:
             await follow_success(ci, db, job.id, job.runner_id, job.token)

@@ -72,7 +72,8 @@ _PENDING = text(
             WHEN 'instance_type' THEN p.shared_runners_enabled
             WHEN 'project_type' THEN EXISTS (
                 SELECT FROM ci_runner_projects rp WHERE rp.runner_id = r.id AND rp.project_id = j.project_id)
-            ELSE n.traversal_ids @> ARRAY[r.namespace_id]
+            ELSE coalesce((p.attributes->>'group_runners_enabled')::boolean, true)
+                AND n.traversal_ids @> ARRAY[r.namespace_id]
             END
     WHERE j.status = 'pending' AND NOT j.is_ack_awaited AND NOT j.is_external
       AND j.queued_at < now() - make_interval(secs => :stuck_s)

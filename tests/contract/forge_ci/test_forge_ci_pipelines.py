@@ -253,10 +253,14 @@ free: {stage: test, script: [x], needs: []}
         taken["fast"].finish()
         assert statuses(project, pipeline)["check"] == "pending"
 
-    def test_retry_of_itself(self, project: Project, push: Push, runner: FakeRunner) -> None:
+    def test_retry_of_itself(
+        self, project: Project, push: Push, runner: FakeRunner, eventually: Callable[..., Any]
+    ) -> None:
         pipeline = push("job: {script: [x], retry: {max: 1, when: [runner_system_failure]}}\n")
         first = runner.run(state="failed", failure_reason="runner_system_failure")
-        second = runner.run(state="failed", failure_reason="runner_system_failure")
+        second = eventually(runner.take)
+        second.patch(b"x")
+        second.finish("failed", failure_reason="runner_system_failure")
         assert first.id != second.id
         assert runner.take() is None
         assert project.pipelines.get(pipeline.id).status == "failed"

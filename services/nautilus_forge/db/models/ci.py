@@ -175,6 +175,7 @@ class Job(Base):
     is_retried: Mapped[bool] = mapped_column(default=False, server_default="false")
     is_processed: Mapped[bool] = mapped_column(default=False, server_default="false")
     auto_retries: Mapped[int] = mapped_column(default=0, server_default="0")
+    handed_back: Mapped[int] = mapped_column(default=0, server_default="0")
 
     runner_id: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("ci_runners.id", ondelete="SET NULL")
