@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -67,8 +68,14 @@ async def listed(
     by_key = params.pagination == "keyset"
     if by_key and params.order_by != "id":
         raise NotAllowed(body={"error": "Keyset pagination is not yet available for this type of request"})
-    total = None if by_key else await page.count(db, statement)
-    found = await _found(db, statement, page.per_page, 0 if by_key else page.offset)
+    total: int | None = None
+    if by_key:
+        found = await _rows(db, await _ids(db, statement, page.per_page, 0))
+    elif params.search:
+        found, total = await _matches(db, statement, page)
+    else:
+        total = await page.count(db, statement)
+        found = await _rows(db, await _ids(db, statement, page.per_page, page.offset))
     if params.simple or who.user is None:
         counts = await forks_counts(db, [project.id for project in found])
         page_of = [entities.basic(forge.settings, project, counts.get(project.id, 0)) for project in found]
@@ -79,13 +86,31 @@ async def listed(
     return page.respond(page_of, total)
 
 
-async def _found(db: AsyncSession, statement: Select[Project], limit: int, offset: int) -> list[Project]:
-    """The rows of one page. Their ids come first, so that rows before the page are not read whole."""
+_BY_IDS = select(Project).where(Project.id.in_(bindparam("ids", expanding=True)))
+
+
+async def _ids(db: AsyncSession, statement: Select[Project], limit: int, offset: int) -> list[int]:
+    """Of one page. They come before the rows, so that rows ahead of the page are not read whole."""
     ids = statement.with_only_columns(Project.id, maintain_column_froms=True).limit(limit).offset(offset)
-    wanted = list((await db.scalars(ids)).all())
-    rows = (await db.scalars(select(Project).where(Project.id.in_(wanted)))).unique().all()
+    return list((await db.scalars(ids)).all())
+
+
+async def _rows(db: AsyncSession, ids: Sequence[int]) -> list[Project]:
+    """In the order of the ids."""
+    rows = (await db.scalars(_BY_IDS, {"ids": ids})).unique().all() if ids else ()
     by_id = {project.id: project for project in rows}
-    return [by_id[project_id] for project_id in wanted if project_id in by_id]
+    return [by_id[project_id] for project_id in ids if project_id in by_id]
+
+
+async def _matches(
+    db: AsyncSession, statement: Select[Project], page: Page
+) -> tuple[list[Project], int | None]:
+    """One page of a search and how many there are: every row is looked at once for both."""
+    counted = statement.with_only_columns(Project.id, func.count().over(), maintain_column_froms=True)
+    found = (await db.execute(counted.limit(page.per_page).offset(page.offset))).all()
+    if not found:
+        return [], await page.count(db, statement) if page.offset else 0
+    return await _rows(db, [row[0] for row in found]), found[0][1]
 
 
 async def shown(
@@ -97,9 +122,8 @@ async def shown(
     with_statistics: bool = False,
 ) -> list[dict[str, Any]]:
     """As the user sees them; a fixed number of queries however many they are."""
-    levels = await queries.memberships(db, user, [project.id for project in found])
-    groups = await queries.group_memberships(db, user, list({project.namespace_id for project in found}))
-    owners = await queries.owners(db, found)
+    levels, groups = await queries.memberships(db, user, found)
+    owners = await queries.owners(db, found, known=user)
     measured = [
         project
         for project in found

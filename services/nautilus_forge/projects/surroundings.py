@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import BindParameter, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import (
@@ -24,6 +25,20 @@ from nautilus_forge.git.fetching import size_bytes
 from nautilus_forge.projects import queries
 from nautilus_forge.projects.entities import Surroundings
 
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_FILLINGS = select(ProjectImport).where(ProjectImport.project_id.in_(_IDS))
+_FORKS = (
+    select(Project.forked_from_id, func.count())
+    .where(Project.forked_from_id.in_(_IDS), Project.deleted_at.is_(None))
+    .group_by(Project.forked_from_id)
+)
+_SHARES = (
+    select(ProjectGroupLink, Namespace)
+    .join(Namespace, Namespace.id == ProjectGroupLink.group_id)
+    .where(ProjectGroupLink.project_id.in_(_IDS))
+    .order_by(ProjectGroupLink.id)
+)
+
 
 async def surroundings_of(
     db: AsyncSession,
@@ -39,7 +54,7 @@ async def surroundings_of(
         return {}
     parents = await _parents(db, user, found)
     counts = await forks_counts(db, [*ids, *parents])
-    fillings = await db.scalars(select(ProjectImport).where(ProjectImport.project_id.in_(ids)))
+    fillings = await db.scalars(_FILLINGS, {"ids": ids})
     filling = {row.project_id: row for row in fillings}
     shared = await shares_of(db, ids)
     statistics = await _statistics(db, forge, measured) if measured else {}
@@ -66,11 +81,7 @@ async def _parents(db: AsyncSession, user: User | None, found: Sequence[Project]
 
 async def forks_counts(db: AsyncSession, project_ids: Sequence[int]) -> dict[int, int]:
     """How many forks, visible or not; projects without any are left out."""
-    rows = await db.execute(
-        select(Project.forked_from_id, func.count())
-        .where(Project.forked_from_id.in_(project_ids), Project.deleted_at.is_(None))
-        .group_by(Project.forked_from_id)
-    )
+    rows = await db.execute(_FORKS, {"ids": project_ids})
     return {source: count for source, count in rows if source is not None}
 
 
@@ -78,12 +89,7 @@ async def shares_of(
     db: AsyncSession, project_ids: Sequence[int]
 ) -> dict[int, list[tuple[ProjectGroupLink, Namespace]]]:
     """The groups that each project is shared with, first come first."""
-    rows = await db.execute(
-        select(ProjectGroupLink, Namespace)
-        .join(Namespace, Namespace.id == ProjectGroupLink.group_id)
-        .where(ProjectGroupLink.project_id.in_(project_ids))
-        .order_by(ProjectGroupLink.id)
-    )
+    rows = await db.execute(_SHARES, {"ids": project_ids})
     found: dict[int, list[tuple[ProjectGroupLink, Namespace]]] = {}
     for link, group in rows:
         found.setdefault(link.project_id, []).append((link, group))
