@@ -20,14 +20,14 @@ import httpcore
 from nautilus_runner import __version__
 from nautilus_runner.errors import ConfigurationError, UnavailableError
 
-_KEEPALIVE = [
+KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 ]
-_NETWORK_ERRORS = (
+NETWORK_ERRORS = (
     httpcore.NetworkError,
     httpcore.TimeoutException,
     httpcore.ProtocolError,
@@ -83,11 +83,11 @@ class Transport:
         self._origin = f"{parts.scheme}://{self._host}"
         self._prefix = parts.path.rstrip("/")
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=_tls(ca_file) if parts.scheme == "https" else None,
+            ssl_context=tls_context(ca_file) if parts.scheme == "https" else None,
             max_connections=None,
             max_keepalive_connections=8,
             keepalive_expiry=30,
-            socket_options=_KEEPALIVE,
+            socket_options=KEEPALIVE,
         )
 
     async def request(
@@ -144,7 +144,7 @@ class Transport:
             ) as response:
                 head = {name.decode().lower(): value.decode("latin-1") for name, value in response.headers}
                 yield Answer(response.status, head), _parts(response)
-        except _NETWORK_ERRORS as error:
+        except NETWORK_ERRORS as error:
             raise UnavailableError(f"no answer from {self._origin}: {describe(error)}") from error
 
     async def close(self) -> None:
@@ -162,7 +162,7 @@ async def _parts(response: httpcore.Response) -> AsyncIterator[bytes]:
         yield part
 
 
-def _tls(ca_file: str) -> ssl.SSLContext:
+def tls_context(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file:
         try:
