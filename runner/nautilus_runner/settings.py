@@ -18,12 +18,24 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from nautilus_runner.errors import ConfigurationError
+from nautilus_runner.isolation_settings import (
+    BuildSettings,
+    Folders,
+    Networks,
+    Reachable,
+    Sandbox,
+    Subnets,
+    Volumes,
+    refuse_own_folders,
+)
 from nautilus_runner.limit_settings import CapacitySettings, KindSettings, LimitSettings
 from nautilus_runner.storage_settings import DataSettings, DiskSettings, StoreSettings
 
 log = logging.getLogger(__name__)
 
 ExecutorName = Literal["process", "docker", "dummy"]
+GpuCapability = Literal["compute", "compat32", "graphics", "utility", "video", "display", "ngx"]
+NetworkMode = Literal["none", "internal", "full"]
 PullPolicy = Literal["never", "if-not-present", "always"]
 
 
@@ -38,10 +50,17 @@ def _without_slash(value: Any) -> Any:
 def _gpus(value: str) -> str:
     names = [name.strip() for name in value.split(",")]
     if value not in ("all", "none") and not all(
-        re.fullmatch(r"\d{1,3}|GPU-[0-9A-Fa-f-]{4,}", n) for n in names
+        re.fullmatch(r"\d{1,3}|GPU-[0-9A-Fa-f-]{4,}|MIG-[0-9A-Za-z/-]{4,}", n) for n in names
     ):
         raise ValueError("use all, none, or GPUs by number or UUID, as 0,1 or GPU-5b5c…")
     return ",".join(names)
+
+
+def _lock_dir() -> str:
+    """Root's is the machine's; another user's is only his, unless root's runner has been here."""
+    machine = Path("/run/nautilus-gpus")
+    is_machine = os.geteuid() == 0 or machine.exists()
+    return str(machine if is_machine else Path(f"/tmp/nautilus-gpus-{os.geteuid()}"))  # noqa: S108
 
 
 class _Section(BaseModel):
@@ -56,6 +75,8 @@ class ProcessSettings(_Section):
     builds_dir: str = ""  # "" = data_dir/builds, or a folder below /var/tmp where `user` could not reach that
     cgroup: bool = True  # put each job into a cgroup of its own where the unified hierarchy is writable
     grace_s: float = Field(default=10.0, ge=0)  # between SIGTERM and SIGKILL
+    sandbox: Sandbox = "auto"  # bubblewrap around each script: where it works, never, or no job without it
+    readable: Folders = ()  # folders of this machine that sandboxed jobs may read, besides the system's
 
 
 class DockerSettings(_Section):
@@ -69,7 +90,14 @@ class DockerSettings(_Section):
     cap_drop: tuple[str, ...] = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SYS_CHROOT")
     pids_limit: int = 8192
     shm_mib: int = 64
+    runtime: str = ""  # Docker's, for jobs with GPUs: nvidia; "" = the daemon's own, with a request for devices
+    gpu_capabilities: tuple[GpuCapability, ...] = ("compute", "utility")  # what of the driver those see
     grace_s: float = Field(default=10.0, ge=0)
+    volumes: Volumes = ()  # `/HOST/FOLDER:/CONTAINER/FOLDER[:rw]`, for every job; read-only without :rw
+    allow_docker_socket: bool = False  # each job gets the daemon's socket, which is as good as root
+    blocked_networks: Networks = ("169.254.0.0/16",)  # never reached by jobs: clouds keep credentials there
+    subnets: Subnets = ""  # where jobs' networks get their addresses; "" = the daemon's own choice
+    helper_image: str = ""  # for forwarders and probes; "" = the runner's own, nautilus-runner or nautilus-job
 
 
 class RunnerSettings(_Section):
@@ -98,6 +126,9 @@ class RunnerSettings(_Section):
     nautilus_url: Annotated[str, BeforeValidator(_without_slash)] = ""  # "" = as the job is told
     live_files: bool = True  # who may see a run in Nautilus may look into its job's folder
     limits: LimitSettings = LimitSettings()
+    network_mode: NetworkMode = "full"  # the most that a job gets: none, internal (the server alone) or full
+    reachable: Reachable = ()  # `host:port`, besides the server's, that jobs reach also in mode internal
+    build: BuildSettings = BuildSettings()
     process: ProcessSettings = ProcessSettings()
     docker: DockerSettings = DockerSettings()
 
@@ -125,6 +156,9 @@ class Settings(_Section):
     log_level: str = "info"
     shutdown_grace_s: float = Field(default=20.0, ge=0)
     gpus: Annotated[str, AfterValidator(_gpus)] = "all"  # of this machine's, which jobs may get
+    gpu_sharing: bool = True  # jobs that ask for a share of a GPU may have one together
+    gpu_selftest: bool = True  # each GPU is tried before the first job gets it
+    gpu_lock_dir: str = Field(default_factory=_lock_dir)  # shared by all runners of the machine; "" = no locks
     data: DataSettings = DataSettings()
     disk: DiskSettings = DiskSettings()
     capacity: CapacitySettings = CapacitySettings()
@@ -158,7 +192,13 @@ def parse_settings(text: str, base: Path) -> Settings:
     except ValidationError as error:
         raise ConfigurationError(_explained(error)) from error
     _warn_of_unknown(raw)
-    return settings.model_copy(update={"data_dir": (base / settings.data_dir).absolute()})
+    settings = settings.model_copy(update={"data_dir": (base / settings.data_dir).absolute()})
+    for runner in settings.runners:
+        try:
+            refuse_own_folders(runner.docker.volumes, settings.data_dir)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+    return settings
 
 
 def load_settings(path: Path) -> Settings:

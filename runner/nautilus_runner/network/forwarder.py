@@ -1,0 +1,76 @@
+"""Carries TCP connections from jobs' networks to the server: the whole program of a forwarder's container.
+
+Run as `python3 -I -S -B -c SOURCE`; only the standard library is there. `FORWARD` in its environment is JSON,
+`{"PORT": ["HOST", PORT], …}`: where what comes in at each port goes. Names that jobs ask it for do not exist:
+so a job without a way out learns that at once. Prints `ready` when it listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+_CHUNK = 1 << 18
+_CONNECT_S = 10
+_DNS_PORT = 53
+_NO_SUCH_NAME = 3
+
+
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One direction, until its end."""
+    try:
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+    except OSError:
+        writer.transport.abort()
+
+
+def handler(host: str, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                there, back = await asyncio.open_connection(host, port, limit=_CHUNK)
+        except (OSError, TimeoutError) as error:
+            print(f"{host}:{port}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            writer.transport.abort()
+            return
+        await asyncio.gather(carry(reader, back), carry(there, writer))
+        for end in (back, writer):
+            end.close()
+
+    return handle
+
+
+class NoNames(asyncio.DatagramProtocol):
+    """Answers every question of DNS with "no such name"."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if len(data) >= 12:
+            flags = bytes((data[2] & 0x79 | 0x80, 0x80 | _NO_SUCH_NAME))
+            self.transport.sendto(data[:2] + flags + data[4:6] + bytes(6) + data[12:], addr)
+
+
+async def main() -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    for port, (host, there) in json.loads(os.environ["FORWARD"]).items():
+        await asyncio.start_server(handler(host, there), "0.0.0.0", int(port), limit=_CHUNK, backlog=512)
+    await loop.create_datagram_endpoint(NoNames, ("0.0.0.0", _DNS_PORT))
+    print("ready", flush=True)
+    await ended.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
