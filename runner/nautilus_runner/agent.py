@@ -32,13 +32,14 @@ from nautilus_runner.errors import (
     UnavailableError,
 )
 from nautilus_runner.executors.factory import Factory
-from nautilus_runner.executors.gpu_probe import settle_pool
-from nautilus_runner.gpu import GpuPool, find_gpus
+from nautilus_runner.gpus.keeper import GpuKeeper
+from nautilus_runner.gpus.pool import GpuPool
 from nautilus_runner.job import JobRun
 from nautilus_runner.journal import Entry, Journal, entry_key
 from nautilus_runner.payload import Job
 from nautilus_runner.settings import RunnerSettings, Settings
 from nautilus_runner.slots import Slots
+from nautilus_runner.sources.lfs_store import LfsStore
 from nautilus_runner.sources.mirror import Mirrors
 from nautilus_runner.work import Machine
 
@@ -76,13 +77,12 @@ class Agent:
         self._journal = Journal(data_dir / "journal")
         self._slots = Slots(1)
         system_id = ensure_system_id(data_dir)
-        self._visible_gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-        gpus = find_gpus(self._visible_gpus)
         self._machine = Machine(
             system_id=system_id,
             mirrors=Mirrors(data_dir / "mirrors"),
+            lfs=LfsStore(data_dir / "lfs"),
             cache=LocalCache(data_dir / "cache"),
-            gpus=GpuPool(gpus, is_settled=False),
+            gpus=GpuPool(is_settled=False),
             executors=Factory(data_dir, system_id),
         )
         self._settings = Settings(data_dir=data_dir)
@@ -93,7 +93,11 @@ class Agent:
         self._changed = asyncio.Event()
         self._news = asyncio.Event()
         self._status_task: asyncio.Task[None] | None = None
-        self._gpu_search: asyncio.Task[None] | None = None
+        self._gpu_keeper = GpuKeeper(
+            self._machine.gpus, self._machine.executors, system_id, data_dir, os.environ
+        )
+        self._machine.gpus.on_aside = self._lose_gpu
+        self._gpu_task: asyncio.Task[None] | None = None
 
     async def start(self, settings: Settings) -> None:
         """Take up what the journal knows, remove what it does not, then ask for jobs."""
@@ -107,14 +111,14 @@ class Agent:
                 log.warning("journal: job %s can't be taken up: %s", entry.key, error)
                 entry.forget()
         await self.apply(settings)
-        await self._machine.executors.remove_orphans(settings.runners, self._journal.has)
+        await self._machine.executors.remove_orphans(settings.runners, self._is_known)
 
     async def apply(self, settings: Settings) -> None:
         """New settings: registrations come and go, running jobs keep the settings that they began with."""
         self._settings = settings
         self._slots.resize(settings.concurrent)
-        if self._gpu_search is None and settings.runners:
-            self._gpu_search = asyncio.create_task(self._find_gpus(settings))
+        if self._gpu_task is None and settings.runners:
+            self._gpu_task = asyncio.create_task(self._gpu_keeper.run(settings, self._note_change))
         wanted = {} if self.is_draining else {_identity(runner): runner for runner in settings.runners}
         for identity in set(self._registrations) - set(wanted):
             self._leave(self._registrations.pop(identity))
@@ -126,13 +130,14 @@ class Agent:
                 joined.task = asyncio.create_task(self._serve(joined))
         self._note_change()
 
-    async def _find_gpus(self, settings: Settings) -> None:
-        """Once, for what is here: a machine's GPUs change with a restart."""
-        machine = self._machine
-        await settle_pool(
-            machine.gpus, settings, machine.executors.daemon, machine.system_id, self._visible_gpus
-        )
+    def _lose_gpu(self, uuid: str, reason: str) -> None:
+        for run, _ in self._jobs.values():
+            run.lose_gpu(uuid, reason)
         self._note_change()
+
+    def _is_known(self, key: str) -> bool:
+        """Whether what carries this key belongs to a job, or to a self-test of a GPU, and is no orphan."""
+        return self._journal.has(key) or self._gpu_keeper.is_testing(key)
 
     def _leave(self, registration: Registration) -> None:
         if registration.task is not None:
@@ -201,7 +206,9 @@ class Agent:
     async def _serve(self, registration: Registration) -> None:
         """Ask one server for jobs until cancelled."""
         try:
-            client = Coordinator(registration.settings, self._machine.system_id, len(self._machine.gpus.gpus))
+            client = Coordinator(
+                registration.settings, self._machine.system_id, lambda: len(self._machine.gpus.gpus)
+            )
         except ConfigurationError as error:
             self._say(registration, str(error))
             return
@@ -344,7 +351,7 @@ class Agent:
             executors=tuple(dict.fromkeys(runner.executor for runner in self._settings.runners)),
             total=self._settings.concurrent,
             busy=self._slots.busy,
-            gpus=[gpu.as_json() for gpu in self._machine.gpus.gpus],
+            gpus=self._machine.gpus.states(),
             jobs=[
                 {"id": run.job.id, "state": run.state, "started_at": status.timestamp(run.started_at)}
                 for run, _ in self._jobs.values()
@@ -359,7 +366,7 @@ class Agent:
         return "ready" if is_ready else "connecting"
 
     async def _close(self) -> None:
-        for task in (self._status_task, self._gpu_search):
+        for task in (self._status_task, self._gpu_task):
             if task is not None:
                 task.cancel()
         if self._settings.status_file is not None:

@@ -6,7 +6,7 @@ Source: GitLab `lib/api/ci/runner.rb`; gitlab-runner 19.x `network/gitlab.go`; s
 from __future__ import annotations
 
 import platform
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +92,10 @@ class JobAnswer:
 class Coordinator:
     """One registration at one server. Network trouble, 429 and 5xx raise UnavailableError where not said otherwise."""
 
-    def __init__(self, settings: RunnerSettings, system_id: str, gpus: int = 0) -> None:
+    def __init__(
+        self, settings: RunnerSettings, system_id: str, gpus: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`gpus` tells how many this machine is known to have by now."""
         self.settings = settings
         self._system_id = system_id
         self._gpus = gpus
@@ -253,7 +256,7 @@ class Coordinator:
             "executor": "docker" if is_docker else "shell",
             "shell": "bash",
             "features": {**_FEATURES, **(_DOCKER_FEATURES if is_docker else {"shared": True})},
-            "config": {"gpus": "all" if self._gpus else ""},
+            "config": {"gpus": "all" if self._gpus() else ""},
         }
 
 

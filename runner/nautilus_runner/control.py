@@ -38,6 +38,10 @@ class Control:
     def interrupt(self) -> None:
         self._end(JobInterrupted("aborted: the runner was told to stop"), self.hard)
 
+    def fail(self, error: JobError) -> None:
+        """We can't go on with it as it is (its GPU is gone): its script ends, what comes after still happens."""
+        self._end(error, self.soft)
+
     def start_timer(self, remaining_s: float, limit_s: float) -> None:
         self.stop_timer()
         loop = asyncio.get_running_loop()

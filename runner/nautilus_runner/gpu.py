@@ -1,30 +1,47 @@
-"""This machine's GPUs and who has them. Found by NVML, which is loaded only when asked; no driver: no GPUs.
+"""GPUs as NVIDIA's driver tells of them (NVML, which is loaded only where there is one).
 
-A GPU is named by its UUID and given to one job at a time. `CUDA_VISIBLE_DEVICES` in our own environment is a
-limit that somebody else set (a scheduler, an administrator): what it hides is not ours to give.
+A GPU is named by its UUID: `GPU-…`, or `MIG-…` for an instance of a partitioned one, which is then the device that
+jobs get. What is called here blocks: milliseconds while somebody keeps the library open (`Driver`), up to seconds for
+the first call on a machine whose driver sleeps.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nautilus_runner.errors import JobMisconfigured
-
 log = logging.getLogger(__name__)
 
-COUNT_VARIABLE = "NAUTILUS_GPUS"
 _MIB = 1 << 20
+_LIBRARY = "libnvidia-ml.so.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
+    """One device that a job can get. `parent` is the GPU that a MIG instance is part of, else ""."""
+
     uuid: str
     name: str
     memory_mib: int
+    parent: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        found = asdict(self)
+        if not self.parent:
+            del found["parent"]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """What one GPU does at this moment. None: the device does not tell (a MIG instance tells no utilisation)."""
+
+    utilization_percent: int | None
+    memory_used_mib: int
+    memory_total_mib: int
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -32,143 +49,120 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Allotment:
-    """The GPUs of one job; usually none."""
+    """The GPUs of one job; usually none. `share_mib`: what it may use of a GPU that others use too (0: all of it)."""
 
     uuids: tuple[str, ...] = ()
+    share_mib: int = 0
 
     def environment(self) -> dict[str, str]:
         """What makes exactly these visible to CUDA, and none where there are none."""
         shown = ",".join(self.uuids)
-        return {"CUDA_VISIBLE_DEVICES": shown, "NVIDIA_VISIBLE_DEVICES": shown or "void"}
+        visible = {"CUDA_VISIBLE_DEVICES": shown, "NVIDIA_VISIBLE_DEVICES": shown or "void"}
+        return visible | ({"NAUTILUS_GPU_SHARE_MIB": str(self.share_mib)} if self.share_mib else {})
 
 
-def find_gpus(visible: str | None = None, nvml: Any = None) -> tuple[Gpu, ...]:
-    """The GPUs of this machine in NVML's order; () without a driver or without the library.
+def find_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
+    """The devices of this machine in NVML's order, instances in place of partitioned GPUs; () without a driver.
 
-    `visible` is a value of CUDA_VISIBLE_DEVICES (indices or UUIDs) that limits them; None: no limit.
     `nvml` is the library, to be replaced in tests.
     """
-    nvml = nvml or _library()
+    nvml = nvml or library()
     if nvml is None:
         return ()
     try:
-        nvml.nvmlInit()
+        with opened(nvml):
+            return tuple(_devices(nvml))
     except nvml.NVMLError as error:
         log.debug("no GPUs: %s", error)
         return ()
-    try:
-        found = []
-        for index in range(nvml.nvmlDeviceGetCount()):
-            try:
-                found.append(_gpu(nvml, index))
-            except nvml.NVMLError as error:
-                log.warning("GPU %d does not answer and is left out: %s", index, error)
-    finally:
-        nvml.nvmlShutdown()
-    return limited(found, visible)
 
 
-def _library() -> Any:
+def usage(uuids: Iterable[str], nvml: Any = None) -> dict[str, GpuUse]:
+    """What these GPUs do now, by UUID; one that does not answer, or that this process cannot see, is left out."""
+    wanted = tuple(uuids)
+    nvml = nvml or (library() if wanted else None)
+    found: dict[str, GpuUse] = {}
+    if nvml is None:
+        return found
     try:
+        with opened(nvml):
+            for uuid in wanted:
+                try:
+                    found[uuid] = _use(nvml, uuid)
+                except nvml.NVMLError as error:
+                    log.debug("%s does not tell its use: %s", uuid, error)
+    except nvml.NVMLError as error:
+        log.debug("no use of GPUs: %s", error)
+    return found
+
+
+def library() -> Any:
+    """pynvml where there is a driver; looked for by its library first, since the import costs memory."""
+    import ctypes
+
+    try:
+        ctypes.CDLL(_LIBRARY)
         import pynvml
-    except ImportError:
+    except (OSError, ImportError):
         return None
     return pynvml
 
 
-def _gpu(nvml: Any, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+@contextmanager
+def opened(nvml: Any) -> Iterator[None]:
+    """The library counts who has it open. Raises NVMLError."""
+    nvml.nvmlInit()
+    try:
+        yield
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _devices(nvml: Any) -> Iterator[Gpu]:
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            whole = _gpu(nvml, handle)
+            if _is_partitioned(nvml, handle):
+                yield from _instances(nvml, handle, whole)
+            else:
+                yield whole
+        except nvml.NVMLError as error:
+            log.warning("GPU %d does not answer and is left out: %s", index, error)
+
+
+def _is_partitioned(nvml: Any, handle: Any) -> bool:
+    try:
+        return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
+    except nvml.NVMLError:  # not supported: most are not
+        return False
+
+
+def _instances(nvml: Any, handle: Any, whole: Gpu) -> Iterator[Gpu]:
+    """MIG instances; the partitioned GPU itself can't be given to anybody."""
+    for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            instance = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
+        except nvml.NVMLError:  # no instance of that number
+            continue
+        yield _gpu(nvml, instance, whole.uuid)
+
+
+def _gpu(nvml: Any, handle: Any, parent: str = "") -> Gpu:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    return Gpu(
-        _text(nvml.nvmlDeviceGetUUID(handle)), _text(nvml.nvmlDeviceGetName(handle)), memory.total // _MIB
-    )
+    uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
+    return Gpu(_text(uuid), _text(name), memory.total // _MIB, parent)
+
+
+def _use(nvml: Any, uuid: str) -> GpuUse:
+    handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    try:
+        busy = int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    except nvml.NVMLError:
+        busy = None
+    return GpuUse(busy, memory.used // _MIB, memory.total // _MIB)
 
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def limited(found: Sequence[Gpu], visible: str | None) -> tuple[Gpu, ...]:
-    """As CUDA reads the variable: in the order named, up to the first name that means nothing."""
-    if visible is None:
-        return tuple(found)
-    chosen: list[Gpu] = []
-    for word in visible.split(","):
-        name = word.strip()
-        by_name = [gpu for gpu in found if name.startswith("GPU-") and gpu.uuid.startswith(name)]
-        by_index = [found[int(name)]] if name.isdigit() and int(name) < len(found) else []
-        if len(by_name or by_index) != 1:
-            break
-        chosen += by_name or by_index
-    return tuple(dict.fromkeys(chosen))
-
-
-def chosen(found: Sequence[Gpu], wanted: str) -> tuple[Gpu, ...]:
-    """What the setting `gpus` leaves of them: `all`, `none`, or some by index or UUID."""
-    if wanted in ("all", "none"):
-        return tuple(found) if wanted == "all" else ()
-    return limited(found, wanted)
-
-
-def asked_for(variables: Mapping[str, str]) -> int:
-    """How many GPUs a job asks for. Raises JobMisconfigured for what is no count."""
-    text = variables.get(COUNT_VARIABLE, "").strip()
-    if not text:
-        return 0
-    if not text.isdigit() or int(text) > 1024:
-        raise JobMisconfigured(f"{COUNT_VARIABLE} must be a count of GPUs, not {text!r}")
-    return int(text)
-
-
-class GpuPool:
-    """Who has which GPU. Given in order of asking: a large wish is not starved by small ones."""
-
-    def __init__(self, gpus: tuple[Gpu, ...], *, is_settled: bool = True) -> None:
-        """`is_settled` False: GPUs are still looked for; a job that wants some waits for `settle`."""
-        self.gpus = gpus
-        self._free = list(gpus)
-        self._taken: set[str] = set()
-        self._turn = asyncio.Lock()
-        self._returned = asyncio.Event()
-        self._settled = asyncio.Event()
-        if is_settled:
-            self._settled.set()
-
-    def settle(self, gpus: tuple[Gpu, ...]) -> None:
-        """These are all; what jobs have already stays theirs."""
-        self.gpus = gpus
-        self._free = [gpu for gpu in gpus if gpu.uuid not in self._taken]
-        self._settled.set()
-        self._returned.set()
-
-    @property
-    def free(self) -> int:
-        return len(self._free)
-
-    async def take(self, count: int) -> Allotment:
-        """Wait for `count` GPUs. Raises JobMisconfigured where this machine will never have them."""
-        if count == 0:
-            return Allotment()
-        await self._settled.wait()
-        if count > len(self.gpus):
-            raise JobMisconfigured(f"the job asks for {count} GPUs, this runner has {len(self.gpus)}")
-        async with self._turn:
-            while len(self._free) < count:
-                self._returned.clear()
-                await self._returned.wait()
-            given, self._free = self._free[:count], self._free[count:]
-        uuids = tuple(gpu.uuid for gpu in given)
-        self._taken.update(uuids)
-        return Allotment(uuids)
-
-    def claim(self, uuids: tuple[str, ...]) -> Allotment:
-        """Mark GPUs as taken that a job already has (after a restart)."""
-        self._taken.update(uuids)
-        self._free = [gpu for gpu in self._free if gpu.uuid not in uuids]
-        return Allotment(uuids)
-
-    def give_back(self, allotment: Allotment) -> None:
-        self._taken.difference_update(allotment.uuids)
-        free = {gpu.uuid for gpu in self._free} | set(allotment.uuids)
-        self._free = [gpu for gpu in self.gpus if gpu.uuid in free]
-        self._returned.set()

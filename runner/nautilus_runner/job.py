@@ -34,6 +34,9 @@ from nautilus_runner.errors import (
 from nautilus_runner.executors.base import Context, Executor
 from nautilus_runner.finishing import finish
 from nautilus_runner.journal import Entry
+from nautilus_runner.live.desk import Desk
+from nautilus_runner.live.folder import LiveFolder
+from nautilus_runner.live.link import reachable
 from nautilus_runner.payload import Job
 from nautilus_runner.preparing import prepare
 from nautilus_runner.scripts import Scripts
@@ -75,6 +78,8 @@ class JobRun:
         self._on_change = on_change
         self._phase: str = entry.state.get("phase", "prepare")
         self._executor: Executor | None = None
+        self.desk = Desk(self._folder)
+        """Answers who looks into the job's folder while it runs."""
         self._is_answered = asyncio.Event()
         """The server has said whether our claim is good."""
         self._spool = Spool(entry.trace_path, keep=entry.state.get("trace"))
@@ -105,9 +110,15 @@ class JobRun:
         self._spool.close()
         self._entry.forget()
 
+    def lose_gpu(self, uuid: str, reason: str) -> None:
+        """A GPU is set aside: the job that has it can't go on, and is to be tried again elsewhere."""
+        if uuid in self._context.gpus.uuids:
+            self.control.fail(SystemFailure(f"the job's GPU {uuid} is lost: {reason}"))
+
     async def _execute_and_send(self) -> JobError | None:
         if uuids := self._entry.state.get("gpus"):
-            self._context.gpus = self._machine.gpus.claim(tuple(uuids))
+            share_mib = self._entry.state.get("gpu_share_mib", 0)
+            self._context.gpus = self._machine.gpus.claim(uuids, share_mib)
         sending = asyncio.create_task(self._accept_and_send())
         limit_s = float(self.job.runner_info.timeout)
         self.control.start_timer(limit_s - (time.time() - self.started_at), limit_s)
@@ -123,7 +134,9 @@ class JobRun:
     async def _executed(self) -> JobError | None:
         """All phases; the error that the job ends with."""
         try:
-            await self._execute(*await self._set_up())
+            work, executor = await self._set_up()
+            async with reachable(work, self.desk):
+                await self._execute(work, executor)
         except JobError as error:
             return error
         except Exception as error:
@@ -244,6 +257,10 @@ class JobRun:
             log.warning("job %s: not everything of it could be removed: %s", self.job.id, error)
         self._machine.gpus.give_back(self._context.gpus)
         self.is_off_slot.set()
+
+    def _folder(self) -> LiveFolder | None:
+        is_over = self._executor is None or self.state == "reporting"
+        return None if is_over or self._executor is None else self._executor.folder()
 
     def _enter(self, state: str) -> None:
         self.state = state

@@ -6,9 +6,9 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from nautilus_runner import __version__, staging
+from nautilus_runner import __version__, fetching, staging
 from nautilus_runner.executors.base import Executor, Script
-from nautilus_runner.gpu import asked_for
+from nautilus_runner.gpus.wish import wish_of
 from nautilus_runner.work import Work
 
 
@@ -20,7 +20,7 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
     """
     _greet(work)
     staged = staging.Staging(work, await asyncio.to_thread(executor.stage))
-    fetching = asyncio.create_task(_fetch(staged))
+    fetch = asyncio.create_task(_fetch(staged))
     guard, trace = work.control.guard, work.trace
     try:
         with trace.section("prepare_executor", f'Preparing the "{executor.name}" executor'):
@@ -30,12 +30,11 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
         with trace.section("prepare_script", "Preparing environment"):
             trace.raw(f"Running on {socket.gethostname()}...")
         with trace.section("get_sources", "Getting source from Git repository"):
-            staging.describe_sources(staged)
-            await guard(_wait(fetching))
-            staging.describe_checkout(staged)
+            fetching.describe_sources(staged)
+            fetching.describe_checkout(staged, await guard(_wait(fetch)))
     finally:
-        fetching.cancel()
-        await asyncio.gather(fetching, return_exceptions=True)
+        fetch.cancel()
+        await asyncio.gather(fetch, return_exceptions=True)
     if any(cache.paths or cache.untracked for cache in work.job.cache):
         with trace.section("restore_cache", "Restoring cache"):
             await guard(staging.restore_caches(staged))
@@ -54,22 +53,22 @@ def _greet(work: Work) -> None:
     work.trace.line(f"  on {settings.label} {settings.short_token}, system ID: {work.machine.system_id}")
 
 
-async def _fetch(staged: staging.Staging) -> None:
+async def _fetch(staged: staging.Staging) -> fetching.Fetched:
     """Only once the server has accepted our claim: until then the job's token opens no repository."""
     await staged.work.context.accepted.wait()
-    await staging.fetch_sources(staged)
+    return await fetching.fetch_sources(staged)
 
 
 async def _take_gpus(work: Work) -> None:
-    pool = work.machine.gpus
-    count = asked_for(work.variables.environment())
-    if count > pool.free:
-        work.trace.raw(f"Waiting for {count} GPUs; {pool.free} are free.")
-    work.context.gpus = await work.control.guard(pool.take(count))
-    if count:
-        await work.entry.record(gpus=work.context.gpus.uuids)
-        work.trace.raw(f"GPUs of this job: {', '.join(work.context.gpus.uuids)}")
+    wish = wish_of(work.variables.environment())
+    if not wish.count:
+        return
+    work.context.gpus = given = await work.control.guard(work.machine.gpus.take(wish, work.trace.raw))
+    work.context.lock_files = work.machine.gpus.lock_files(given)
+    await work.entry.record(gpus=given.uuids, gpu_share_mib=given.share_mib)
+    share = f" ({given.share_mib} MiB of it)" if given.share_mib else ""
+    work.trace.raw(f"GPUs of this job: {', '.join(given.uuids)}{share}")
 
 
-async def _wait(task: asyncio.Task[None]) -> None:
-    await asyncio.shield(task)
+async def _wait(task: asyncio.Task[fetching.Fetched]) -> fetching.Fetched:
+    return await asyncio.shield(task)

@@ -9,10 +9,11 @@ from nautilus_runner.client import Coordinator
 from nautilus_runner.control import Control
 from nautilus_runner.executors.base import Context, Place
 from nautilus_runner.executors.factory import Factory
-from nautilus_runner.gpu import GpuPool
+from nautilus_runner.gpus.pool import GpuPool
 from nautilus_runner.journal import Entry
 from nautilus_runner.payload import Job
 from nautilus_runner.settings import RunnerSettings
+from nautilus_runner.sources.lfs_store import LfsStore
 from nautilus_runner.sources.mirror import Mirrors
 from nautilus_runner.trace.writer import TraceWriter
 from nautilus_runner.variables import Variables
@@ -24,6 +25,7 @@ class Machine:
 
     system_id: str
     mirrors: Mirrors
+    lfs: LfsStore
     cache: LocalCache
     gpus: GpuPool
     executors: Factory

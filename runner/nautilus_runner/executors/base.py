@@ -17,10 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from nautilus_runner.cgroups import Facts
 from nautilus_runner.files.tree import Tree
 from nautilus_runner.gpu import Allotment
+from nautilus_runner.limits import Limits
+from nautilus_runner.live.folder import LiveFolder
 from nautilus_runner.payload import Job
 from nautilus_runner.settings import RunnerSettings
+from nautilus_runner.usage.meter import Meter
+from nautilus_runner.usage.reading import Reading
 from nautilus_runner.variables import Variables
 
 Handle = dict[str, Any]
@@ -31,13 +36,15 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a script ended: its exit code; `signal` when one ended it; `note` says more, for people."""
+    """How a script ended: its exit code; `signal` when one ended it; `note` says more, for people; `facts` is what
+    the kernel (or the daemon) says of its limits."""
 
     code: int
     signal: int = 0
     is_timeout: bool = False
     is_system_failure: bool = False
     note: str = ""
+    facts: Facts = Facts()
 
 
 @dataclass(slots=True)
@@ -77,6 +84,10 @@ class Context:
     say: Callable[[str], None]
     variables: Variables = field(default_factory=lambda: Variables((), ""))
     gpus: Allotment = field(default_factory=Allotment)
+    limits: Limits = field(default_factory=Limits)
+    meter: Meter = field(default_factory=Meter)
+    waits_for: str = ""  # why the job does not begin yet, for people
+    lock_files: tuple[int, ...] = ()  # open files that hold the GPUs; processes of the job's supervisor inherit them
     accepted: asyncio.Event = field(default_factory=asyncio.Event)  # the server knows that the job is ours
     is_again: bool = False  # an earlier preparation of the same job may have left something
     first: Script | None = None  # known before `prepare`, for executors that can send it along
@@ -111,8 +122,20 @@ class Executor(Protocol):
     def tree(self) -> Tree:
         """The project folder, to be read with care."""
 
+    def folder(self) -> LiveFolder | None:
+        """The same, for people to look into while the job runs; None until `adopt` has made it the job's."""
+
     async def reattach(self, handle: Handle) -> bool:
         """Find a script again after a restart; False: it never began."""
+
+    async def usage(self) -> Reading | None:
+        """What the running script uses now; None: nothing runs, or it can't be told."""
+
+    async def disk_bytes(self) -> int | None:
+        """What the job holds on disk; None: it can't be told. May take long."""
+
+    def watched(self) -> frozenset[str]:
+        """Of `memory` and `pids`, the limits that nothing but our own watching keeps."""
 
     async def cleanup(self) -> None:
         """Remove everything of the job but the journal. Never raises; may be called at any time, twice."""

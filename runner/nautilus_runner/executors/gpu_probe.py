@@ -7,7 +7,6 @@ Source: Docker API 1.40 DeviceRequests; `nvidia-smi --help-query-gpu`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -16,7 +15,8 @@ from typing import Any
 
 from nautilus_runner.errors import JobError
 from nautilus_runner.executors import containers
-from nautilus_runner.gpu import Gpu, GpuPool, chosen, find_gpus, limited
+from nautilus_runner.gpu import Gpu, find_gpus
+from nautilus_runner.gpus.limits import limits_of
 from nautilus_runner.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,36 +28,23 @@ _QUERY = ["--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
 Daemon = Callable[[str], tuple[Any, tuple[str, ...]]]
 
 
-async def settle_pool(
-    pool: GpuPool, settings: Settings, daemon: Daemon, system_id: str, visible: str | None
-) -> None:
-    """Sees to it that the pool knows this machine's GPUs, as far as `settings.gpus` lets it."""
-    found = pool.gpus
-    try:
-        if not found and settings.gpus != "none":
-            found = limited(await asyncio.to_thread(_ask_daemons, settings, daemon, system_id), visible)
-    finally:
-        pool.settle(chosen(found, settings.gpus))
-    if pool.gpus:
-        log.info("GPUs: %s", ", ".join(f"{gpu.name} ({gpu.uuid})" for gpu in pool.gpus))
-
-
 def find_all(host: str) -> tuple[Gpu, ...]:
     """What the driver shows, else what the daemon at `host` ("" = DOCKER_HOST or the default socket) has."""
-    found = find_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    limits = limits_of(os.environ)
     own = containers.own_container_id(containers.read_mountinfo())
-    if found or own is None:
-        return found
+    if (found := find_gpus()) or own is None:
+        return limits.apply(found, is_whole_machine=own is None)
     from nautilus_runner.executors.factory import open_daemon
 
     try:
-        return probe_gpus(open_daemon(host), own, "gpus")
+        return limits.apply(probe_gpus(open_daemon(host), own, "gpus"), is_whole_machine=True)
     except JobError as error:
         log.debug("no GPUs: %s", error)
         return ()
 
 
-def _ask_daemons(settings: Settings, daemon: Daemon, system_id: str) -> tuple[Gpu, ...]:
+def ask_daemons(settings: Settings, daemon: Daemon, system_id: str) -> tuple[Gpu, ...]:
+    """What the first daemon that has some tells; () where we live in no container. Blocking."""
     own = containers.own_container_id(containers.read_mountinfo())
     hosts = dict.fromkeys(r.docker.host for r in settings.runners if r.executor == "docker")
     for host in hosts if own else ():

@@ -1,0 +1,148 @@
+"""Looks after this machine's GPUs: finds them, tests them, watches them, sets aside and takes back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nautilus_runner.errors import JobError
+from nautilus_runner.executors import containers, gpu_probe
+from nautilus_runner.executors.factory import Factory
+from nautilus_runner.gpu import Gpu, find_gpus, library
+from nautilus_runner.gpus import neighbours
+from nautilus_runner.gpus.health import Health
+from nautilus_runner.gpus.limits import chosen, limits_of, reachable
+from nautilus_runner.gpus.locks import HostLocks
+from nautilus_runner.gpus.pool import TESTING, GpuPool
+from nautilus_runner.gpus.selftest import SelfTests
+from nautilus_runner.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_WATCH_EVERY_S = 5.0
+_AGAIN_S, _AGAIN_AT_MOST_S = 15.0, 600.0
+"""A GPU that is set aside is tested again after this long, each time twice as long."""
+
+
+class GpuKeeper:
+    """`run` lives as long as the runner. `nvml` is the driver's library, to be replaced in tests."""
+
+    def __init__(
+        self,
+        pool: GpuPool,
+        executors: Factory,
+        system_id: str,
+        data_dir: Path,
+        environ: Mapping[str, str],
+        nvml: Any = None,
+    ) -> None:
+        self._pool = pool
+        self._executors = executors
+        self._system_id = system_id
+        self._limits = limits_of(environ)
+        self._nvml = nvml
+        self._tests = SelfTests(executors, data_dir)
+        self._health: Health | None = None
+        self._told: dict[str, str] = {}
+        self._again: dict[str, tuple[float, float]] = {}  # when a GPU is tested again, and how long that was
+
+    def is_testing(self, key: str) -> bool:
+        """Whether `key` names a self-test of this process: what looks for orphaned jobs leaves it alone."""
+        return self._tests.has(key)
+
+    async def run(self, settings: Settings, on_change: Callable[[], None]) -> None:
+        """Find what is here, once: a machine's GPUs change with a restart. Then watch."""
+        pool = self._pool
+        pool.is_sharing = settings.gpu_sharing
+        pool.locks = HostLocks(Path(settings.gpu_lock_dir) if settings.gpu_lock_dir else None)
+        try:
+            found = await self._find(settings)
+        except Exception:
+            log.exception("GPUs are not looked for: an error of ours")
+            found = ()
+        found = chosen(found, settings.gpus)
+        pool.gpus = found
+        if settings.gpu_selftest:
+            for gpu in found:
+                pool.set_aside(gpu.uuid, TESTING)
+        pool.settle(
+            found, neighbours.looker(settings, self._executors.daemon, self._system_id) if found else None
+        )
+        on_change()
+        if not found:
+            return
+        log.info("GPUs: %s", ", ".join(f"{gpu.name} ({gpu.uuid})" for gpu in found))
+        try:
+            await self._watch(settings, on_change)
+        finally:
+            if self._health is not None:
+                await asyncio.to_thread(self._health.close)
+
+    # ---- finding
+
+    async def _find(self, settings: Settings) -> tuple[Gpu, ...]:
+        if settings.gpus == "none":
+            return ()
+        is_contained = containers.own_container_id(containers.read_mountinfo()) is not None
+        found = await asyncio.to_thread(self._ask_driver)
+        if found:
+            return self._limits.apply(found, is_whole_machine=not is_contained)
+        probed = await asyncio.to_thread(
+            gpu_probe.ask_daemons, settings, self._executors.daemon, self._system_id
+        )
+        return self._limits.apply(probed, is_whole_machine=True)
+
+    def _ask_driver(self) -> tuple[Gpu, ...]:
+        nvml = self._nvml or library()
+        found = find_gpus(nvml) if nvml is not None else ()
+        if not found:
+            return ()
+        self._health = Health(found, nvml)
+        self._health.open()
+        return reachable(found, self._health.minor)
+
+    # ---- watching
+
+    async def _watch(self, settings: Settings, on_change: Callable[[], None]) -> None:
+        while True:
+            for gpu in self._pool.gpus:
+                reason = self._pool.aside.get(gpu.uuid)
+                is_due = reason == TESTING or time.monotonic() >= self._again.get(gpu.uuid, (0.0, 0.0))[0]
+                if reason and is_due and not self._pool.is_used(gpu.uuid):
+                    await self._test(settings, gpu)
+                    on_change()
+            await asyncio.sleep(_WATCH_EVERY_S)
+            self._pool.hold_on()
+            for uuid, reason in (await self._look()).items():
+                self._pool.set_aside(uuid, reason)
+                on_change()
+
+    async def _look(self) -> dict[str, str]:
+        """What is wrong and was not told before: a test that was passed since then is not overruled by it."""
+        if self._health is None:
+            return {}
+        found = await asyncio.to_thread(self._health.problems)
+        fresh = {uuid: reason for uuid, reason in found.items() if self._told.get(uuid) != reason}
+        self._told = found
+        return fresh
+
+    async def _test(self, settings: Settings, gpu: Gpu) -> None:
+        """Take it back when it passes; else try again later, each time twice as long after."""
+        waited_s = self._again.get(gpu.uuid, (0.0, 0.0))[1]
+        try:
+            results = await self._tests.test(settings, gpu)
+        except JobError as error:
+            problem = str(error)
+        else:
+            problem = "; ".join(result.detail for result in results if not result.is_ok)
+        if not problem:
+            self._again.pop(gpu.uuid, None)
+            self._pool.restore(gpu.uuid)
+            return
+        wait_s = min(max(2 * waited_s, _AGAIN_S), _AGAIN_AT_MOST_S)
+        self._again[gpu.uuid] = (time.monotonic() + wait_s, wait_s)
+        self._pool.set_aside(gpu.uuid, f"failed its self-test: {problem}")
