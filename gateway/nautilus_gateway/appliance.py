@@ -31,6 +31,9 @@ TRACKED_ARTIFACTS = Match("/api/2.0/mlflow-artifacts/artifacts/", Matching.PREFI
 TRACKED_LISTING = Match("/api/2.0/mlflow-artifacts/artifacts", Matching.EXACT)
 """Said apart: nginx would redirect it to the folder above, with a slash that MLflow's listing does not have."""
 
+RUNNERS_ANSWERS = Match("/api/v1/jobs/")
+"""Files of running jobs, which their runners send as somebody reads them: nothing is put aside on the way."""
+
 EVERYTHING = Match("/")
 
 
@@ -128,6 +131,7 @@ def _management_pages(management: Upstream) -> tuple[Route, ...]:
     return (
         Upload(TRACKED_ARTIFACTS, management, "PUT"),
         Proxy(TRACKED_LISTING, management),
+        Stream(RUNNERS_ANSWERS, management),
         Proxy(EVERYTHING, management),
     )
 
@@ -136,6 +140,7 @@ def _management(management: Upstream) -> tuple[Route, ...]:
     return (
         Upload(TRACKED_ARTIFACTS, management, "PUT"),
         Proxy(TRACKED_LISTING, management),
+        Stream(RUNNERS_ANSWERS, management),
         *(Proxy(Match(path), management) for path in ("/api/v1/", "/api/2.0/", "/api/3.0/")),
         Proxy(Match("/-/health", Matching.EXACT), management),
         Refuse(EVERYTHING),

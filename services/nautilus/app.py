@@ -24,6 +24,9 @@ from nautilus.health.probes import Probes
 from nautilus.health.routes import health_routes
 from nautilus.hooks.routes import hook_routes
 from nautilus.keys.service import SshKeyService
+from nautilus.live.files import LiveFiles
+from nautilus.live.rendezvous import Rendezvous
+from nautilus.live.routes import file_routes, job_routes
 from nautilus.problems import add_error_answers
 from nautilus.projects.access import ProjectAccess
 from nautilus.projects.routes import project_routes
@@ -76,6 +79,8 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     app.include_router(health_routes(parts.probes, parts.readiness))
     app.include_router(project_routes(parts.projects, auth), prefix=api)
     app.include_router(parts.experiments.routes(auth), prefix=api)
+    app.include_router(file_routes(parts.live_files, auth), prefix=api)
+    app.include_router(job_routes(parts.rendezvous, parts.tracking.access, auth), prefix=api)
     app.include_router(runner_routes(parts.runners, auth), prefix=api)
     app.include_router(hook_routes(parts.experiments.reconciler.wake, parts.settings.session_key), prefix=api)
     app.router.routes.extend(
@@ -106,6 +111,10 @@ class Parts:
         self.runners = RunnerService(self.gitlab, settings.runner_status_file)
         self.experiments = Experiments(
             settings, self.database, self.gitlab, self.tracking, self.access, self.events
+        )
+        self.rendezvous = Rendezvous(self.events)
+        self.live_files = LiveFiles(
+            self.experiments.service, self.experiments.reader, self.gitlab, self.rendezvous
         )
         self.probes = Probes(
             self.readiness,

@@ -16,6 +16,7 @@ NautilusError                       500 internal
 ├── Unavailable                     503 unavailable        try again later
 │   ├── NotReady                    503 not_ready
 │   ├── DatabaseUnavailable         503 database_unavailable
+│   ├── RunnerUnreachable           503 runner_unreachable
 │   └── GitLabUnavailable           503 gitlab_unavailable
 └── GitLabError                     502 gitlab_error       GitLab answered something that we cannot use
     ├── GitLabUnauthenticated       401 gitlab_unauthenticated
@@ -112,6 +113,12 @@ class NotReady(Unavailable):
 
 class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
+
+
+class RunnerUnreachable(Unavailable):
+    """No runner answers for the files of a running job."""
+
+    code = "runner_unreachable"
 
 
 class GitLabUnavailable(Unavailable):

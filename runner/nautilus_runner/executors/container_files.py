@@ -64,7 +64,7 @@ def read_file(api: Any, container: str, path: str, limit: int = 1 << 20) -> byte
     """One regular file of a container; b"" where there is none. Blocking."""
     try:
         stream, _ = api.get_archive(container, path)
-        with tarfile.open(fileobj=_Reader(stream), mode="r|") as tar:
+        with tarfile.open(fileobj=StreamReader(stream), mode="r|") as tar:
             for member in tar:
                 if member.isreg() and (content := tar.extractfile(member)):
                     return content.read(limit)
@@ -96,7 +96,7 @@ class ContainerTree:
         except NotFound:
             return
         parent = base.rpartition("/")[0]
-        with tarfile.open(fileobj=_Reader(stream), mode="r|") as tar:
+        with tarfile.open(fileobj=StreamReader(stream), mode="r|") as tar:
             for member in tar:
                 name = _name(member.name, base, parent)
                 if not name:
@@ -158,7 +158,7 @@ def _chunks(source: IO[bytes]) -> Iterator[bytes]:
         yield data
 
 
-class _Reader(io.RawIOBase):
+class StreamReader(io.RawIOBase):
     """A file to read from an iterable of chunks."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:

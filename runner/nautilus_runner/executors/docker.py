@@ -24,6 +24,8 @@ from nautilus_runner.executors.base import Announce, Context, Exit, Handle, Outp
 from nautilus_runner.executors.container_output import LOST, ContainerOutput
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import Tree
+from nautilus_runner.live.container import ContainerFolder
+from nautilus_runner.live.folder import LiveFolder
 from nautilus_runner.payload import Image
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class DockerExecutor:
         self._name = f"nautilus-{system_id[-6:]}-{context.key}"
         self._network = self._settings.network or next(iter(own_networks), "")
         self._container = ""
+        self._is_adopted = False
         self._owner = (0, 0)
         self._outputs: dict[int, ContainerOutput] = {}
         self._files: dict[int, OutputFile] = {}
@@ -158,6 +161,7 @@ class DockerExecutor:
             files,
             self._owner,
         )
+        self._is_adopted = True
 
     async def start(self, script: Script, announce: Announce) -> Handle:
         handle, self._launched = self._launched, None
@@ -256,8 +260,14 @@ class DockerExecutor:
     def tree(self) -> Tree:
         return container_files.ContainerTree(self._api, self._container, self._project)
 
+    def folder(self) -> LiveFolder | None:
+        if not self._is_adopted:
+            return None
+        return ContainerFolder(self._api, self._container, self._project, self._owner)
+
     async def reattach(self, handle: Handle) -> bool:
         self._container = handle["container"]
+        self._is_adopted = True
         self._owner = (handle["owner"][0], handle["owner"][1])
         self._totals = dict(handle["skip"])
         state = await self._inspect()

@@ -90,7 +90,7 @@ class ExperimentService:
 
     async def rerun(self, caller: Identity, experiment_id: int) -> Submitted:
         """The same commit, command, parameters and seed again, as the caller. Raises NotFound, Forbidden."""
-        old = await self._writable(caller, experiment_id)
+        old = await self.writable(caller, experiment_id)
         project = await self._access.writable(caller, old.project_id)
         again = Experiment(
             **{name: getattr(old, name) for name in _REPEATED},
@@ -110,7 +110,7 @@ class ExperimentService:
 
     async def cancel(self, caller: Identity, experiment_id: int) -> ExperimentView:
         """Ends it, whatever it does now; one that has ended stays as it is. Raises NotFound, Forbidden."""
-        known = await self._writable(caller, experiment_id)
+        known = await self.writable(caller, experiment_id)
         if known.pipeline_id is not None and known.finished_at is None:
             account = self._gitlab.acting(caller.credential)
             await account.cancel_pipeline(known.project_id, known.pipeline_id)
@@ -163,7 +163,8 @@ class ExperimentService:
             raise no_such(experiment_id) from None
         return experiment
 
-    async def _writable(self, caller: Identity, experiment_id: int) -> Experiment:
+    async def writable(self, caller: Identity, experiment_id: int) -> Experiment:
+        """The row, where the caller may change it. Raises NotFound, Forbidden."""
         experiment = await self.visible(caller, experiment_id)
         await self._access.writable(caller, experiment.project_id)
         return experiment
