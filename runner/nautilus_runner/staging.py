@@ -1,6 +1,6 @@
-"""What precedes a job's scripts: sources, caches and other jobs' artifacts, put together in a folder of ours.
+"""What precedes a job's scripts beside its sources: caches and other jobs' artifacts, in a folder of ours.
 
-Source: gitlab-runner 19.x `shells/abstract.go` (get_sources, restore_cache, download_artifacts).
+Source: gitlab-runner 19.x `shells/abstract.go` (restore_cache, download_artifacts).
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from urllib.parse import urlsplit
 
 from nautilus_runner.errors import (
     ArchiveError,
-    GitError,
-    JobMisconfigured,
     SystemFailure,
     UnavailableError,
 )
 from nautilus_runner.files import unpacking
-from nautilus_runner.finishing import TRACKED, cache_key
+from nautilus_runner.finishing import cache_key
 from nautilus_runner.payload import Dependency, Job
 from nautilus_runner.settings import RunnerSettings
-from nautilus_runner.sources.checkout import check_out, tracked_files
 from nautilus_runner.trace.writer import RESET, TraceWriter
 from nautilus_runner.variables import Variables
 from nautilus_runner.work import Work
@@ -59,76 +56,8 @@ class Staging:
         return self.work.entry.folder
 
     @property
-    def strategy(self) -> str:
-        named = self.variables.get("GIT_STRATEGY")
-        return named or ("fetch" if self.job.allow_git_fetch else "clone")
-
-    @property
     def limit_bytes(self) -> int:
         return self.settings.unpack_limit_mib * _MIB
-
-
-async def fetch_sources(staging: Staging) -> None:
-    """Make the checkout; says nothing (it runs beside the executor's preparation). Raises JobError."""
-    if staging.strategy in ("none", "empty"):
-        return
-    if staging.strategy not in ("fetch", "clone"):
-        raise JobMisconfigured(f"unknown GIT_STRATEGY {staging.strategy!r}")
-    info = staging.job.git_info
-    if depth := staging.variables.get("GIT_DEPTH"):
-        info = info.model_copy(update={"depth": int(depth)}) if depth.isdigit() else info
-    try:
-        await check_out(
-            staging.work.machine.mirrors,
-            info,
-            staging.target,
-            server_url=staging.settings.url,
-            clone_url=staging.settings.clone_url,
-            is_checked_out=_is_checked_out(staging.variables),
-        )
-        wants = [a.untracked for a in staging.job.artifacts] + [c.untracked for c in staging.job.cache]
-        if any(wants):
-            (staging.folder / TRACKED).write_bytes(await tracked_files(staging.target))
-    except GitError as error:
-        raise SystemFailure(f"getting the sources: {error}") from error
-
-
-def describe_sources(staging: Staging) -> None:
-    """The lines before the wait for the checkout."""
-    depth = staging.job.git_info.depth
-    if staging.strategy == "none":
-        staging.trace.notice("Skipping Git repository setup")
-    elif staging.strategy == "empty":
-        staging.trace.notice("Skipping Git repository setup and creating an empty build directory")
-    elif depth:
-        staging.trace.notice(f"Fetching changes with git depth set to {depth}...")
-    else:
-        staging.trace.notice("Fetching changes...")
-
-
-def describe_checkout(staging: Staging) -> None:
-    """The lines after it."""
-    trace, variables, info = staging.trace, staging.variables, staging.job.git_info
-    if staging.strategy in ("fetch", "clone"):
-        trace.notice("Created fresh repository.")
-        if _is_checked_out(variables):
-            trace.notice(f"Checking out {info.sha[:8]} as detached HEAD (ref is {info.ref})...")
-        else:
-            trace.notice("Skipping Git checkout")
-        if variables.get("GIT_CLEAN_FLAGS"):
-            trace.raw("GIT_CLEAN_FLAGS changes nothing here: every job gets a fresh folder.")
-    trace.raw("")
-    if variables.get("GIT_SUBMODULE_STRATEGY") in ("normal", "recursive"):
-        trace.warning("this runner does not fetch submodules: GIT_SUBMODULE_STRATEGY is ignored")
-    else:
-        trace.notice("Skipping Git submodules setup")
-    for hook in staging.job.hooks:
-        if hook.script:
-            trace.warning(f"this runner does not run hooks: {hook.name} is ignored")
-    if _uses_lfs(staging.target):
-        trace.warning(
-            "this runner does not fetch Git LFS objects: their pointers are checked out as they are"
-        )
 
 
 async def restore_caches(staging: Staging) -> None:
@@ -209,13 +138,3 @@ def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _is_checked_out(variables: Variables) -> bool:
-    return variables.get("GIT_CHECKOUT").strip().lower() not in ("false", "0", "f")
-
-
-def _uses_lfs(target: Path) -> bool:
-    """Whether the checkout's top .gitattributes names LFS. Read before any job could write there."""
-    path = target / ".gitattributes"
-    return path.is_file() and not path.is_symlink() and b"filter=lfs" in path.read_bytes()[: 1 << 20]

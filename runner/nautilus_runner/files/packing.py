@@ -30,7 +30,8 @@ class _Writable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What to take. Patterns may be absolute below `root`; `tracked` are the files that git knows (for `untracked`)."""
+    """What to take. Patterns may be absolute below `root`; `tracked`, for `untracked`: the files that
+    git knows, and the folders (`a/`) of submodules."""
 
     root: str
     paths: tuple[str, ...] = ()
@@ -110,8 +111,11 @@ def _untracked(
     report: Report,
 ) -> Iterator[TreeEntry]:
     found = 0
+    repositories = tuple(name for name in rules.tracked if name.endswith("/"))  # git does not look into submodules
     for entry in tree.walk(""):
         if entry.is_folder or entry.path in rules.tracked or entry.path.split("/", 1)[0] == ".git":
+            continue
+        if repositories and entry.path.startswith(repositories):
             continue
         if _is_excluded(entry.path, excludes, excluded):
             continue

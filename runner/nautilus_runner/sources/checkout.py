@@ -9,56 +9,100 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nautilus_runner.errors import GitError
 from nautilus_runner.payload import GitInfo
+from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.sources import copying, git
 from nautilus_runner.sources.mirror import Mirrors
+from nautilus_runner.sources.ssh import SshAccess
 
 _ALL_REFS = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
 # in the job's repository git may ask for the job's own token, from the job's environment
 _HELPER = (
     '!f(){ if [ "$1" = get ]; then echo "username=gitlab-ci-token"; echo "password=${CI_JOB_TOKEN}"; fi; }; f'
 )
+_NO_SSH = SshAccess()
 
 
-def remotes_of(info: GitInfo, server_url: str, clone_url: str) -> list[git.Remote]:
-    """The addresses to fetch from: `clone_url` alone when set, else the way this machine reaches the server,
-    then the address that the server gives."""
-    if clone_url:
-        return [git.remote_of(info.repo_url, clone_url)]
-    given = git.remote_of(info.repo_url)
-    ours = git.remote_of(info.repo_url, server_url)
-    return [ours] if ours.url == given.url else [ours, given]
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How this machine reaches the server's repositories. `clone_url` may be `ssh://git@host:port`."""
+
+    url: str
+    clone_url: str = ""
+    ca_file: str = ""
+    ssh: SshAccess = _NO_SSH
+    named_hosts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: RunnerSettings) -> Server:
+        return cls(
+            settings.url,
+            settings.clone_url,
+            settings.tls_ca_file,
+            SshAccess(settings.ssh_key_file, settings.ssh_known_hosts_file),
+            settings.source_hosts,
+        )
+
+    def remotes(self, repo_url: str) -> list[git.Remote]:
+        """The addresses to fetch from: `clone_url` alone when set, else the way this machine reaches the server,
+        then the address that the server gives."""
+        if self.clone_url:
+            return [self._remote(repo_url, self.clone_url)]
+        given, ours = self._remote(repo_url), self._remote(repo_url, self.url)
+        return [ours] if ours.url == given.url else [ours, given]
+
+    def public(self, repo_url: str) -> git.Remote:
+        """What the job's own `.git/config` names."""
+        is_http = self.clone_url.startswith("http")
+        return git.remote_of(repo_url, self.clone_url if is_http else "")
+
+    def _remote(self, repo_url: str, base_url: str = "") -> git.Remote:
+        if base_url.startswith("ssh://"):
+            path = git.remote_of(repo_url).path
+            return git.Remote(base_url.rstrip("/") + path, ssh=self.ssh)
+        return replace(git.remote_of(repo_url, base_url), ca_file=self.ca_file)
 
 
 async def check_out(
-    mirrors: Mirrors,
-    info: GitInfo,
-    target: Path,
-    *,
-    server_url: str,
-    clone_url: str,
-    is_checked_out: bool = True,
+    mirrors: Mirrors, info: GitInfo, target: Path, server: Server, *, is_checked_out: bool = True
 ) -> None:
     """Make `target` (an empty folder) the job's project folder.
 
     `is_checked_out` False leaves the work tree empty (GIT_CHECKOUT). Raises GitError.
     """
-    remotes = remotes_of(info, server_url, clone_url)
+    remotes, public = server.remotes(info.repo_url), server.public(info.repo_url)
+    await make_repository(mirrors, info, target, remotes, public)
+    _write_config(target / ".git" / "config", public, is_ours=True)
+    if is_checked_out:
+        await check_out_commit(target, info.sha)
+
+
+async def make_repository(
+    mirrors: Mirrors,
+    info: GitInfo,
+    target: Path,
+    remotes: Sequence[git.Remote],
+    public: git.Remote,
+    *,
+    must_ask: bool = False,
+) -> None:
+    """`target/.git` from the mirror of `remotes`, without a work tree. `must_ask`: see Mirror.hold. Raises GitError."""
     refspecs = info.refspecs or _ALL_REFS
     mirror = mirrors.of(remotes[0], info.repo_object_format)
-    public = git.remote_of(info.repo_url, clone_url)
-    async with mirror.hold(remotes, info.sha, refspecs, info.depth) as held:
+    async with mirror.hold(remotes, info.sha, refspecs, info.depth, must_ask=must_ask) as held:
         names = [_target(refspec) for refspec in refspecs]
         is_copied = await asyncio.to_thread(copying.copy_repository, held, target, names, info)
         if not is_copied:
             await _fetch_locally(held.path, target, names, info)
-    _write_config(target / ".git" / "config", public)
-    if is_checked_out:
-        argv = ["git", "checkout", "--force", "--quiet", "--detach", info.sha]
-        await git.run(argv, cwd=target, env=git.environment(target))
+
+
+async def check_out_commit(target: Path, sha: str) -> None:
+    argv = ["git", "checkout", "--force", "--quiet", "--detach", sha]
+    await git.run(argv, cwd=target, env=git.environment(target))
 
 
 async def _fetch_locally(source: Path, target: Path, names: Sequence[str], info: GitInfo) -> None:
@@ -84,27 +128,38 @@ def _target(refspec: str) -> str:
     return target
 
 
-def _write_config(path: Path, public: git.Remote) -> None:
-    lines: Sequence[str] = (
+def _write_config(path: Path, public: git.Remote, *, is_ours: bool) -> None:
+    lines: list[str] = [
         '[remote "origin"]',
-        f"\turl = {_quoted(public.url)}",
+        f"\turl = {quoted(public.url)}",
         "\tfetch = +refs/heads/*:refs/remotes/origin/*",
         "[fetch]",
         "\trecurseSubmodules = false",
         "[gc]",
         "\tautoDetach = false",
-        f'[credential "{_escaped(public.origin)}"]',
-        f"\thelper = {_quoted(_HELPER)}",
-    )
-    with path.open("a", encoding="utf-8") as config:
+    ]
+    if is_ours:
+        lines += [f'[credential "{_escaped(public.origin)}"]', f"\thelper = {quoted(_HELPER)}"]
+    append_config(path, lines)
+
+
+def write_submodule_config(git_dir: Path, public: git.Remote, worktree: str, *, is_ours: bool) -> None:
+    """As `_write_config`, of a repository whose work tree is elsewhere."""
+    _write_config(git_dir / "config", public, is_ours=is_ours)
+    append_config(git_dir / "config", ["[core]", f"\tworktree = {quoted(worktree)}"])
+
+
+def append_config(path: Path, lines: Sequence[str]) -> None:
+    with path.open("a", encoding="utf-8", errors="surrogateescape") as config:
         config.write("\n".join(lines) + "\n")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A value (or a section's name, with its quotes) of a git configuration file."""
     return f'"{_escaped(text)}"'
 
 
 def _escaped(text: str) -> str:
     if "\n" in text or "\0" in text:
-        raise GitError("the repository's address holds a line break")
+        raise GitError("a name or address of a repository holds a line break")
     return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -12,11 +12,12 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from nautilus_runner.errors import GitError
+from nautilus_runner.errors import GitError, SourceRefused
+from nautilus_runner.sources.ssh import SshAccess, ssh_address
 from nautilus_runner.transport import USER_AGENT
 
 _QUIET = (
@@ -38,19 +39,62 @@ _QUIET = (
     ("safe.directory", "*"),
     ("http.userAgent", USER_AGENT),
 )
+_SYSTEM_CERTIFICATES = "/etc/ssl/certs"
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where a repository is fetched from. `url` carries no credentials; `authorization` is a whole header value."""
+    """Where a repository is fetched from. `url` carries no credentials; `authorization` is a whole header value.
+
+    `ssh`: what a fetch by SSH goes with. `resolve`: host, port and addresses, the only ones to connect to.
+    `ca_file`: certificates to trust beside the system's.
+    """
 
     url: str
     authorization: str = ""
+    ssh: SshAccess | None = None
+    resolve: str = ""
+    ca_file: str = ""
 
     @property
     def origin(self) -> str:
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def scheme(self) -> str:
+        return urlsplit(self.url).scheme
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.url).path
+
+    def pinned_to(self, resolve: str) -> Remote:
+        return replace(self, resolve=resolve)
+
+    def checked(self) -> None:
+        """Raises SourceRefused where a fetch by SSH lacks its key, its known hosts, or an address to go to."""
+        if self.ssh is not None:
+            address = ssh_address(self.url)
+            if address is None:
+                raise SourceRefused(f"{self.url} is not an address that git can reach by SSH")
+            self.ssh.check(address)
+
+    def explained(self, error: GitError) -> GitError:
+        address = ssh_address(self.url) if self.ssh is not None else None
+        if self.ssh is None or address is None:
+            return error
+        said = str(error)
+        found = self.ssh.explained(said, address)
+        return error if found == said else SourceRefused(found)
 
 
 def remote_of(repo_url: str, base_url: str = "") -> Remote:
@@ -79,6 +123,10 @@ def environment(
     pairs = [*_QUIET, *extra]
     if remote is not None and remote.authorization:
         pairs.append((f"http.{remote.origin}/.extraHeader", f"Authorization: {remote.authorization}"))
+    if remote is not None and remote.resolve:
+        pairs += [("http.curloptResolve", remote.resolve), ("http.followRedirects", "false")]
+    if remote is not None and remote.ca_file:
+        pairs += [("http.sslCAInfo", remote.ca_file), ("http.sslCAPath", _SYSTEM_CERTIFICATES)]
     env = {
         "PATH": os.defpath + ":/usr/local/bin",
         "HOME": str(home),
@@ -88,8 +136,13 @@ def environment(
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "/bin/false",
         "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_CONFIG_COUNT": str(len(pairs)),
+        "GIT_SSH_COMMAND": "/bin/false",
+        "GIT_SSH_VARIANT": "ssh",
     }
+    if remote is not None and remote.ssh is not None:
+        pairs.append(("protocol.ssh.allow", "always"))
+        env["GIT_SSH_COMMAND"] = remote.ssh.command()
+    env["GIT_CONFIG_COUNT"] = str(len(pairs))
     for index, (key, value) in enumerate(pairs):
         env[f"GIT_CONFIG_KEY_{index}"] = key
         env[f"GIT_CONFIG_VALUE_{index}"] = value
@@ -114,8 +167,18 @@ def fetch_argv(url: str, refspecs: Sequence[str], *, depth: int = 0, unshallow: 
     return [*argv, "--", url, *refspecs]
 
 
-async def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout_s: float = 3600.0) -> bytes:
-    """Run git and return what it printed. Raises GitError with the last lines of what it complained of."""
+async def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout_s: float = 3600.0,
+    may_find_nothing: bool = False,
+) -> bytes:
+    """Run git and return what it printed. Raises GitError with the last lines of what it complained of.
+
+    `may_find_nothing`: status 1 without a word is an empty answer, as `git config --get` and `rev-parse -q` give it.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -138,6 +201,8 @@ async def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
+    if process.returncode == 1 and may_find_nothing and not err.strip():
+        return b""
     if process.returncode != 0:
         said = [line for line in err.decode(errors="replace").splitlines() if line.strip()]
         raise GitError(f"git {argv[1]}: " + ("; ".join(said[-3:]) or f"ended with {process.returncode}"))

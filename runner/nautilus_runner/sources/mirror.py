@@ -15,13 +15,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nautilus_runner.errors import GitError
+from nautilus_runner.errors import GitError, SourceRefused
 from nautilus_runner.sources import git
 
 log = logging.getLogger(__name__)
 
 _WHOLE = 0  # "depth" of a whole history, as GitLab's
 _KEPT_PIPELINES = 50
+_BY_AGE = ("git", "for-each-ref", "--sort=-creatordate", "--format=delete %(refname)")
 _TIDY_EVERY = 100
 _LISTED = 4000
 _REMEMBERED = 1000
@@ -34,6 +35,13 @@ _UNREACHABLE = (
     "not found",
     "early EOF",
     "RPC failed",
+    "not our ref",
+    "remote ref",
+    "unadvertised object",
+    "Host key verification failed",
+    "Permission denied",
+    "Could not read from remote repository",
+    "certificate",
 )
 
 
@@ -75,14 +83,21 @@ class Mirror:
 
     @asynccontextmanager
     async def hold(
-        self, remotes: Sequence[git.Remote], sha: str, refspecs: tuple[str, ...], depth: int
+        self,
+        remotes: Sequence[git.Remote],
+        sha: str,
+        refspecs: tuple[str, ...],
+        depth: int,
+        *,
+        must_ask: bool = False,
     ) -> AsyncIterator[Held]:
         """The mirror, with `sha` and the refspecs' targets in it, until the block ends.
 
-        `remotes` are ways to the same repository, tried in order. Raises GitError.
+        `remotes` are ways to the same repository, tried in order. `must_ask`: the server has not yet said that this
+        job may read it, so it is asked whatever we have. Raises GitError.
         """
         async with self._lock:
-            if self._has(sha, refspecs, depth):
+            if not must_ask and self._has(sha, refspecs, depth):
                 parents = await self._parents(sha, depth)
             else:
                 parents = await self._fetch(remotes, sha, refspecs, depth)
@@ -106,6 +121,8 @@ class Mirror:
                     await self._ensure()
                     await self._fetch_from(remote, refspecs, depth)
                     return await self._parents(sha, depth)
+                except SourceRefused:
+                    raise
                 except GitError as error:
                     last = error
                     if any(words in str(error) for words in _UNREACHABLE):
@@ -122,6 +139,7 @@ class Mirror:
         return {line.split()[0]: line.split()[1:] for line in listing}
 
     async def _fetch_from(self, remote: git.Remote, refspecs: tuple[str, ...], depth: int) -> None:
+        remote.checked()
         is_shallow = (self.path / "shallow").exists()
         is_fresh = not (self.path / "packed-refs").exists() and not any((self.path / "refs").iterdir())
         argv = git.fetch_argv(
@@ -130,7 +148,10 @@ class Mirror:
             depth=depth if is_shallow or is_fresh else _WHOLE,
             unshallow=is_shallow and depth == _WHOLE,
         )
-        await git.run(argv, cwd=self.path, env=git.environment(self._home, remote))
+        try:
+            await git.run(argv, cwd=self.path, env=git.environment(self._home, remote))
+        except GitError as error:
+            raise remote.explained(error) from error
         self._fetches += 1
 
     async def _ensure(self) -> None:
@@ -156,9 +177,7 @@ class Mirror:
         if self._fetches < _TIDY_EVERY:
             return
         self._fetches = 0
-        listing = await self._run(
-            ["git", "for-each-ref", "--sort=-creatordate", "--format=delete %(refname)", "refs/pipelines/"]
-        )
+        listing = await self._run([*_BY_AGE, "refs/pipelines/", "refs/nautilus/"])
         stale = listing.decode().splitlines()[_KEPT_PIPELINES:]
         for command in stale:
             await self._run(["git", "update-ref", "-d", command.removeprefix("delete ")])

@@ -10,7 +10,7 @@ import pytest
 from nautilus_runner.errors import GitError
 from nautilus_runner.payload import GitInfo, Job
 from nautilus_runner.sources import copying
-from nautilus_runner.sources.checkout import check_out
+from nautilus_runner.sources.checkout import Server, check_out
 from nautilus_runner.sources.mirror import Mirrors
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload
@@ -57,7 +57,7 @@ def merged_history(repository: Repository) -> str:
 
 async def checkout(mirrors: Path, target: Path, info: GitInfo, server: ProtocolServer) -> Path:
     target.mkdir()
-    await check_out(Mirrors(mirrors), info, target, server_url=server.url, clone_url="")
+    await check_out(Mirrors(mirrors), info, target, Server(server.url))
     return target
 
 
@@ -102,11 +102,11 @@ async def test_a_mirror_is_fetched_once_for_the_jobs_of_a_commit(
     mirrors = Mirrors(tmp_path / "mirrors")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        await check_out(mirrors, info, tmp_path / name, server_url=server.url, clone_url="")
+        await check_out(mirrors, info, tmp_path / name, Server(server.url))
     assert sum(path.endswith("git-upload-pack") for _, path in server.requests) <= 2
     again = len(server.requests)
     (tmp_path / "three").mkdir()
-    await check_out(mirrors, info, tmp_path / "three", server_url=server.url, clone_url="")
+    await check_out(mirrors, info, tmp_path / "three", Server(server.url))
     assert len(server.requests) == again
 
 
