@@ -140,6 +140,7 @@ def supervisor_environment(settings: ApplianceSettings, plan: Plan, who: Account
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(str(layout.root / part) for part in ("services", "gateway", "runner")),
         "MALLOC_ARENA_MAX": "2",
+        "MALLOC_TRIM_THRESHOLD_": "131072",
         "NAUTILUS_HOME": str(layout.home),
         "NAUTILUS_RUN": str(layout.run),
         "NAUTILUS_PYTHON": sys.executable,
