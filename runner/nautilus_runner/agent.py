@@ -22,9 +22,12 @@ from pydantic import SecretStr
 
 from nautilus_runner import status
 from nautilus_runner.cache import LocalCache
+from nautilus_runner.capacity import machine_room
+from nautilus_runner.checkpoints.store import CheckpointStore
 from nautilus_runner.client import Coordinator, Offer
 from nautilus_runner.errors import (
     ConfigurationError,
+    ControlRefused,
     ForbiddenError,
     JobError,
     RunnerError,
@@ -36,7 +39,9 @@ from nautilus_runner.gpus.keeper import GpuKeeper
 from nautilus_runner.gpus.pool import GpuPool
 from nautilus_runner.job import JobRun
 from nautilus_runner.journal import Entry, Journal, entry_key
+from nautilus_runner.limits import usual_limits
 from nautilus_runner.payload import Job
+from nautilus_runner.quota import Quota
 from nautilus_runner.settings import RunnerSettings, Settings
 from nautilus_runner.slots import Slots
 from nautilus_runner.sources.lfs_store import LfsStore
@@ -82,6 +87,7 @@ class Agent:
             mirrors=Mirrors(data_dir / "mirrors"),
             lfs=LfsStore(data_dir / "lfs"),
             cache=LocalCache(data_dir / "cache"),
+            checkpoints=CheckpointStore(data_dir / "checkpoints"),
             gpus=GpuPool(is_settled=False),
             executors=Factory(data_dir, system_id),
         )
@@ -89,6 +95,8 @@ class Agent:
         self._registrations: dict[tuple[str, ...], Registration] = {}
         self._jobs: dict[str, tuple[JobRun, asyncio.Task[None]]] = {}
         self._is_stopping = False
+        self._quota = Quota()
+        self._idle_since = time.monotonic()
         self._drained = data_dir / DRAINED
         self._changed = asyncio.Event()
         self._news = asyncio.Event()
@@ -117,6 +125,9 @@ class Agent:
         """New settings: registrations come and go, running jobs keep the settings that they began with."""
         self._settings = settings
         self._slots.resize(settings.concurrent)
+        room = machine_room(settings.capacity, self._data_dir)
+        self._machine.capacity.resize(room, settings.capacity.patience_s, settings.kinds)
+        self._quota.set_bound(settings.exit_after_jobs)
         if self._gpu_task is None and settings.runners:
             self._gpu_task = asyncio.create_task(self._gpu_keeper.run(settings, self._note_change))
         wanted = {} if self.is_draining else {_identity(runner): runner for runner in settings.runners}
@@ -197,9 +208,44 @@ class Agent:
             await asyncio.wait(tasks, timeout=grace_s)
         await self.detach()
 
+    async def hand_back(self, grace_s: float, *, is_preempting: bool) -> None:
+        """Give jobs that have not begun back to their servers; let go of the others, or preempt them too."""
+        await self.stop_taking()
+        given = [task for run, task in self._jobs.values() if run.state == "preparing" or is_preempting]
+        for run, task in self._jobs.values():
+            if task in given:
+                run.control.preempt("this machine ends its work")
+        if given:
+            await asyncio.wait(given, timeout=grace_s)
+        await self.detach()
+
+    def preempt(self, job_id: int) -> None:
+        """Ask a job to end and give it back, to be run again. Raises ControlRefused."""
+        found = [run for run, _ in self._jobs.values() if run.job.id == job_id]
+        if not found:
+            raise ControlRefused(
+                f"job {job_id} is not on this runner; `nautilus-runner status` lists those that are"
+            )
+        for run in found:
+            if run.state not in ("preparing", "running"):
+                raise ControlRefused(f"job {job_id} is over: it is {run.state}")
+            run.control.preempt("its place is needed")
+
+    @property
+    def jobs(self) -> list[JobRun]:
+        return [run for run, _ in self._jobs.values()]
+
     @property
     def is_idle(self) -> bool:
         return not self._jobs
+
+    @property
+    def is_done(self) -> bool:
+        """It ends by itself: all jobs that it may take are over, or there have been none for too long."""
+        if self._jobs:
+            return False
+        limit_s = self._settings.exit_when_idle_s
+        return self._quota.is_used_up or 0 < limit_s <= time.monotonic() - self._idle_since
 
     # ---- asking
 
@@ -217,10 +263,13 @@ class Agent:
         failures = 0
         try:
             while True:
+                await self._machine.capacity.until_welcome(usual_limits(registration.settings))
                 slot = await self._slots.take(_identity(registration.settings), registration.settings.limit)
                 wait_s = 0.0
-                is_used = False
+                is_used = is_asking = False
                 try:
+                    await self._quota.ask()
+                    is_asking = True
                     await self._check_executor(registration.settings)
                     asked_at = time.monotonic()
                     seen = "" if self._slots.is_contended else last_update
@@ -245,6 +294,8 @@ class Agent:
                     self._say(registration, f"{type(error).__name__}: {error}")
                     wait_s = _MAX_WAIT_S
                 finally:
+                    if is_asking:
+                        self._quota.answered(is_job=is_used)
                     if not is_used:
                         self._slots.give_back(slot)
                 await asyncio.sleep(wait_s)
@@ -308,6 +359,7 @@ class Agent:
             run.is_off_slot.set()
             await asyncio.shield(freeing)
             self._jobs.pop(key, None)
+            self._idle_since = time.monotonic()
             self._note_change()
             await asyncio.shield(self._release(run.client))
 
@@ -352,8 +404,14 @@ class Agent:
             total=self._settings.concurrent,
             busy=self._slots.busy,
             gpus=self._machine.gpus.states(),
+            capacity=self._machine.capacity.as_json(),
             jobs=[
-                {"id": run.job.id, "state": run.state, "started_at": status.timestamp(run.started_at)}
+                {
+                    "id": run.job.id,
+                    "state": run.state,
+                    "started_at": status.timestamp(run.started_at),
+                    **run.details(),
+                }
                 for run, _ in self._jobs.values()
             ],
         )

@@ -20,6 +20,7 @@ from nautilus_runner.limit_settings import CapacitySettings, KindSettings
 from nautilus_runner.limits import Limits
 
 _MIB = 1 << 20
+_MOST_WAITING = 2  # jobs that are here already and do not fit yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,17 @@ class Capacity:
         self.total = total
         self._now = now
         self._patience_s = 120.0
+        self.kinds: tuple[KindSettings, ...] = ()
         self._kinds: dict[str, int] = {}
         self._held: dict[str, Limits] = {}
         self._queue: list[_Waiter] = []
+        self._changed = asyncio.Event()
 
     def resize(self, total: Room, patience_s: float, kinds: tuple[KindSettings, ...] = ()) -> None:
         """New settings: what jobs have already stays theirs."""
         self.total = total
         self._patience_s = patience_s
+        self.kinds = kinds
         self._kinds = {kind.name: kind.limit for kind in kinds}
         self._serve()
 
@@ -68,10 +72,12 @@ class Capacity:
             sum(one.disk_mib for one in held),
         )
 
-    @property
-    def has_waiters(self) -> bool:
-        """Jobs are here already that do not fit now: others are better asked for by other machines."""
-        return bool(self._queue)
+    async def until_welcome(self, usual: Limits) -> None:
+        """Wait while a further job would only wait here: others have room for it, perhaps. `usual` is what a job
+        has that asks for nothing."""
+        while len(self._queue) >= _MOST_WAITING or (self._held and self._shortfall(usual)):
+            self._changed.clear()
+            await self._changed.wait()
 
     async def take(self, key: str, need: Limits, say: Callable[[str], None] = lambda _: None) -> None:
         """Wait until the job fits; `say` hears why it waits, each time that the reason changes ("": no more).
@@ -117,6 +123,7 @@ class Capacity:
         }
 
     def _serve(self) -> None:
+        self._changed.set()
         for waiter in list(self._queue):
             if waiter.turn.done():
                 continue
@@ -140,7 +147,9 @@ class Capacity:
             running = self._running(need.kind)
             return f"waiting for a place among {need.kind} jobs: {running} of {self._kinds[need.kind]} run"
         total, used = self.total, self.used
-        free = Room(total.cpus - used.cpus, total.memory_mib - used.memory_mib, total.disk_mib - used.disk_mib)
+        free = Room(
+            total.cpus - used.cpus, total.memory_mib - used.memory_mib, total.disk_mib - used.disk_mib
+        )
         return _short("waiting for", need, free, "free are", total)
 
     def _kind_is_free(self, need: Limits) -> bool:

@@ -163,8 +163,8 @@ def own_bounds() -> Bounds:
 
 def _positive(path: Path) -> list[int]:
     with contextlib.suppress(OSError):
-        number = number(path.read_text())
-        return [number] if number is not None and 0 < number < _NO_LIMIT_V1 else []
+        found = number(path.read_text())
+        return [found] if found is not None and 0 < found < _NO_LIMIT_V1 else []
     return []
 
 

@@ -19,21 +19,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nautilus_runner import ending
+from nautilus_runner.checkpoints import keeping
 from nautilus_runner.client import Coordinator, JobAnswer
 from nautilus_runner.control import Control
 from nautilus_runner.errors import (
-    FailureReason,
-    JobCanceled,
     JobError,
-    JobInterrupted,
     JobLost,
-    JobTimedOut,
-    ScriptFailed,
     SystemFailure,
 )
 from nautilus_runner.executors.base import Context, Executor
 from nautilus_runner.finishing import finish
 from nautilus_runner.journal import Entry
+from nautilus_runner.limits import Limits, kind_of, limits_of
 from nautilus_runner.live.desk import Desk
 from nautilus_runner.live.folder import LiveFolder
 from nautilus_runner.live.link import reachable
@@ -44,6 +42,9 @@ from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.trace.courier import Courier, Verdict
 from nautilus_runner.trace.spool import Spool
 from nautilus_runner.trace.writer import TraceWriter
+from nautilus_runner.usage.reading import summary
+from nautilus_runner.usage.tracking import RunLog, run_log_for
+from nautilus_runner.usage.watch import metered
 from nautilus_runner.variables import job_variables
 from nautilus_runner.work import Machine, Work
 
@@ -80,6 +81,7 @@ class JobRun:
         self._executor: Executor | None = None
         self.desk = Desk(self._folder)
         """Answers who looks into the job's folder while it runs."""
+        self._run_log: RunLog | None = None
         self._is_answered = asyncio.Event()
         """The server has said whether our claim is good."""
         self._spool = Spool(entry.trace_path, keep=entry.state.get("trace"))
@@ -103,7 +105,7 @@ class JobRun:
         Cancelled: the runner detaches. The journal and what runs stay as they are.
         """
         if self._phase != "report":
-            self._decide(await self._execute_and_send())
+            await self._decide(await self._execute_and_send())
             await self._remember_result(is_durable=False)
         self._enter("reporting")
         await asyncio.gather(self._report(), self._release(), self._remember_result(is_durable=True))
@@ -115,10 +117,23 @@ class JobRun:
         if uuid in self._context.gpus.uuids:
             self.control.fail(SystemFailure(f"the job's GPU {uuid} is lost: {reason}"))
 
+    def details(self) -> dict[str, Any]:
+        """For status.json: what the job may have, what it uses, what it waits for."""
+        context = self._context
+        found = {
+            "limits": context.limits.as_json(),
+            "usage": context.meter.usage.as_json() if context.meter.usage.samples else {},
+            "waits_for": context.waits_for,
+        }
+        return {name: value for name, value in found.items() if value}
+
     async def _execute_and_send(self) -> JobError | None:
         if uuids := self._entry.state.get("gpus"):
             share_mib = self._entry.state.get("gpu_share_mib", 0)
             self._context.gpus = self._machine.gpus.claim(uuids, share_mib)
+        if saved := self._entry.state.get("limits"):
+            self._context.limits = Limits.from_json(saved)
+            self._machine.capacity.claim(self._entry.key, self._context.limits)
         sending = asyncio.create_task(self._accept_and_send())
         limit_s = float(self.job.runner_info.timeout)
         self.control.start_timer(limit_s - (time.time() - self.started_at), limit_s)
@@ -135,7 +150,7 @@ class JobRun:
         """All phases; the error that the job ends with."""
         try:
             work, executor = await self._set_up()
-            async with reachable(work, self.desk):
+            async with reachable(work, self.desk), metered(work, executor, self._run_log):
                 await self._execute(work, executor)
         except JobError as error:
             return error
@@ -170,6 +185,9 @@ class JobRun:
             ca_certificates=await asyncio.to_thread(_trusted_certificates, self._settings.tls_ca_file),
         )
         self._trace.hide(self._context.variables.masked_values())
+        self._run_log = run_log_for(self._context.variables, self._settings)
+        if "limits" not in self._entry.state:
+            self._context.limits = self._limits()
         work = Work(
             entry=self._entry,
             job=self.job,
@@ -183,22 +201,31 @@ class JobRun:
         )
         return work, executor
 
+    def _limits(self) -> Limits:
+        """What the job asks for, or is given. Raises JobMisconfigured."""
+        variables = self._context.variables.environment()
+        kind = kind_of(self.job, variables, self._settings.name, self._machine.capacity.kinds)
+        return limits_of(variables, self._settings, kind)
+
     async def _execute(self, work: Work, executor: Executor) -> None:
         """All phases from the one that the journal names. Raises the JobError that the job ends with."""
         scripts = Scripts(work, executor)
-        error = _restored(self._entry.state.get("error"))
+        error = ending.restored(self._entry.state.get("error"))
         if self._phase == "prepare":
             await self._entry.record(is_durable=False, phase="prepare")
             await prepare(work, executor, scripts.first)
         if self._phase in ("prepare", "script"):
             self._enter("running")
             error = await scripts.run()
-            await self._record("scripted", is_durable=self.job.after_script is not None, error=_saved(error))
+            await self._record(
+                "scripted", is_durable=self.job.after_script is not None, error=ending.saved(error)
+            )
         self.control.check(is_final=True)
         if self._phase != "finish":
             error = await scripts.run_after(error) or error
         self._enter("finishing")
-        await self._record("finish", error=_saved(error))
+        await self._record("finish", error=ending.saved(error))
+        await self.control.guard(keeping.keep(work, executor.tree(), error), is_final=True)
         await finish(work, executor.tree(), error)
         if error is not None:
             raise error
@@ -208,27 +235,17 @@ class JobRun:
 
     # ---- the end
 
-    def _decide(self, error: JobError | None) -> None:
+    async def _decide(self, error: JobError | None) -> None:
         """The last words of the log, and the result."""
-        if error is None:
-            self._trace.notice("Job succeeded")
-        elif isinstance(error, SystemFailure):
-            self._trace.error(f"Job failed (system failure): {error}")
-        elif not isinstance(error, JobLost):
-            self._trace.error(f"Job failed: {error}")
-        self._entry.state["result"] = None if isinstance(error, JobLost) else self._result(error)
+        context = self._context
+        ending.say_last_words(self._trace, error, summary(context.meter.usage, context.limits))
+        result = ending.result_of(error, self.job.features.failure_reasons)
+        self._entry.state["result"] = None if isinstance(error, JobLost) else result
         log.info("job %s: %s", self.job.id, "succeeded" if error is None else f"failed: {error}")
-
-    def _result(self, error: JobError | None) -> dict[str, Any]:
-        if error is None:
-            return {"state": "success", "failure_reason": None, "exit_code": None}
-        known = self.job.features.failure_reasons
-        reason = str(error.reason)
-        if reason == FailureReason.CANCELED:
-            reason = str(FailureReason.UNKNOWN)
-        elif known and reason not in known:
-            reason = str(FailureReason.SYSTEM if isinstance(error, JobInterrupted) else FailureReason.UNKNOWN)
-        return {"state": "failed", "failure_reason": reason, "exit_code": error.exit_code}
+        if self._run_log is not None:
+            if not isinstance(error, JobLost):
+                await self._run_log.end(ending.cause_of(error), str(error or ""), context.meter.usage)
+            await self._run_log.close()
 
     async def _remember_result(self, *, is_durable: bool) -> None:
         """A disk that can't take it does not keep the result from being reported."""
@@ -242,7 +259,12 @@ class JobRun:
 
     async def _report(self) -> None:
         if (result := self._entry.state["result"]) is not None:
-            await self._courier.deliver(result["state"], result["failure_reason"], result["exit_code"])
+            await self._courier.deliver(
+                result["state"],
+                result["failure_reason"],
+                result["exit_code"],
+                is_given_back=result.get("is_given_back", False),
+            )
 
     async def _release(self) -> None:
         """Remove what the job left and give back what it held, while its result is on the way.
@@ -256,6 +278,7 @@ class JobRun:
         except Exception as error:
             log.warning("job %s: not everything of it could be removed: %s", self.job.id, error)
         self._machine.gpus.give_back(self._context.gpus)
+        self._machine.capacity.give_back(self._entry.key)
         self.is_off_slot.set()
 
     def _folder(self) -> LiveFolder | None:
@@ -282,9 +305,6 @@ class JobRun:
         return [value for value in values if value]
 
 
-_KINDS = {kind.__name__: kind for kind in (ScriptFailed, SystemFailure, JobTimedOut, JobCanceled)}
-
-
 def _trusted_certificates(path: str) -> str:
     """What the runner trusts besides its system's, for the job; "" where nothing is configured or readable."""
     if not path:
@@ -294,15 +314,3 @@ def _trusted_certificates(path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         log.warning("tls_ca_file %s can't be read, so jobs do not get it: %s", path, error)
         return ""
-
-
-def _saved(error: JobError | None) -> dict[str, Any] | None:
-    if error is None:
-        return None
-    return {"kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
-
-
-def _restored(saved: dict[str, Any] | None) -> JobError | None:
-    if saved is None:
-        return None
-    return _KINDS.get(saved["kind"], SystemFailure)(saved["message"], saved["exit_code"])

@@ -42,6 +42,11 @@ class Limits:
         return cls(**{name: value for name, value in saved.items() if name in cls.__slots__})
 
 
+def usual_limits(settings: RunnerSettings) -> Limits:
+    """Of a job that asks for nothing."""
+    return Limits(**settings.limits.model_dump())
+
+
 def kind_of(
     job: Job, variables: Mapping[str, str], runner: str, kinds: tuple[KindSettings, ...]
 ) -> KindSettings | None:

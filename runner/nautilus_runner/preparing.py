@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import TypeVar
 
 from nautilus_runner import __version__, fetching, staging
+from nautilus_runner.checkpoints import keeping
 from nautilus_runner.executors.base import Executor, Script
 from nautilus_runner.gpus.wish import wish_of
 from nautilus_runner.work import Work
+
+T = TypeVar("T")
 
 
 async def prepare(work: Work, executor: Executor, first: Callable[[], Script | None]) -> None:
@@ -21,9 +25,11 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
     _greet(work)
     staged = staging.Staging(work, await asyncio.to_thread(executor.stage))
     fetch = asyncio.create_task(_fetch(staged))
+    looking = asyncio.create_task(keeping.look(work))
     guard, trace = work.control.guard, work.trace
     try:
         with trace.section("prepare_executor", f'Preparing the "{executor.name}" executor'):
+            await _take_room(work)
             await _take_gpus(work)
             work.context.first = first()
             await guard(executor.prepare())
@@ -32,15 +38,18 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
         with trace.section("get_sources", "Getting source from Git repository"):
             fetching.describe_sources(staged)
             fetching.describe_checkout(staged, await guard(_wait(fetch)))
+            newest = await guard(_wait(looking))
     finally:
-        fetch.cancel()
-        await asyncio.gather(fetch, return_exceptions=True)
+        for task in (fetch, looking):
+            task.cancel()
+        await asyncio.gather(fetch, looking, return_exceptions=True)
     if any(cache.paths or cache.untracked for cache in work.job.cache):
         with trace.section("restore_cache", "Restoring cache"):
             await guard(staging.restore_caches(staged))
     if staging.downloads(work.job):
         with trace.section("download_artifacts", "Downloading artifacts"):
             await guard(staging.download_artifacts(staged))
+    await guard(keeping.restore(work, staged.target, newest))
     await guard(executor.adopt())
     await guard(work.context.accepted.wait())
 
@@ -59,6 +68,19 @@ async def _fetch(staged: staging.Staging) -> fetching.Fetched:
     return await fetching.fetch_sources(staged)
 
 
+async def _take_room(work: Work) -> None:
+    """Wait until this machine has what the job may use. Raises JobMisconfigured where it never has."""
+    limits, entry, capacity = work.context.limits, work.entry, work.machine.capacity
+    await work.control.guard(capacity.take(entry.key, limits, lambda why: _wait_for(work, why)))
+    if saved := limits.as_json():
+        await entry.record(is_durable=False, limits=saved)
+
+
+def _wait_for(work: Work, why: str) -> None:
+    work.context.waits_for = why
+    work.trace.raw(f"{why[:1].upper()}{why[1:]}." if why else "There is room now.")
+
+
 async def _take_gpus(work: Work) -> None:
     wish = wish_of(work.variables.environment())
     if not wish.count:
@@ -70,5 +92,5 @@ async def _take_gpus(work: Work) -> None:
     work.trace.raw(f"GPUs of this job: {', '.join(given.uuids)}{share}")
 
 
-async def _wait(task: asyncio.Task[fetching.Fetched]) -> fetching.Fetched:
+async def _wait(task: asyncio.Task[T]) -> T:
     return await asyncio.shield(task)

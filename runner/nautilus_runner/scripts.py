@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from nautilus_runner import shell
 from nautilus_runner.durations import seconds_of
-from nautilus_runner.errors import JobCanceled, JobError, JobTimedOut, ScriptFailed, SystemFailure
+from nautilus_runner.errors import (
+    DiskExceeded,
+    JobCanceled,
+    JobError,
+    JobPreempted,
+    JobTimedOut,
+    ScriptFailed,
+    SystemFailure,
+)
 from nautilus_runner.executors.base import Executor, Exit, Script
 from nautilus_runner.payload import Step
+from nautilus_runner.verdict import judge
 from nautilus_runner.work import Work
 
 _MIB = 1 << 20
@@ -25,6 +35,7 @@ class Scripts:
         self._executor = executor
         self._state = dict(work.entry.state)  # as it was when we came: what is to be taken up again
         self._status = "success"
+        self._began_at = 0.0
 
     def first(self) -> Script | None:
         """The script that the job begins with; executors may send it ahead."""
@@ -38,22 +49,31 @@ class Scripts:
         """
         work = self._work
         begin = int(self._state["index"]) if self._state.get("phase") == "script" else 0
-        limit_s = seconds_of(work.variables.get("RUNNER_SCRIPT_TIMEOUT"))
+        self._began_at = self._state.get("scripts_began_at") or time.time()
         for index, step in enumerate(work.job.scripts):
             if index < begin:
                 continue
             try:
-                await self._run_step(step, index, "script", limit_s)
-            except (ScriptFailed, JobTimedOut, SystemFailure, JobCanceled) as error:
+                await self._run_step(step, index, "script", self._limit_s())
+            except JobError as error:
                 work.control.check(is_final=True)
                 return error
         return None
+
+    def _limit_s(self) -> float | None:
+        """What is left for the job's scripts: by its own variable, or by its kind; None: only the job's timeout."""
+        work = self._work
+        own, kind = seconds_of(work.variables.get("RUNNER_SCRIPT_TIMEOUT")), work.context.limits.timeout_s
+        limits = [limit for limit in (own, kind) if limit]
+        if not limits:
+            return None
+        return max(0.01, min(limits) - max(0.0, time.time() - self._began_at))
 
     async def run_after(self, error: JobError | None) -> JobError | None:
         """after_script. Its own error counts only where the job asks for that (AFTER_SCRIPT_IGNORE_ERRORS)."""
         work = self._work
         step = work.job.after_script
-        if step is None or isinstance(work.control.error, JobTimedOut):
+        if step is None or isinstance(work.control.error, (JobTimedOut, DiskExceeded, JobPreempted)):
             return None
         if isinstance(error, JobCanceled):
             work.trace.warning("script canceled externally (UI, API)")
@@ -88,7 +108,7 @@ class Scripts:
             raise
         self._close(section)
         work.control.check(is_final=is_after)
-        _judge(ended)
+        judge(ended, work.context.limits, work.context.meter.usage)
 
     async def _found_again(self, phase: str, index: int) -> dict[str, Any] | None:
         """The handle of a script that was running when the runner ended; None where it is yet to begin."""
@@ -104,7 +124,13 @@ class Scripts:
 
     async def _announce(self, phase: str, index: int, handle: dict[str, Any]) -> None:
         """Make it durable that this script is about to begin, and where the log stood."""
-        await self._work.entry.record(phase=phase, index=index, handle=handle, trace=self._work.trace.size)
+        await self._work.entry.record(
+            phase=phase,
+            index=index,
+            handle=handle,
+            trace=self._work.trace.size,
+            scripts_began_at=self._began_at,
+        )
 
     async def _follow(self, handle: dict[str, Any], is_after: bool, limit_s: float | None) -> Exit:
         """Carry the output over until the script ended, by itself or because its end was asked for."""
@@ -126,10 +152,17 @@ class Scripts:
                 return await control.guard(self._executor.wait(handle), is_final=is_after)
         except TimeoutError as error:
             await self._executor.stop(handle, self._work.grace_s)
-            raise JobTimedOut("script execution timeout exceeded") from error
+            raise JobTimedOut(self._overdue(is_after)) from error
         except JobError:
             await self._executor.stop(handle, 0.0 if control.hard.is_set() else self._work.grace_s)
             raise
+
+    def _overdue(self, is_after: bool) -> str:
+        limits = self._work.context.limits
+        own = seconds_of(self._work.variables.get("RUNNER_SCRIPT_TIMEOUT"))
+        if is_after or not limits.timeout_s or (own and own <= limits.timeout_s):
+            return "script execution timeout exceeded"
+        return f"scripts of {limits.kind} jobs may take {limits.timeout_s:g} seconds on this runner"
 
     async def _pump(self, handle: dict[str, Any]) -> None:
         async for data in self._executor.logs(handle):
@@ -154,14 +187,3 @@ class Scripts:
             timeout_s=limit_s + _WARDEN_SLACK_S,
             output_limit_bytes=work.settings.output_limit_mib * _MIB,
         )
-
-
-def _judge(ended: Exit) -> None:
-    """Raises ScriptFailed or SystemFailure for an end that is no success."""
-    if ended.is_system_failure:
-        raise SystemFailure(ended.note)
-    if ended.is_timeout:
-        raise JobTimedOut("execution took longer than allowed")
-    if ended.code != 0:
-        note = f" ({ended.note})" if ended.note else ""
-        raise ScriptFailed(f"exit code {ended.code}{note}", ended.code)

@@ -27,6 +27,7 @@ class Status:
     total: int = 0
     busy: int = 0
     gpus: Sequence[Mapping[str, Any]] = ()
+    capacity: Mapping[str, Any] = field(default_factory=dict)
     jobs: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
 
     def as_json(self) -> dict[str, Any]:
@@ -39,6 +40,7 @@ class Status:
             "executors": list(self.executors),
             "slots": {"total": self.total, "busy": self.busy},
             "gpus": list(self.gpus),
+            "capacity": dict(self.capacity),
             "jobs": list(self.jobs),
         }
 

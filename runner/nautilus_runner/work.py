@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nautilus_runner.cache import LocalCache
+from nautilus_runner.capacity import Capacity
+from nautilus_runner.checkpoints.store import CheckpointStore
 from nautilus_runner.client import Coordinator
 from nautilus_runner.control import Control
 from nautilus_runner.executors.base import Context, Place
@@ -27,8 +29,10 @@ class Machine:
     mirrors: Mirrors
     lfs: LfsStore
     cache: LocalCache
+    checkpoints: CheckpointStore
     gpus: GpuPool
     executors: Factory
+    capacity: Capacity = field(default_factory=Capacity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Exit:
     is_timeout: bool = False
     is_system_failure: bool = False
     note: str = ""
-    facts: Facts = Facts()
+    facts: Facts = field(default_factory=Facts)
 
 
 @dataclass(slots=True)
@@ -87,7 +87,9 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     meter: Meter = field(default_factory=Meter)
     waits_for: str = ""  # why the job does not begin yet, for people
-    lock_files: tuple[int, ...] = ()  # open files that hold the GPUs; processes of the job's supervisor inherit them
+    lock_files: tuple[
+        int, ...
+    ] = ()  # open files that hold the GPUs; processes of the job's supervisor inherit them
     accepted: asyncio.Event = field(default_factory=asyncio.Event)  # the server knows that the job is ours
     is_again: bool = False  # an earlier preparation of the same job may have left something
     first: Script | None = None  # known before `prepare`, for executors that can send it along

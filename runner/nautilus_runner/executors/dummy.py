@@ -13,6 +13,7 @@ from pathlib import Path
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import DiskTree, Tree
+from nautilus_runner.live.folder import DiskFolder, LiveFolder
 
 
 class DummyExecutor:
@@ -82,8 +83,20 @@ class DummyExecutor:
     def tree(self) -> Tree:
         return DiskTree(self._home, "project")
 
+    def folder(self) -> LiveFolder | None:
+        return DiskFolder(self._home, "project") if self._runs else None
+
     async def reattach(self, handle: Handle) -> bool:
         return False
+
+    async def usage(self) -> None:
+        return None
+
+    async def disk_bytes(self) -> None:
+        return None
+
+    def watched(self) -> frozenset[str]:
+        return frozenset()
 
     async def cleanup(self) -> None:
         for run in self._runs.values():

@@ -7,10 +7,12 @@ import contextlib
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nautilus_runner.cgroup_tree import Tree, find_tree
 from nautilus_runner.errors import JobError, JobMisconfigured, SystemFailure
 from nautilus_runner.executors import containers, processes
 from nautilus_runner.executors.base import Context, Executor
@@ -18,6 +20,9 @@ from nautilus_runner.executors.dummy import DummyExecutor
 from nautilus_runner.executors.process import ProcessExecutor
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.settings import RunnerSettings
+
+if TYPE_CHECKING:
+    from nautilus_runner.network.joining import Networking
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +35,10 @@ class Factory:
     def __init__(self, data_dir: Path, system_id: str) -> None:
         self._data_dir = data_dir
         self._system_id = system_id
-        self._cgroup_root = processes.control_group_root()
+        self._groups: Tree | None = None
         self._daemons: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        self._networks: dict[str, Networking] = {}
+        self._lock = threading.Lock()
 
     def make(self, context: Context) -> Executor:
         """Raises JobError where the daemon can't be reached."""
@@ -39,11 +46,13 @@ class Factory:
         if settings.executor == "docker":
             from nautilus_runner.executors.docker import DockerExecutor
 
-            api, own_networks = self.daemon(settings.docker.host)
-            return DockerExecutor(context, api, self._system_id, own_networks)
+            api, _ = self.daemon(settings.docker.host)
+            return DockerExecutor(context, api, self._system_id, self.networking(settings.docker.host))
         if settings.executor == "dummy":
             return DummyExecutor(context, self._builds(settings))
-        return ProcessExecutor(context, self._builds(settings), self._cgroup_root)
+        if self._groups is None:
+            self._groups = find_tree()
+        return ProcessExecutor(context, self._builds(settings), self._groups)
 
     def daemon(self, host: str) -> tuple[Any, tuple[str, ...]]:
         """A client of the daemon at `host` ("" = DOCKER_HOST or the default socket), and our own networks there.
@@ -51,9 +60,24 @@ class Factory:
         Blocking on first use. Raises SystemFailure.
         """
         if host not in self._daemons:
+            from nautilus_runner.network.joining import Networking, own_container
+
             api = open_daemon(host)
-            self._daemons[host] = (api, _own_networks(api))
+            own = own_container(api)
+            with self._lock:
+                self._networks.setdefault(host, Networking(api, self._system_id, own))
+                self._daemons.setdefault(host, (api, own.networks))
         return self._daemons[host]
+
+    def networking(self, host: str) -> Networking:
+        """Networks for jobs at the daemon. Blocking on first use. Raises SystemFailure."""
+        self.daemon(host)
+        return self._networks[host]
+
+    def close(self) -> None:
+        """Remove what the jobs' networks were made of, where no job has one. Blocking."""
+        for networking in self._networks.values():
+            networking.pool.close()
 
     async def remove_orphans(
         self, runners: tuple[RunnerSettings, ...], is_known: Callable[[str], bool]
@@ -72,6 +96,8 @@ class Factory:
             try:
                 api, _ = await asyncio.to_thread(self.daemon, host)
                 await asyncio.to_thread(_remove_containers, api, self._system_id, is_known)
+                served = [runner for runner in runners if runner.docker.host == host]
+                await asyncio.to_thread(self.networking(host).tidy, served)
             except (JobError, OSError) as error:
                 log.warning("orphans in Docker are not looked for: %s", error)
 
@@ -116,20 +142,6 @@ def _end_processes(key: str) -> None:
     for pid in processes.marked(key):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, 9)
-
-
-def _own_networks(api: Any) -> tuple[str, ...]:
-    """The user-made networks of the container that we live in, if we do."""
-    own = containers.own_container_id(containers.read_mountinfo())
-    if own is None:
-        return ()
-    import docker
-
-    try:
-        found = api.inspect_container(own)["NetworkSettings"]["Networks"]
-    except docker.errors.DockerException:
-        return ()
-    return tuple(name for name in found if name not in ("bridge", "host", "none"))
 
 
 def _remove_containers(api: Any, system_id: str, is_known: Callable[[str], bool]) -> None:

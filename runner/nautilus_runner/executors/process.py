@@ -20,11 +20,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nautilus_runner.cgroup_tree import Tree as GroupTree
+from nautilus_runner.cgroups import FACTS, Facts, Group
 from nautilus_runner.errors import SystemFailure
 from nautilus_runner.executors import processes
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import DiskTree, Tree
+from nautilus_runner.live.folder import DiskFolder, LiveFolder
+from nautilus_runner.usage.host import folder_bytes, read_tree
+from nautilus_runner.usage.reading import Reading
 
 _WARDEN = Path(__file__).with_name("warden.py")
 _POLL_S = 0.05
@@ -46,7 +51,8 @@ class Warden:
         self._watching = asyncio.create_task(self._watch())
 
     @classmethod
-    def spawn(cls, folder: Path) -> Warden:
+    def spawn(cls, folder: Path, keep: tuple[int, ...] = ()) -> Warden:
+        """`keep` are open files that it holds on to as long as it lives; the script gets none of them."""
         remove_tree(folder)
         folder.mkdir(mode=0o700)
         with (folder / "warden.log").open("wb") as log:
@@ -58,6 +64,7 @@ class Warden:
                 cwd="/",
                 env={"LC_ALL": "C.UTF-8"},
                 start_new_session=True,
+                pass_fds=keep,
             )
         return cls(folder, processes.Identity.of(popen.pid), popen)
 
@@ -110,14 +117,17 @@ class ProcessExecutor:
 
     name = "process"
 
-    def __init__(self, context: Context, builds: Path, cgroup_root: Path | None) -> None:
+    def __init__(self, context: Context, builds: Path, groups: GroupTree) -> None:
         self._context = context
         self._settings = context.settings.process
         self._home = builds / context.key
         self._relative = context.job.project_path
         self._project = self._home / self._relative
-        self._cgroup_root = cgroup_root if self._settings.cgroup else None
+        self._groups = groups if self._settings.cgroup else GroupTree()
+        self._running: Handle | None = None
+        self._unkept: frozenset[str] = frozenset(("memory", "pids"))
         self._wardens: dict[int, Warden] = {}
+        self._is_adopted = False
 
     @cached_property
     def _account(self) -> processes.Account:
@@ -141,10 +151,11 @@ class ProcessExecutor:
             )
         else:
             self._context.say(f"Running as user {self._account.name}, apart from the runner's own account.")
-        self._wardens[0] = Warden.spawn(self._context.folder / "run-0")
+        self._wardens[0] = Warden.spawn(self._context.folder / "run-0", self._context.lock_files)
 
     async def adopt(self) -> None:
         await asyncio.to_thread(self._hand_over)
+        self._is_adopted = True
 
     def _hand_over(self) -> None:
         tmp = Path(f"{self._project}.tmp")
@@ -163,18 +174,37 @@ class ProcessExecutor:
     async def start(self, script: Script, announce: Announce) -> Handle:
         warden = self._wardens.get(script.number)
         if warden is None:
-            warden = Warden.spawn(self._context.folder / f"run-{script.number}")
+            warden = Warden.spawn(
+                self._context.folder / f"run-{script.number}", self._context.lock_files
+            )
             self._wardens[script.number] = warden
-        cgroup = None
-        if self._cgroup_root is not None:
-            name = f"nautilus-{self._context.key}-{script.number}"
-            cgroup = processes.make_control_group(self._cgroup_root, name)
-        handle = {"number": script.number, "cgroup": str(cgroup or ""), **asdict(warden.identity)}
+        group = self._groups.make(f"nautilus-{self._context.key}-{script.number}")
+        self._limit(group, script.number)
+        cgroups = [str(folder) for folder in group.folders] if group else []
+        handle = {
+            "number": script.number,
+            "cgroups": cgroups,
+            "unkept": sorted(self._unkept),
+            **asdict(warden.identity),
+        }
         await announce(handle)
-        warden.command(self._spec(script, cgroup))
+        warden.command(self._spec(script, cgroups))
+        self._running = handle
         return handle
 
-    def _spec(self, script: Script, cgroup: Path | None) -> dict[str, Any]:
+    def _limit(self, group: Group | None, number: int) -> None:
+        """Have the kernel keep the job's limits; what it can't is said, and watched."""
+        limits = self._context.limits
+        missing = group.limit(limits) if group else ("memory", "pids", "cpus")
+        self._unkept = frozenset(missing) & {"memory", "pids"}
+        wanted = {"memory": limits.memory_mib, "pids": limits.pids, "cpus": limits.cpus}
+        if number == 0 and (unkept := [name for name in missing if wanted[name]]):
+            left = "; cpus are not limited" if "cpus" in unkept else ""
+            self._context.say(
+                f"No control group for {', '.join(unkept)} here: memory and processes are watched{left}."
+            )
+
+    def _spec(self, script: Script, cgroups: list[str]) -> dict[str, Any]:
         shell = next((path for path in _SHELLS if os.access(path, os.X_OK)), "/bin/sh")
         return {
             "argv": [shell],
@@ -187,7 +217,8 @@ class ProcessExecutor:
             "script": script.text,
             "uid": self._account.uid,
             "gid": self._account.gid,
-            "cgroup": str(cgroup) if cgroup else "",
+            "cgroups": cgroups,
+            "facts": FACTS,
             "timeout_s": script.timeout_s,
             "grace_s": self._settings.grace_s,
             "output_limit": script.output_limit_bytes,
@@ -211,6 +242,7 @@ class ProcessExecutor:
         warden = self._wardens[handle["number"]]
         await warden.over.wait()
         result = warden.result()
+        self._running = None
         if result is None:
             await asyncio.to_thread(self._sweep, handle)
             said = (warden.folder / "warden.log").read_text(errors="replace").strip()[-500:]
@@ -220,7 +252,12 @@ class ProcessExecutor:
             return Exit(
                 1, is_system_failure=True, note=f"the job's shell can't be started: {result['error']}"
             )
-        return Exit(result["code"], result["signal"], is_timeout=result["reason"] == "timeout")
+        return Exit(
+            result["code"],
+            result["signal"],
+            is_timeout=result["reason"] == "timeout",
+            facts=Facts.of(result.get("group", {})),
+        )
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
         """The warden waits `runners.process.grace_s` by itself; we only cut it short."""
@@ -236,7 +273,13 @@ class ProcessExecutor:
     def tree(self) -> Tree:
         return DiskTree(self._home, self._relative, self._account.uid)
 
+    def folder(self) -> LiveFolder | None:
+        uid, gid = self._account.uid, self._account.gid
+        user = None if uid is None or gid is None else (uid, gid)
+        return DiskFolder(self._home, self._relative, user) if self._is_adopted else None
+
     async def reattach(self, handle: Handle) -> bool:
+        self._is_adopted = True
         folder = self._context.folder / f"run-{handle['number']}"
         identity = processes.Identity(handle["pid"], handle["start_time"], handle["boot_id"])
         marks = (folder / "started", folder / "exit.json")
@@ -246,12 +289,30 @@ class ProcessExecutor:
         if not any(mark.exists() for mark in marks):
             return False
         self._wardens[handle["number"]] = Warden(folder, identity, None)
+        self._unkept = frozenset(handle.get("unkept", ()))
+        self._running = handle
         return True
+
+    async def usage(self) -> Reading | None:
+        handle = self._running
+        if handle is None:
+            return None
+        group = _group_of(handle)
+        counts = group.read() if group else None
+        if counts is not None and counts.memory_bytes is not None:
+            return Reading(counts.cpu_s, counts.memory_bytes, counts.pids)
+        return await asyncio.to_thread(read_tree, handle["pid"])
+
+    async def disk_bytes(self) -> int | None:
+        return await asyncio.to_thread(folder_bytes, self._home) if self._running else None
+
+    def watched(self) -> frozenset[str]:
+        return self._unkept
 
     def _sweep(self, handle: Handle) -> None:
         """Kill what a killed warden left behind."""
-        if handle["cgroup"]:
-            processes.kill_control_group(Path(handle["cgroup"]))
+        if group := _group_of(handle):
+            group.kill()
         for pid in processes.marked(self._context.key):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -266,6 +327,12 @@ class ProcessExecutor:
                         await warden.over.wait()
             warden.release()
         await asyncio.to_thread(remove_tree, self._home)
+
+
+def _group_of(handle: Handle) -> Group | None:
+    """Also of a handle that an earlier version of ours has written."""
+    folders = handle.get("cgroups") or [handle.get("cgroup", "")]
+    return Group(tuple(Path(folder) for folder in folders)) if folders[0] else None
 
 
 async def _readable(fd: int) -> None:

@@ -1,4 +1,4 @@
-"""Processes by identity (number and start time, never the number alone), accounts, and control groups."""
+"""Processes by identity (number and start time, never the number alone), and accounts."""
 
 from __future__ import annotations
 
@@ -113,47 +113,6 @@ def can_reach(folder: Path, account: Account) -> bool:
         if not info.st_mode & bit:
             return False
     return True
-
-
-def control_group_root() -> Path | None:
-    """The folder of our own group in the unified hierarchy (cgroup v2), where we may make groups; else None."""
-    mount = None
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            before, _, after = line.partition(" - ")
-            if after.startswith("cgroup2 "):
-                mount = Path(before.split()[4])
-        own = next(
-            line[3:].strip("/")
-            for line in Path("/proc/self/cgroup").read_text().splitlines()
-            if line[:3] == "0::"
-        )
-        if mount is not None:
-            folder = mount / own
-            if (folder / "cgroup.kill").exists() or os.access(folder, os.W_OK):
-                return folder if os.access(folder, os.W_OK) else None
-    return None
-
-
-def make_control_group(root: Path, name: str) -> Path | None:
-    """A new, empty group; None where the system does not let us."""
-    folder = root / name
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError:
-        return None
-    return folder
-
-
-def kill_control_group(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        (folder / "cgroup.kill").write_text("1")
-    with contextlib.suppress(OSError):
-        for pid in (folder / "cgroup.procs").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def marked(key: str) -> Iterator[int]:

@@ -4,7 +4,10 @@ Run as `python -I -S -B warden.py FOLDER`; reads one line of JSON from standard 
 empty input: it never may). It gives the script a pipe for output and copies that into FOLDER/output, becomes the
 reaper of everything that the script leaves behind, kills it all at the end, and writes FOLDER/exit.json last.
 
-    {"argv", "env", "cwd", "script", "uid", "gid", "cgroup", "timeout_s", "grace_s", "output_limit"}
+    {"argv", "env", "cwd", "script", "uid", "gid", "cgroups", "facts", "timeout_s", "grace_s", "output_limit"}
+
+`cgroups` are the folders of the script's control group (with version 1 one for each controller); `facts` names the
+files there that are copied into exit.json (as `group`) before they are removed.
 
 SIGTERM to the warden: the script gets SIGTERM, after `grace_s` SIGKILL. SIGUSR1: SIGKILL at once. Only the
 standard library is imported, and no package: it lives as long as the job, and its memory counts per job.
@@ -37,6 +40,12 @@ _SPLICE = 1 << 20
 def main() -> None:
     folder = sys.argv[1]
     os.umask(0o077)
+    for name in os.listdir("/proc/self/fd"):  # what we only hold on to is none of the script's
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                pass  # the folder's own
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     wake_r, wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
@@ -117,9 +126,8 @@ class Warden:
         where = spec["argv"][0]
         try:
             os.setsid()
-            if spec["cgroup"]:
-                where = spec["cgroup"]
-                with open(os.path.join(spec["cgroup"], "cgroup.procs"), "w") as procs:
+            for where in spec["cgroups"]:
+                with open(os.path.join(where, "cgroup.procs"), "w") as procs:
                     procs.write("0")
             if spec["uid"] is not None:
                 where = "user " + str(spec["uid"])
@@ -197,12 +205,12 @@ class Warden:
 
     def _kill_everything(self) -> None:
         """SIGKILL until nothing is left: whatever loses its parent becomes our child, so none gets away."""
-        if self.spec["cgroup"]:
+        for folder in self.spec["cgroups"]:
             try:
-                with open(os.path.join(self.spec["cgroup"], "cgroup.kill"), "w") as kill:
+                with open(os.path.join(folder, "cgroup.kill"), "w") as kill:
                     kill.write("1")
             except OSError:
-                pass  # before Linux 5.14: the walk below does it
+                pass  # version 1, or before Linux 5.14: the walk below does it
         pause = 0.001
         while self._reap():
             for pid in self._descendants():
@@ -267,16 +275,29 @@ class Warden:
         os.close(os.open(os.path.join(self.folder, name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _finish(self, result: dict[str, Any]) -> None:
+        result = {**result, "group": self._facts()}
         path = os.path.join(self.folder, "exit.json")
         fd = os.open(path + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         os.write(fd, json.dumps({**result, "reason": self.reason, "finished_at": time.time()}).encode())
         os.close(fd)
         os.rename(path + ".tmp", path)
-        if self.spec["cgroup"]:
+        for folder in self.spec["cgroups"]:
             try:
-                os.rmdir(self.spec["cgroup"])
+                os.rmdir(folder)
             except OSError:
                 pass
+
+    def _facts(self) -> dict[str, str]:
+        """The group's last words, the first folder's that has them."""
+        found: dict[str, str] = {}
+        for folder in self.spec["cgroups"]:
+            for name in self.spec["facts"]:
+                try:
+                    with open(os.path.join(folder, name)) as file:
+                        found.setdefault(name, file.read(4096))
+                except OSError:
+                    pass
+        return found
 
 
 def _kill(pid: int, number: int) -> None:
