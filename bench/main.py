@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PARTS = ("appliance", "jobs", "forge", "git", "ssh", "transfers", "tracking", "image")
+PARTS = ("appliance", "jobs", "runner", "forge", "git", "ssh", "transfers", "tracking", "image")
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ class ProtocolServer:
     `hold_s`: how long a request for a job is held. `interval`: X-GitLab-Trace-Update-Interval. `knows_prefer`:
     whether a touch may be held. `accepts_first` answers that many final PUTs with 202 before 200. `down` makes
     every call but git a 503. While `may_confirm` is not set, no claim is confirmed; until then a job takes
-    neither log nor result (GitLab's two-phase commit of jobs).
+    neither log nor result (GitLab's two-phase commit of jobs). No token reads the repositories of `closed_projects`.
     """
 
     def __init__(self, repositories: Path | None = None, **options: Any) -> None:
@@ -86,6 +86,7 @@ class ProtocolServer:
         self.may_confirm = asyncio.Event()
         self.may_confirm.set()
         self.upload_statuses: list[int] = []
+        self.closed_projects: set[str] = set()
         self.jobs: dict[int, ServedJob] = {}
         self.requests: list[tuple[str, str]] = []
         self.registered: list[dict[str, Any]] = []
@@ -200,7 +201,8 @@ class ProtocolServer:
         job = self._pending()
         if job is None:
             return Response(status_code=204, headers={"X-GitLab-Last-Update": str(self._queue_version)})
-        job.status, job.is_unconfirmed = "running", True
+        features = body.get("info", {}).get("features", {})
+        job.status, job.is_unconfirmed = "running", bool(features.get("two_phase_job_commit"))
         job.claims += 1
         job.claimed_at = asyncio.get_running_loop().time()
         return JSONResponse(job.payload, 201)
@@ -332,6 +334,8 @@ class ProtocolServer:
         self.requests.append((request.method, request.url.path))
         if self.repositories is None:
             return PlainTextResponse("not found", 404)
+        if any(request.url.path.startswith(f"/{project}.git/") for project in self.closed_projects):
+            return PlainTextResponse("The project you were looking for could not be found.", 404)
         tokens = {job.token for job in self.jobs.values()}
         return await answer_git(self.repositories, request, tokens)
 
