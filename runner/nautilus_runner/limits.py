@@ -74,7 +74,7 @@ def limits_of(variables: Mapping[str, str], settings: RunnerSettings, kind: Kind
         cpus=cpus or base.cpus,
         memory_mib=_mib(MEMORY, variables.get(MEMORY, "")) or base.memory_mib,
         shm_mib=_mib(SHM, variables.get(SHM, "")) or base.shm_mib,
-        pids=pids or base.pids,
+        pids=pids or base.pids or (most_pids if settings.executor == "docker" else 0),
         disk_mib=_mib(DISK, variables.get(DISK, "")) or base.disk_mib,
         idle_gpu_s=_duration(IDLE_GPU, variables.get(IDLE_GPU, "")) or base.idle_gpu_s,
         kind=kind.name if kind else "",
