@@ -231,6 +231,12 @@ class Agent:
                 raise ControlRefused(f"job {job_id} is over: it is {run.state}")
             run.control.preempt("its place is needed")
 
+    def preempt_all(self) -> None:
+        """All jobs that are not over."""
+        for run, _ in self._jobs.values():
+            if run.state in ("preparing", "running"):
+                run.control.preempt("this machine is drained")
+
     @property
     def jobs(self) -> list[JobRun]:
         return [run for run, _ in self._jobs.values()]
@@ -429,6 +435,7 @@ class Agent:
                 task.cancel()
         if self._settings.status_file is not None:
             status.write_status(self._settings.status_file, self.status())
+        await asyncio.to_thread(self._machine.executors.close)
 
 
 def ensure_system_id(data_dir: Path) -> str:

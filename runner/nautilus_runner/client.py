@@ -92,9 +92,7 @@ class JobAnswer:
 class Coordinator:
     """One registration at one server. Network trouble, 429 and 5xx raise UnavailableError where not said otherwise."""
 
-    def __init__(
-        self, settings: RunnerSettings, system_id: str, gpus: Callable[[], int] = lambda: 0
-    ) -> None:
+    def __init__(self, settings: RunnerSettings, system_id: str, gpus: Callable[[], int] = lambda: 0) -> None:
         """`gpus` tells how many this machine is known to have by now."""
         self.settings = settings
         self._system_id = system_id
@@ -149,8 +147,9 @@ class Coordinator:
         failure_reason: str | None,
         exit_code: int | None,
         trace: Trace,
+        is_given_back: bool = False,
     ) -> JobAnswer:
-        """Report the end: `state` is success or failed."""
+        """Report the end: `state` is success or failed. `is_given_back`: to be run again, where the server can."""
         body: dict[str, Any] = {
             "state": state,
             "checksum": trace.checksum,
@@ -158,6 +157,8 @@ class Coordinator:
         }
         if failure_reason:
             body["failure_reason"] = failure_reason
+        if is_given_back:
+            body["requeue"] = True
         if exit_code is not None and state == "failed":
             body["exit_code"] = exit_code
         return await self._update(job_id, token, body, {}, read_timeout_s=60.0)

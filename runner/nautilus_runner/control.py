@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from nautilus_runner.errors import JobCanceled, JobError, JobInterrupted, JobLost, JobTimedOut
+from nautilus_runner.errors import JobCanceled, JobError, JobInterrupted, JobLost, JobPreempted, JobTimedOut
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ class Control:
     def abort(self, was_canceled: bool) -> None:
         error: JobError = JobCanceled("canceled") if was_canceled else JobLost("the server gave the job up")
         self._end(error, self.hard)
+
+    def preempt(self, why: str) -> None:
+        """Its script is asked to end, and the job goes back to be run again."""
+        self._end(JobPreempted(f"preempted: {why}; it is to be run again"), self.soft)
 
     def interrupt(self) -> None:
         self._end(JobInterrupted("aborted: the runner was told to stop"), self.hard)

@@ -12,6 +12,7 @@ from nautilus_runner.errors import (
     JobError,
     JobInterrupted,
     JobLost,
+    JobPreempted,
     SystemFailure,
 )
 from nautilus_runner.trace.writer import TraceWriter
@@ -49,6 +50,7 @@ def result_of(error: JobError | None, known: Sequence[str]) -> dict[str, Any]:
         "failure_reason": reason,
         "exit_code": error.exit_code,
         "cause": error.cause.value,
+        "is_given_back": isinstance(error, JobPreempted),
     }
 
 

@@ -23,6 +23,7 @@ RunnerError
     ├── JobCanceled             asked for by a user, through the server
     ├── JobLost                 the server no longer knows the job as ours: nothing is reported
     ├── JobInterrupted          this runner is told to stop and to end its jobs
+    │   └── JobPreempted        its place is needed: it goes back to the server, to be run again
     ├── ImagePullFailed
     ├── DataFailed              an input of the job can't be had, or is not what it should be
     ├── JobMisconfigured
@@ -162,6 +163,10 @@ class JobLost(JobError):
 class JobInterrupted(JobError):
     reason = FailureReason.INTERRUPTED
     cause = Cause.INTERRUPTED
+
+
+class JobPreempted(JobInterrupted):
+    pass
 
 
 class ImagePullFailed(JobError):

@@ -1,7 +1,6 @@
 """`nautilus-runner run`: waits for its configuration, reloads it when it changes, ends as signals ask.
 
-SIGTERM, SIGINT: let the jobs run and end; the next start takes them up. SIGQUIT: end the jobs, report them, end.
-SIGHUP: read the configuration now. A second signal ends at once.
+How it ends: signals.py. SIGHUP: read the configuration now.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 from nautilus_runner import __version__, status
 from nautilus_runner.errors import ConfigurationError
 from nautilus_runner.settings import Settings, default_config, load_settings
+from nautilus_runner.signals import SIGNALS, Ending
 
 if TYPE_CHECKING:
     from nautilus_runner.control_socket import ControlSocket
@@ -64,12 +64,12 @@ class Service:
         self._problem = ""
         self._look = asyncio.Event()
         self._first_signal: int | None = None
-        self._hasten = asyncio.Event()
+        self._later_signals: asyncio.Queue[int] = asyncio.Queue()
         self._end = asyncio.Event()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         log.info("nautilus-runner %s, configuration %s", __version__, self._config)
@@ -104,21 +104,11 @@ class Service:
                 await agent.apply(fresh.model_copy(update={"data_dir": settings.data_dir}))
                 settings = fresh
                 log.info("configuration read: %d registrations", len(fresh.runners))
+            if agent.is_done:
+                log.info("nothing more to do here: ending")
+                break
+        await Ending(agent, settings, self._later_signals).run(self._first_signal)
         await control.close()
-        await self._stop(agent, settings)
-
-    async def _stop(self, agent: object, settings: Settings) -> None:
-        from nautilus_runner.agent import Agent
-
-        assert isinstance(agent, Agent)
-        is_quit = self._first_signal == signal.SIGQUIT
-        ending = asyncio.create_task(agent.end_jobs(settings.shutdown_grace_s) if is_quit else agent.detach())
-        hasten = asyncio.create_task(self._hasten.wait())
-        await asyncio.wait({ending, hasten}, return_when=asyncio.FIRST_COMPLETED)
-        hasten.cancel()
-        if not ending.done():
-            log.warning("told twice: ending at once")
-            ending.cancel()
 
     async def _wait_for_settings(self) -> Settings | None:
         from nautilus_runner import agent  # noqa: F401 — imported while we wait anyway
@@ -169,7 +159,7 @@ class Service:
             log.info("%s: ending", signal.Signals(number).name)
             self._end.set()
         else:
-            self._hasten.set()
+            self._later_signals.put_nowait(number)
 
     def _on_hangup(self) -> None:
         self._stamp = None

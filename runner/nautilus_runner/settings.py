@@ -90,14 +90,18 @@ class DockerSettings(_Section):
     cap_drop: tuple[str, ...] = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SYS_CHROOT")
     pids_limit: int = 8192
     shm_mib: int = 64
-    runtime: str = ""  # Docker's, for jobs with GPUs: nvidia; "" = the daemon's own, with a request for devices
+    runtime: str = (
+        ""  # Docker's, for jobs with GPUs: nvidia; "" = the daemon's own, with a request for devices
+    )
     gpu_capabilities: tuple[GpuCapability, ...] = ("compute", "utility")  # what of the driver those see
     grace_s: float = Field(default=10.0, ge=0)
     volumes: Volumes = ()  # `/HOST/FOLDER:/CONTAINER/FOLDER[:rw]`, for every job; read-only without :rw
     allow_docker_socket: bool = False  # each job gets the daemon's socket, which is as good as root
     blocked_networks: Networks = ("169.254.0.0/16",)  # never reached by jobs: clouds keep credentials there
     subnets: Subnets = ""  # where jobs' networks get their addresses; "" = the daemon's own choice
-    helper_image: str = ""  # for forwarders and probes; "" = the runner's own, nautilus-runner or nautilus-job
+    helper_image: str = (
+        ""  # for forwarders and probes; "" = the runner's own, nautilus-runner or nautilus-job
+    )
 
 
 class RunnerSettings(_Section):
@@ -115,7 +119,9 @@ class RunnerSettings(_Section):
     output_limit_mib: int = Field(default=1024, ge=1)
     unpack_limit_mib: int = Field(default=65536, ge=1)  # of one archive, once unpacked
     cache_limit_mib: int = Field(default=10240, ge=0)
-    outputs_limit_mib: int = Field(default=1024, ge=1)  # of a work folder that is kept whole (NAUTILUS_OUTPUTS)
+    outputs_limit_mib: int = Field(
+        default=1024, ge=1
+    )  # of a work folder that is kept whole (NAUTILUS_OUTPUTS)
     cache: StoreSettings = StoreSettings()
     artifacts: StoreSettings = StoreSettings()
     tls_ca_file: str = ""
@@ -124,6 +130,7 @@ class RunnerSettings(_Section):
     source_hosts: tuple[str, ...] = ()  # `host` or `host:port`, not public, that submodules may come from
     lfs_limit_mib: int = Field(default=20480, ge=0)  # of all LFS objects that are kept
     nautilus_url: Annotated[str, BeforeValidator(_without_slash)] = ""  # "" = as the job is told
+    checkpoint_limit_mib: int = Field(default=20480, ge=0)  # of all checkpoints here; 0: none are kept
     live_files: bool = True  # who may see a run in Nautilus may look into its job's folder
     limits: LimitSettings = LimitSettings()
     network_mode: NetworkMode = "full"  # the most that a job gets: none, internal (the server alone) or full
@@ -155,15 +162,29 @@ class Settings(_Section):
     status_file: Path | None = None
     log_level: str = "info"
     shutdown_grace_s: float = Field(default=20.0, ge=0)
+    on_stop: Literal["detach", "drain", "end"] = "detach"  # what SIGTERM does
+    on_second_stop: Literal["leave", "preempt"] = "leave"  # to running jobs, while it drains
+    exit_when_idle_s: float = Field(default=0.0, ge=0)  # ends after so long without a job; 0: never
+    exit_after_jobs: int = Field(default=0, ge=0)  # ends with the last of so many jobs; 0: never
     gpus: Annotated[str, AfterValidator(_gpus)] = "all"  # of this machine's, which jobs may get
     gpu_sharing: bool = True  # jobs that ask for a share of a GPU may have one together
     gpu_selftest: bool = True  # each GPU is tried before the first job gets it
-    gpu_lock_dir: str = Field(default_factory=_lock_dir)  # shared by all runners of the machine; "" = no locks
+    gpu_lock_dir: str = Field(
+        default_factory=_lock_dir
+    )  # shared by all runners of the machine; "" = no locks
     data: DataSettings = DataSettings()
     disk: DiskSettings = DiskSettings()
     capacity: CapacitySettings = CapacitySettings()
     kinds: tuple[KindSettings, ...] = ()
     runners: tuple[RunnerSettings, ...] = ()
+
+
+BY_ENVIRONMENT = {
+    "on_stop": "NAUTILUS_RUNNER_ON_STOP",
+    "exit_when_idle_s": "NAUTILUS_RUNNER_EXIT_WHEN_IDLE_S",
+    "exit_after_jobs": "NAUTILUS_RUNNER_EXIT_AFTER_JOBS",
+}
+"""Settings that also the environment may say, and under what name."""
 
 
 def default_config(environ: Mapping[str, str] | None = None) -> Path:
@@ -176,8 +197,8 @@ def default_config(environ: Mapping[str, str] | None = None) -> Path:
     return Path(env.get("HOME") or "/").joinpath(".nautilus-runner", "config.toml")
 
 
-def parse_settings(text: str, base: Path) -> Settings:
-    """Settings from TOML text; relative folders are below `base`.
+def parse_settings(text: str, base: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from TOML text; relative folders are below `base`. What `environ` says wins.
 
     Raises ConfigurationError, naming the key.
     """
@@ -202,13 +223,16 @@ def parse_settings(text: str, base: Path) -> Settings:
 
 
 def load_settings(path: Path) -> Settings:
-    """Settings from a file. Raises ConfigurationError (also where the file can't be read)."""
+    """Settings from a file, and from the environment for what a container may be told so.
+
+    Raises ConfigurationError (also where the file can't be read).
+    """
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} can't be read: {error}") from error
     try:
-        return parse_settings(text, path.absolute().parent)
+        return parse_settings(text, path.absolute().parent, os.environ)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
 

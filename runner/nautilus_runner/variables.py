@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from nautilus_runner import __version__
+from nautilus_runner.checkpoints.store import FOLDER as CHECKPOINT_FOLDER
+from nautilus_runner.checkpoints.store import VARIABLE as CHECKPOINT_VARIABLE
 from nautilus_runner.payload import Job
 
 _SPECIAL = frozenset("*#$@!?-0123456789")
@@ -148,6 +150,7 @@ def job_variables(
         "CI_RUNNER_VERSION": __version__,
         "CI_RUNNER_EXECUTABLE_ARCH": executable_arch(),
         "RUNNER_TEMP_PROJECT_DIR": f"{project_dir}.tmp",
+        CHECKPOINT_VARIABLE: f"{project_dir}/{CHECKPOINT_FOLDER}",
     }
     served = [Variable(v.key, v.value, v.masked, v.file, v.raw) for v in job.variables]
     trusted = _trusting(ca_certificates) if ca_certificates else []

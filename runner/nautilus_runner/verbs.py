@@ -19,11 +19,21 @@ def verbs_of(agent: Agent) -> dict[str, Verb]:
         return agent.status().as_json()
 
     async def drain(fields: Mapping[str, Any]) -> AsyncIterator[Answer]:
-        """`undo` takes jobs again; `wait` answers each time that the jobs at work change, until there are none."""
+        """`undo` takes jobs again, `preempt` gives those at work back; `wait` answers each time that the jobs at
+        work change, until there are none."""
         await agent.drain(is_undone=bool(fields.get("undo")))
+        if fields.get("preempt"):
+            agent.preempt_all()
         yield agent.status().as_json()
         while fields.get("wait") and agent.is_draining and not agent.is_idle:
             await agent.until_change(_LOOK_EVERY_S)
             yield agent.status().as_json()
 
-    return {"status": status, "drain": drain}
+    async def preempt(fields: Mapping[str, Any]) -> Answer:
+        """`jobs`: their ids."""
+        ids = fields.get("jobs") or []
+        for job_id in ids:
+            agent.preempt(int(job_id))
+        return {"jobs": ids}
+
+    return {"status": status, "drain": drain, "preempt": preempt}

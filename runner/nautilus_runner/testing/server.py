@@ -199,7 +199,7 @@ class ProtocolServer:
         if self.is_down:
             return PlainTextResponse("down", 503)
         job = self._pending()
-        if job is None:
+        if job is None or await request.is_disconnected():
             return Response(status_code=204, headers={"X-GitLab-Last-Update": str(self._queue_version)})
         features = body.get("info", {}).get("features", {})
         job.status, job.is_unconfirmed = "running", bool(features.get("two_phase_job_commit"))

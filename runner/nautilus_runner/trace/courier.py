@@ -94,7 +94,9 @@ class Courier:
         finally:
             touching.cancel()
 
-    async def deliver(self, state: str, failure_reason: str | None, exit_code: int | None) -> bool:
+    async def deliver(
+        self, state: str, failure_reason: str | None, exit_code: int | None, *, is_given_back: bool = False
+    ) -> bool:
         """The rest of the log, then the result, however long the server is away.
 
         True when the server has it; False when the job is no longer ours to report.
@@ -111,6 +113,7 @@ class Courier:
                     failure_reason=failure_reason,
                     exit_code=exit_code,
                     trace=trace,
+                    is_given_back=is_given_back,
                 )
             except UnavailableError as error:
                 await self._back_off("reporting the result", error)
