@@ -224,7 +224,7 @@ def _refuse_malformed(value: Any, depth: int = 0) -> None:
     if depth > 20:
         raise BadRequest("nested too deeply")
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        if "\x00" in value or _has_surrogates(value):
             raise BadRequest("Malformed string")
     elif isinstance(value, dict):
         for key, item in value.items():
@@ -233,6 +233,16 @@ def _refuse_malformed(value: Any, depth: int = 0) -> None:
     elif isinstance(value, list):
         for item in value:
             _refuse_malformed(item, depth + 1)
+
+
+def _has_surrogates(value: str) -> bool:
+    if value.isascii():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def path_text(name: str) -> Callable[[Request], Awaitable[str]]:
