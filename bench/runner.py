@@ -206,7 +206,7 @@ async def _kill(rig: Rig, runs: int) -> dict[str, Any]:
         began = time.monotonic()
         rig.server.cancel(job, force=True)
         async with asyncio.timeout(30):
-            while await asyncio.to_thread(_containers, rig):  # noqa: ASYNC110
+            while await asyncio.to_thread(_containers, rig):
                 await asyncio.sleep(0.01)
         gone.append(time.monotonic() - began)
     return figure(

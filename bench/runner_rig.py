@@ -59,7 +59,7 @@ class Rig:
 
 @asynccontextmanager
 async def running(executor: str, concurrent: int = 1) -> AsyncIterator[Rig]:
-    """`executor`: process or docker of ours, or `stock` (gitlab-runner's shell executor). Ready when it asks for jobs."""
+    """`executor`: process, docker, or `stock` (gitlab-runner, shell executor). Ready when it asks for jobs."""
     home = Path(tempfile.mkdtemp(prefix="nautilus-bench-runner-", dir="/var/tmp"))
     home.chmod(0o711)
     async with ProtocolServer(home / "repositories") as server:
@@ -78,7 +78,7 @@ async def running(executor: str, concurrent: int = 1) -> AsyncIterator[Rig]:
 
 async def _asked(server: ProtocolServer) -> None:
     async with asyncio.timeout(30):
-        while not server.last_requests:  # noqa: ASYNC110
+        while not server.last_requests:
             await asyncio.sleep(0.01)
 
 
