@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -15,6 +17,14 @@ _TIMEOUT_S = 60.0
 REFUSED = 11
 
 
+class Refused(CommandError):
+    """The server's refusal; `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, REFUSED)
+        self.status = status
+
+
 class Api:
     """`/api/v1` of a server. Raises CommandError with the server's own message."""
 
@@ -23,7 +33,7 @@ class Api:
         self.url = url
         self._http = httpx.Client(base_url=f"{url}/api/v1", headers=headers, timeout=_TIMEOUT_S)
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, /, **params: Any) -> Any:
         return self._request("GET", path, params={k: v for k, v in params.items() if v is not None}).json()
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -32,6 +42,20 @@ class Api:
 
     def text(self, path: str, **params: Any) -> httpx.Response:
         return self._request("GET", path, params=params)
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, accepted: frozenset[int] = frozenset(), **options: Any
+    ) -> Iterator[httpx.Response]:
+        """An answer whose body is still to be read; statuses in `accepted` are no error."""
+        try:
+            with self._http.stream(method, path, **options) as answer:
+                if not answer.is_success and answer.status_code not in accepted:
+                    answer.read()
+                    raise _refusal(method, answer)
+                yield answer
+        except httpx.HTTPError as error:
+            raise CommandError(f"{self.url} broke off ({error or type(error).__name__})") from error
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -42,9 +66,7 @@ class Api:
             ) from error
         if answer.is_success:
             return answer
-        raise CommandError(
-            f"{_message(answer)} (HTTP {answer.status_code} from {method} {answer.url.path})", REFUSED
-        )
+        raise _refusal(method, answer)
 
 
 def local_api() -> Api:
@@ -68,6 +90,11 @@ def local_api() -> Api:
             f"{layout.secrets} is not yours: set NAUTILUS_URL and NAUTILUS_TOKEN (`nautilus token create`)", 4
         ) from None
     return Api(plan.web_url, token or admin)
+
+
+def _refusal(method: str, answer: httpx.Response) -> Refused:
+    text = f"{_message(answer)} (HTTP {answer.status_code} from {method} {answer.url.path})"
+    return Refused(text, answer.status_code)
 
 
 def _message(answer: httpx.Response) -> str:

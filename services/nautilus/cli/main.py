@@ -15,6 +15,7 @@ from nautilus.cli import (
     demo,
     doctor,
     experiments,
+    files,
     registry,
     runner,
     testing,
@@ -58,6 +59,7 @@ app.command("healthcheck", hidden=True)(appliance_commands.healthcheck)
 app.add_typer(config.app, name="config", help="Settings: show, check, set; the own CA's certificate.")
 app.add_typer(database.app, name="database", help="Reading the database by TCP, where that is switched on.")
 app.add_typer(experiments.app, name="experiments", help="List, show and cancel experiments.")
+app.add_typer(files.app, name="files", help="Files of a run: look into its job while it runs.")
 app.add_typer(runner.app, name="runner", help="The registration token; the runners that joined.")
 app.add_typer(registry.app, name="registry", help="The container registry's storage.")
 app.add_typer(users.app, name="user", help="Users and their passwords.")

@@ -20,6 +20,7 @@ from nautilus.live.schemas import Asked, FileView, Folder, Questions
 from nautilus.tracking.access import Access
 
 _Id = Path(ge=1, lt=2**63)
+_JobId = Path(ge=1, lt=2**63)  # of its own, since FastAPI writes the parameter's name into it
 _FILE_HEADERS = {
     "Accept-Ranges": "bytes",
     "Cache-Control": "no-store",
@@ -69,7 +70,7 @@ def job_routes(rendezvous: Rendezvous, access: Access, auth: Authenticator) -> A
     router = APIRouter(prefix="/jobs/{job}/live")
 
     @guarded
-    async def runner_of(job: int = _Id, caller: Identity = Depends(auth.caller)) -> int:
+    async def runner_of(job: int = _JobId, caller: Identity = Depends(auth.caller)) -> int:
         if caller.job is None or caller.job.job_id != job:
             raise Forbidden("the runner of a job asks here, with the job's own token")
         if await access.own_run(caller) is None:

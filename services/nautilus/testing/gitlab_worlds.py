@@ -113,6 +113,11 @@ class ServerWorld:
     def admin(self) -> Credential:
         return personal(self._token)
 
+    @property
+    def runner_token(self) -> str:
+        """Of the runner that `make_runner` made, for a real one."""
+        return self._runner_token
+
     async def make_user(self) -> Credential:
         name = f"port-{secrets.token_hex(5)}"
         user = await self._post(

@@ -1,0 +1,171 @@
+"""Looking into a running job, with nothing played: forge, management, and the runner as a process of its own.
+
+The runner reaches both by HTTP alone and listens nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from nautilus.testing.experiments import reached
+from nautilus.testing.gitlab_worlds import ServerWorld
+from nautilus.testing.management import (
+    RunningManagement,
+    eventually,
+    management_settings,
+    running_management,
+)
+
+server = pytest.importorskip("nautilus_forge.testing.server")
+pytest.importorskip("nautilus_runner")
+
+SCRIPT = """
+mkdir -p outputs 'grüße'
+printf 'one\\ntwo\\n' > log.txt
+head -c 3000000 /dev/urandom > outputs/model.bin
+ln -s /etc/passwd leak; ln -s /etc outside; mkfifo pipe
+: > go; until [ -s go ]; do sleep 0.05; done
+printf three >> log.txt; cat go > outputs/said
+until [ -s end ]; do sleep 0.05; done
+"""
+
+
+@pytest.fixture
+def forge_url(forge_database_url: str, tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "forge").mkdir()
+    with server.running_forge(forge_database_url, tmp_path / "forge") as forge:
+        yield forge.url
+
+
+@pytest.fixture
+async def forge(forge_url: str) -> AsyncIterator[ServerWorld]:
+    world = ServerWorld(forge_url, server.ADMIN_TOKEN)
+    await world.make_runner()
+    yield world
+    await world.close()
+
+
+@pytest.fixture
+async def nautilus(
+    forge: ServerWorld, forge_url: str, management_database_url: str, tmp_path: Path
+) -> AsyncIterator[RunningManagement]:
+    settings = management_settings(management_database_url, tmp_path / "home", gitlab_url=forge_url)
+    settings.admin_token_file.write_text(server.ADMIN_TOKEN)
+    async with running_management(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def user(forge: ServerWorld, nautilus: RunningManagement) -> AsyncIterator[httpx.AsyncClient]:
+    async with nautilus.client((await forge.make_user()).token.get_secret_value()) as client:
+        yield client
+
+
+@pytest.fixture
+def runner(forge: ServerWorld, forge_url: str, nautilus: RunningManagement) -> Iterator[Path]:
+    """A runner's configuration; it runs. Jobs fetch nothing: no Git is served here."""
+    folder = Path(tempfile.mkdtemp(prefix="nautilus-live-", dir="/tmp"))
+    folder.chmod(0o711)
+    config = folder / "config.toml"
+    config.write_text(
+        f'data_dir = "{folder}"\n[[runners]]\nurl = "{forge_url}"\ntoken = "{forge.runner_token}"\n'
+        f'nautilus_url = "{nautilus.url}"\nenvironment = ["GIT_STRATEGY=none"]\n'
+        f'[runners.process]\nuser = "{"nobody" if os.geteuid() == 0 else ""}"\ngrace_s = 1.0\n'
+    )
+    process = start(config)
+    yield config
+    process.send_signal(signal.SIGQUIT)
+    process.wait(15)
+    print((folder / "runner.log").read_text(errors="replace")[-3000:])
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def start(config: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "nautilus_runner", "run", "--config", str(config)]
+    with (config.parent / "runner.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+async def running(forge: ServerWorld, user: httpx.AsyncClient, command: str) -> dict[str, Any]:
+    """A run of `command` in a new project, once its job has begun."""
+    name = f"live-{secrets.token_hex(4)}"
+    made = await user.post("/api/v1/projects", json={"name": name, "template": "digits"})
+    assert made.status_code == 201, made.text
+    body = {
+        "project": made.json()["id"],
+        "command": command,
+        "resources": {"runner_tags": [forge.tag]},
+    }
+    answer = await user.post("/api/v1/experiments", json=body)
+    assert answer.status_code == 201, answer.text
+    return await reached(user, answer.json()["experiments"][0]["id"], "running")
+
+
+async def test_a_running_job_is_looked_into_and_written_into(
+    forge: ServerWorld, user: httpx.AsyncClient, nautilus: RunningManagement, runner: Path
+) -> None:
+    run = await running(forge, user, SCRIPT)
+    files = f"/api/v1/experiments/{run['id']}/files"
+
+    async def begun() -> dict[str, Any] | None:
+        answer = await user.get(files)
+        found = {one["name"]: one for one in answer.json().get("files", ())}
+        return found if "go" in found else None
+
+    found = await eventually(begun, "the job's files")
+    kinds = {name: one["kind"] for name, one in found.items() if not name.startswith(".")}
+    links = {"leak": "link", "outside": "link", "pipe": "other"}
+    assert kinds == {"go": "file", "grüße": "folder", "log.txt": "file", "outputs": "folder", **links}
+    assert found["log.txt"]["size_bytes"] == 8 and found["leak"]["link"] == "/etc/passwd"
+
+    # A range, and the whole of something large, byte for byte as long as it says.
+    part = await user.get(f"{files}/log.txt", headers={"Range": "bytes=4-"})
+    assert (part.status_code, part.text, part.headers["content-range"]) == (206, "two\n", "bytes 4-7/8")
+    tail = await user.get(f"{files}/log.txt", headers={"Range": "bytes=-3"})
+    assert tail.text == "wo\n"
+    model = await user.get(f"{files}/outputs/model.bin")
+    assert len(model.content) == 3_000_000 == int(model.headers["content-length"])
+    last = await user.get(f"{files}/outputs/model.bin", headers={"Range": "bytes=2999990-2999999"})
+    assert last.content == model.content[-10:]
+
+    # Nothing leads out, nothing hangs.
+    for path in ("leak", "outside/passwd", "pipe", "outputs"):
+        assert (await user.get(f"{files}/{path}")).status_code == 422, path
+    assert (await user.get(files, params={"path": "../"})).status_code == 422
+    assert (await user.get(f"{files}/nothing")).status_code == 404
+
+    # Who waits for more gets it as soon as it is there; who writes is read by the job.
+    asked_at = time.monotonic()
+    more = asyncio.create_task(
+        user.get(f"{files}/log.txt", headers={"Range": "bytes=8-", "Prefer": "wait=20"})
+    )
+    written = await user.put(f"{files}/go", content=b"now")
+    assert written.status_code == 200, written.text
+    grown = await more
+    assert (grown.status_code, grown.text) == (206, "three") and time.monotonic() - asked_at < 3
+
+    async def said() -> bool:
+        return (await user.get(f"{files}/outputs/said")).text == "now"
+
+    await eventually(said, "what the job copied")
+    assert (await user.put(f"{files}/end", content=b"1")).status_code == 200
+    await reached(user, run["id"], "succeeded")
+
+    # Afterwards the same way leads to what the job kept.
+    assert (await user.get(f"{files}/outputs/said")).text == "now"
+    gone = await user.get(f"{files}/log.txt")
+    assert gone.status_code == 404 and "artifacts" in gone.json()["message"]
+    assert (await user.put(f"{files}/go", content=b"x")).status_code == 409
