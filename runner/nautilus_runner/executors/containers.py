@@ -7,10 +7,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nautilus_runner.payload import Credentials, Image
-from nautilus_runner.settings import DockerSettings
+from nautilus_runner.settings import DockerSettings, GpuCapability
 
 BUILDS = "/builds"
 LABEL_RUNNER = "org.nautilus.runner.system-id"
@@ -32,6 +32,7 @@ def host_config(
     volume: str = "",
     volume_labels: Mapping[str, str] | None = None,
     gpus: Sequence[str] = (),
+    gpu_capabilities: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The limits of a job's container: one volume of its own, no privilege, no socket, no device but its GPUs."""
     mount = {
@@ -53,9 +54,19 @@ def host_config(
         "AutoRemove": False,
         "RestartPolicy": {"Name": "no"},
     }
-    if gpus:
-        config["DeviceRequests"] = [{"Driver": "", "DeviceIDs": list(gpus), "Capabilities": [["gpu"]]}]
+    if gpus and settings.runtime:  # it gives what the container's NVIDIA_VISIBLE_DEVICES says
+        config["Runtime"] = settings.runtime
+    elif gpus:
+        wanted = ["gpu", *gpu_capabilities]
+        config["DeviceRequests"] = [{"Driver": "", "DeviceIDs": list(gpus), "Capabilities": [wanted]}]
     return config
+
+
+def gpu_capabilities(settings: DockerSettings, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What of the driver a job with GPUs sees: as it asks (NVIDIA_DRIVER_CAPABILITIES), else as the settings say."""
+    asked = environment.get("NVIDIA_DRIVER_CAPABILITIES", "")
+    words = tuple(word.strip() for word in asked.split(",") if word.strip())
+    return words if words and set(words) <= set(get_args(GpuCapability)) else settings.gpu_capabilities
 
 
 def container_config(

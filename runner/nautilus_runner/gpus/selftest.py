@@ -166,7 +166,7 @@ fi"""
 found=no
 for device in /dev/nvidia[0-9]* /dev/dxg; do
     if [ -e "$device" ]; then
-        : <"$device" || {{ echo "{_MARK} $device can't be opened"; exit 1; }}
+        true <"$device" || {{ echo "{_MARK} $device can't be opened"; exit 1; }}
         found=yes
     fi
 done

@@ -1,8 +1,7 @@
-"""GPUs of a machine whose driver the runner cannot see: asked of a container, and waited for by jobs."""
+"""GPUs of a machine whose driver the runner cannot see: a container is asked."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import docker
 import pytest
 import requests
 
-from nautilus_runner.errors import ConfigurationError, JobMisconfigured
-from nautilus_runner.executors import gpu_probe
-from nautilus_runner.executors.gpu_probe import parse_query, probe_config, probe_gpus, settle_pool
-from nautilus_runner.gpu import Gpu, GpuPool, chosen
+from nautilus_runner.errors import ConfigurationError
+from nautilus_runner.executors.gpu_probe import ask_daemons, parse_query, probe_config, probe_gpus
+from nautilus_runner.gpu import Gpu
 from nautilus_runner.settings import Settings, parse_settings
 
 A, B = Gpu("GPU-aa", "NVIDIA H200", 143771), Gpu("GPU-bb", "NVIDIA H200", 143771)
@@ -60,13 +58,6 @@ def settings(gpus: str = "all", executor: str = "docker") -> Settings:
     return parse_settings(f'gpus = "{gpus}"\n{entry}', Path("/x"))
 
 
-async def settled(
-    pool: GpuPool, wish: Settings, api: Any, monkeypatch: pytest.MonkeyPatch, own: str | None
-) -> None:
-    monkeypatch.setattr(gpu_probe.containers, "own_container_id", lambda _: own)
-    await settle_pool(pool, wish, lambda host: (api, ()), "s_1", None)
-
-
 def test_a_container_of_our_own_image_is_asked_and_removed() -> None:
     api = FakeDaemon()
     assert probe_gpus(api, "own", "s_1") == (A, B)
@@ -100,50 +91,17 @@ def test_lines_that_are_no_gpu_are_left_out() -> None:
     assert parse_query("GPU-aa, NVIDIA H200, 143771\nFailed to initialize NVML\nGPU-x, y\n") == (A,)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "left"), [("all", (A, B)), ("none", ()), ("1", (B,)), ("GPU-bb,0", (B, A))]
-)
-def test_the_setting_chooses_among_them(wanted: str, left: tuple[Gpu, ...]) -> None:
-    assert chosen((A, B), wanted) == left
-
-
 @pytest.mark.parametrize("value", ["two", "0;1", "", "device=0"])
 def test_another_word_for_gpus_is_refused_by_name(value: str) -> None:
     with pytest.raises(ConfigurationError, match="gpus"):
         settings(value)
 
 
-async def test_a_job_that_wants_gpus_waits_until_they_were_looked_for(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("own", "found"), [("own", (A, B)), (None, ())])
+def test_only_a_runner_in_a_container_makes_one_to_ask(
+    monkeypatch: pytest.MonkeyPatch, own: str | None, found: tuple[Gpu, ...]
 ) -> None:
-    pool = GpuPool((), is_settled=False)
-    waiting = asyncio.create_task(pool.take(1))
-    assert (await pool.take(0)).uuids == ()
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    await settled(pool, settings(), FakeDaemon(), monkeypatch, "own")
-    assert (await waiting).uuids == ("GPU-aa",)
-    assert pool.free == 1
-
-
-async def test_outside_of_a_container_no_container_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    api, pool = FakeDaemon(), GpuPool((), is_settled=False)
-    await settled(pool, settings(), api, monkeypatch, None)
-    assert api.created == []
-    with pytest.raises(JobMisconfigured, match="this runner has 0"):
-        await pool.take(1)
-
-
-async def test_what_nvml_found_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    api, pool = FakeDaemon(), GpuPool((A, B), is_settled=False)
-    await settled(pool, settings("1"), api, monkeypatch, "own")
-    assert (pool.gpus, api.created) == ((B,), [])
-
-
-async def test_a_job_that_was_taken_up_again_keeps_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = GpuPool((), is_settled=False)
-    allotment = pool.claim(("GPU-aa",))
-    await settled(pool, settings(), FakeDaemon(), monkeypatch, "own")
-    assert (await pool.take(1)).uuids == ("GPU-bb",)
-    pool.give_back(allotment)
-    assert (await pool.take(1)).uuids == ("GPU-aa",)
+    api = FakeDaemon()
+    monkeypatch.setattr("nautilus_runner.executors.containers.own_container_id", lambda _: own)
+    assert ask_daemons(settings(), lambda host: (api, ()), "s_1") == found
+    assert len(api.created) == (1 if own else 0)

@@ -16,17 +16,15 @@ import pytest
 from nautilus_runner import shell
 from nautilus_runner.control import Control
 from nautilus_runner.durations import seconds_of
-from nautilus_runner.errors import GitError, JobCanceled, JobError, JobLost, JobMisconfigured, JobTimedOut
+from nautilus_runner.errors import GitError, JobCanceled, JobError, JobLost, JobTimedOut
 from nautilus_runner.executors import containers
 from nautilus_runner.executors.container_output import frames
-from nautilus_runner.gpu import Allotment, Gpu, GpuPool, asked_for, find_gpus
 from nautilus_runner.journal import Journal, entry_key
 from nautilus_runner.payload import Credentials, Image, Job
 from nautilus_runner.settings import DockerSettings
 from nautilus_runner.slots import Slots
 from nautilus_runner.sources import git
 from nautilus_runner.sources.checkout import remotes_of
-from nautilus_runner.testing.nvml import FakeGpu, FakeNvml
 from nautilus_runner.testing.payloads import job_payload
 from nautilus_runner.trace.spool import Spool
 from nautilus_runner.trace.writer import TraceWriter
@@ -108,72 +106,6 @@ async def test_the_first_soft_end_stands() -> None:
     control.cancel()
     control.time_out(5)
     assert isinstance(control.error, JobCanceled)
-
-
-# ---- GPUs
-
-
-def test_no_driver_is_no_gpu() -> None:
-    assert find_gpus(nvml=FakeNvml(has_driver=False)) == ()
-
-
-def test_gpus_are_found_and_a_broken_one_is_left_out() -> None:
-    nvml = FakeNvml([FakeGpu("GPU-a"), FakeGpu("GPU-b", is_broken=True), FakeGpu("GPU-c", memory_mib=1024)])
-    assert find_gpus(nvml=nvml) == (Gpu("GPU-a", "NVIDIA H200", 143771), Gpu("GPU-c", "NVIDIA H200", 1024))
-    assert not nvml.is_open
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [
-        (None, "abc"),
-        ("", ""),
-        ("1", "b"),
-        ("2,0", "ca"),
-        ("GPU-b,0", "ba"),
-        ("0,7,1", "a"),
-        ("-1", ""),
-        ("1,1", "b"),
-    ],
-)
-def test_our_own_limit_is_minded(visible: str | None, expected: str) -> None:
-    nvml = FakeNvml([FakeGpu("GPU-a"), FakeGpu("GPU-b"), FakeGpu("GPU-c")])
-    assert "".join(gpu.uuid[-1] for gpu in find_gpus(visible, nvml)) == expected
-
-
-async def test_a_gpu_is_one_jobs_at_a_time_and_large_wishes_are_not_starved() -> None:
-    pool = GpuPool((Gpu("GPU-a", "", 1), Gpu("GPU-b", "", 1)))
-    first = await pool.take(1)
-    both = asyncio.create_task(pool.take(2))
-    small = asyncio.create_task(pool.take(1))
-    await asyncio.sleep(0)
-    assert not both.done() and not small.done()
-    pool.give_back(first)
-    assert (await both).uuids == ("GPU-a", "GPU-b")
-    assert not small.done()
-    pool.give_back(await both)
-    pool.give_back(first)
-    assert (await small).uuids == ("GPU-a",)
-    assert pool.free == 1
-
-
-async def test_what_a_job_from_before_holds_is_not_given_away() -> None:
-    pool = GpuPool((Gpu("GPU-a", "", 1),))
-    held = pool.claim(("GPU-a",))
-    assert pool.free == 0
-    pool.give_back(held)
-    assert pool.free == 1
-
-
-def test_counts_are_checked() -> None:
-    assert asked_for({}) == 0 and asked_for({"NAUTILUS_GPUS": " 2 "}) == 2
-    with pytest.raises(JobMisconfigured, match="'two'"):
-        asked_for({"NAUTILUS_GPUS": "two"})
-
-
-def test_a_job_sees_its_gpus_or_none() -> None:
-    assert Allotment(("GPU-a", "GPU-b")).environment()["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
-    assert Allotment().environment() == {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
 
 
 # ---- journal
