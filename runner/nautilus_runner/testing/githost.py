@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nautilus_runner.testing.lfshost import answer_lfs, is_lfs
+
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
@@ -50,6 +52,11 @@ class Repository:
         self.git("push", "--quiet", "--force", str(self.folder), f"HEAD:refs/heads/{branch}", cwd=self._work)
         return self.git("rev-parse", "HEAD", cwd=self._work)
 
+    def link(self, path: str, sha: str) -> None:
+        """Let the next commit hold a submodule at `sha` (`.gitmodules` is a file like others)."""
+        (self._work / path).mkdir(parents=True, exist_ok=True)
+        self.git("update-index", "--add", "--cacheinfo", f"160000,{sha},{path}", cwd=self._work)
+
     def point(self, ref: str, sha: str) -> None:
         """As the server makes refs/pipelines/<id>."""
         self.git("update-ref", ref, sha, cwd=self.folder)
@@ -70,6 +77,8 @@ async def answer_git(root: Path, request: Request, tokens: set[str]) -> Response
     if password not in tokens:
         headers = {"WWW-Authenticate": 'Basic realm="GitLab"'}
         return PlainTextResponse("HTTP Basic: Access denied", 401, headers)
+    if is_lfs(request.url.path):
+        return await answer_lfs(root, request)
     env = {
         "PATH": os.environ["PATH"],
         "GIT_PROJECT_ROOT": str(root),
