@@ -20,13 +20,21 @@ JOB_USER = "nobody"
 
 
 def config_text(
-    url: str, data_dir: Path, *, concurrent: int = 2, executor: str = "process", **fields: Any
+    url: str,
+    data_dir: Path,
+    *,
+    concurrent: int = 2,
+    executor: str = "process",
+    tables: str = "",
+    **fields: Any,
 ) -> str:
+    """`tables` is TOML that stands behind all registrations."""
     process = fields.pop("process", {"user": JOB_USER, "grace_s": 2.0})
     docker = fields.pop("docker", {})
+    limits = fields.pop("limits", {})
     head = f'concurrent = {concurrent}\nstatus_file = "{data_dir}/status.json"\ndata_dir = "{data_dir}"\n\n'
     entry = {"name": "bundled", "id": 1, "url": url, "token": RUNNER_TOKEN, "executor": executor, **fields}
-    return head + runner_block(entry, {"process": process, "docker": docker})
+    return head + runner_block(entry, {"process": process, "docker": docker, "limits": limits}) + tables
 
 
 def settings_for(url: str, data_dir: Path, **options: Any) -> Settings:
