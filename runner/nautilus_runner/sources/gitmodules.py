@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from nautilus_runner.errors import SourceRefused
+from nautilus_runner.errors import GitError, SourceRefused
 from nautilus_runner.sources import git, reach
 from nautilus_runner.sources.checkout import Server
 from nautilus_runner.sources.ssh import SshAddress, ssh_address
@@ -47,7 +47,10 @@ async def submodules_of(target: Path, pathspecs: Sequence[str]) -> list[Submodul
     if declaration.stat().st_size > _MAX_BYTES:
         raise SourceRefused(f"{GITMODULES} is larger than {_MAX_BYTES >> 20} MiB")
     argv = ["git", "config", "-z", "--file", GITMODULES, "--no-includes", "--get-regexp", _KEYS]
-    listing = await git.run(argv, cwd=target, env=git.environment(target), may_find_nothing=True)
+    try:
+        listing = await git.run(argv, cwd=target, env=git.environment(target), may_find_nothing=True)
+    except GitError as error:
+        raise SourceRefused(f"{GITMODULES} can't be read: {error}") from error
     declared = _declared(listing)
     if not declared:
         return []

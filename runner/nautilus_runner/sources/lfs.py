@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nautilus_runner.errors import PathError
+from nautilus_runner.errors import GitError, PathError, SourceRefused
 from nautilus_runner.files import beneath
 from nautilus_runner.sources import git
 from nautilus_runner.sources.lfs_client import LfsClient, Offer, Pointer, distinct
@@ -164,7 +164,10 @@ async def _wanted(target: Path) -> Callable[[str], bool]:
 
 async def _patterns(target: Path, key: str) -> list[str]:
     argv = ["git", "config", "--file", ".lfsconfig", "--no-includes", "--get", key]
-    said = await git.run(argv, cwd=target, env=git.environment(target), may_find_nothing=True)
+    try:
+        said = await git.run(argv, cwd=target, env=git.environment(target), may_find_nothing=True)
+    except GitError as error:
+        raise SourceRefused(f".lfsconfig can't be read: {error}") from error
     return [p.strip().strip("/") for p in said.decode(errors="replace").split(",") if p.strip().strip("/")]
 
 
