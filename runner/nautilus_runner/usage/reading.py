@@ -105,7 +105,7 @@ class Usage:
 
 def summary(usage: Usage, limits: Limits) -> str:
     """One line for the end of the log; "" where nothing was told."""
-    if not usage.samples and usage.cpu_s < 0.1:
+    if not usage.values and usage.cpu_s < 0.1:
         return ""
     peak = usage.highest
     parts = [f"CPU {usage.cpu_s:.1f} s"]

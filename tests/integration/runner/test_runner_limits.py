@@ -88,7 +88,8 @@ async def test_a_job_that_kills_itself_is_not_called_out_of_memory(
 
 @needs_groups
 async def test_a_job_with_too_many_processes_is_told_so(server: ProtocolServer, runner: RunningAgent) -> None:
-    script = ["for i in $(seq 40); do sleep 1 & done", "wait"]
+    code = "import os, time\nfor n in range(40):\n    if os.fork() == 0: time.sleep(20)"
+    script = [f"{PYTHON} -c '{code}'"]
     job = await run_job(server, runner, script, {"NAUTILUS_PIDS": "16"})
     assert last_line(job).startswith(
         "Job failed (process limit): the job wanted more processes than 16 are allowed (NAUTILUS_PIDS)"
