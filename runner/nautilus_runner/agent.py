@@ -25,6 +25,8 @@ from nautilus_runner.cache import LocalCache
 from nautilus_runner.capacity import machine_room
 from nautilus_runner.checkpoints.store import CheckpointStore
 from nautilus_runner.client import Coordinator, Offer
+from nautilus_runner.data.hub import DataHub
+from nautilus_runner.disk import MIB, Reserve
 from nautilus_runner.errors import (
     ConfigurationError,
     ControlRefused,
@@ -82,11 +84,14 @@ class Agent:
         self._journal = Journal(data_dir / "journal")
         self._slots = Slots(1)
         system_id = ensure_system_id(data_dir)
+        reserve = Reserve((data_dir,))
         self._machine = Machine(
             system_id=system_id,
             mirrors=Mirrors(data_dir / "mirrors"),
             lfs=LfsStore(data_dir / "lfs"),
             cache=LocalCache(data_dir / "cache"),
+            data=DataHub(data_dir / "data", reserve),
+            disk=reserve,
             checkpoints=CheckpointStore(data_dir / "checkpoints"),
             gpus=GpuPool(is_settled=False),
             executors=Factory(data_dir, system_id),
@@ -120,6 +125,7 @@ class Agent:
                 entry.forget()
         await self.apply(settings)
         await self._machine.executors.remove_orphans(settings.runners, self._is_known)
+        await asyncio.to_thread(self._machine.data.store.release_unknown, self._is_known)
 
     async def apply(self, settings: Settings) -> None:
         """New settings: registrations come and go, running jobs keep the settings that they began with."""
@@ -127,6 +133,8 @@ class Agent:
         self._slots.resize(settings.concurrent)
         room = machine_room(settings.capacity, self._data_dir)
         self._machine.capacity.resize(room, settings.capacity.patience_s, settings.kinds)
+        self._machine.data.configure(settings.data)
+        self._machine.disk.reserve_bytes = settings.disk.reserve_mib * MIB
         self._quota.set_bound(settings.exit_after_jobs)
         if self._gpu_task is None and settings.runners:
             self._gpu_task = asyncio.create_task(self._gpu_keeper.run(settings, self._note_change))
@@ -318,6 +326,7 @@ class Agent:
             await client.close()
 
     async def _check_executor(self, settings: RunnerSettings) -> None:
+        self._machine.disk.check()
         if settings.executor == "docker":
             await asyncio.to_thread(self._machine.executors.daemon, settings.docker.host)
 

@@ -19,14 +19,20 @@ from docker.errors import APIError, DockerException, NotFound
 
 from nautilus_runner import shell
 from nautilus_runner.errors import JobError, SystemFailure
-from nautilus_runner.executors import container_files, containers, images
+from nautilus_runner.executors import container_files, container_usage, containers, images
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.executors.container_output import LOST, ContainerOutput
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import Tree
+from nautilus_runner.gpu import Allotment
+from nautilus_runner.gpus import devices, neighbours
 from nautilus_runner.live.container import ContainerFolder
 from nautilus_runner.live.folder import LiveFolder
+from nautilus_runner.network import modes
+from nautilus_runner.network.joining import Joined, Networking
+from nautilus_runner.network.modes import NetworkMode
 from nautilus_runner.payload import Image
+from nautilus_runner.usage.reading import Reading
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +41,11 @@ _FIRST_OUTPUT_S = 2.0
 
 
 class DockerExecutor:
-    """One job's containers. `own_networks` are those of the container that the runner itself lives in."""
+    """One job's containers, on a network that `networking` gives to the job alone."""
 
     name = "docker"
 
-    def __init__(self, context: Context, api: Any, system_id: str, own_networks: tuple[str, ...]) -> None:
+    def __init__(self, context: Context, api: Any, system_id: str, networking: Networking) -> None:
         self._context = context
         self._settings = context.settings.docker
         self._api = api
@@ -47,8 +53,10 @@ class DockerExecutor:
         self._project = context.job.project_path
         self._stage = context.folder / "stage"
         self._name = f"nautilus-{system_id[-6:]}-{context.key}"
-        self._network = self._settings.network or next(iter(own_networks), "")
+        self._networking = networking
+        self._joined = Joined("none")
         self._container = ""
+        self._is_running = False
         self._is_adopted = False
         self._owner = (0, 0)
         self._outputs: dict[int, ContainerOutput] = {}
@@ -75,11 +83,28 @@ class DockerExecutor:
             await self._call(self._remove_everything)
         wanted = job.image.pull_policy or self._settings.pull_policy
         found = await self._ensure_image(image, tuple(wanted))
-        job_network = await self._start_services() if job.services else ""
+        await self._join_network()
+        await self._start_services()
         self._context.say(f"Using docker image {found['Id']} for {image} ...")
-        await self._call(self._create_container, image, found, job_network)
+        await self._call(self._create_container, image, found)
         await self._context.accepted.wait()
         self._launched = await self._launch(0)
+
+    async def _join_network(self) -> None:
+        context = self._context
+        mode = modes.asked_for(
+            context.variables.get(modes.VARIABLE), NetworkMode(context.settings.network_mode)
+        )
+        self._joined = await self._call(
+            self._networking.join,
+            context.settings,
+            mode,
+            context.key,
+            has_services=bool(context.job.services),
+        )
+        if mode is not NetworkMode.FULL:
+            led = ", ".join(map(str, self._joined.led)) or "nothing"
+            context.say(f"Network of this job: {mode}; it reaches {led}.")
 
     async def _ensure_image(self, image: str, policies: tuple[str, ...]) -> dict[str, Any]:
         store = images.Images(
@@ -91,38 +116,44 @@ class DockerExecutor:
         )
         return await store.ensure(image, policies)
 
-    def _create_container(self, image: str, found: dict[str, Any], job_network: str) -> None:
+    def _create_container(self, image: str, found: dict[str, Any]) -> None:
         context, first = self._context, self._context.first
         user = context.job.image.executor_opts.docker.user
+        gpus = context.gpus.uuids
+        environment = {**(first.environment if first else {}), **context.gpus.environment()}
+        capabilities = containers.gpu_capabilities(self._settings, environment) if gpus else ()
+        if gpus:
+            environment["NVIDIA_DRIVER_CAPABILITIES"] = ",".join(capabilities)
         host = containers.host_config(
             self._settings,
             volume=self._name,
             volume_labels=self._labels("volume"),
-            network=job_network or self._network,
-            gpus=context.gpus.uuids,
+            network=self._joined.network,
+            gpus=gpus,
+            gpu_capabilities=capabilities,
         )
         config = containers.container_config(
             image,
-            host=host,
-            environment=first.environment if first else {},
-            labels=self._labels("job"),
+            host=host
+            | self._joined.host_config()
+            | container_usage.limit_config(self._settings, context.limits),
+            environment=self._joined.environment(environment),
+            labels=self._labels("job") | neighbours.labels(gpus),
             command=shell.container_command(f"{containers.BUILDS}/{self._project}.tmp/.script"),
             entrypoint=context.job.image.entrypoint,
             user=user,
             has_input=True,
         )
         self._container = self._api.create_container_from_config(config, name=self._name)["Id"]
-        if job_network and self._network:
-            self._api.connect_container_to_network(self._container, self._network)
+        if gpus:
+            neighbours.give_way(self._api, self._system_id, self._container, gpus)
         named = user or found.get("Config", {}).get("User") or ""
         self._owner = images.owner_of(self._api, self._container, named)
 
-    async def _start_services(self) -> str:
-        """A network of the job's own with its services in it; their names are known there. Returns its name."""
-        await self._call(self._api.create_network, self._name, labels=self._labels("network"))
+    async def _start_services(self) -> None:
+        """On the job's network; their names are known there."""
         for number, service in enumerate(self._context.job.services):
             await self._start_service(number, service)
-        return self._name
 
     async def _start_service(self, number: int, service: Image) -> None:
         variables = self._context.variables
@@ -132,13 +163,17 @@ class DockerExecutor:
         own = {v.key: v.value if v.raw else variables.expand(v.value) for v in service.variables}
         config = containers.container_config(
             image,
-            host=containers.host_config(self._settings, network=self._name),
-            environment={**variables.environment(), **own},
+            host=containers.host_config(self._settings, network=self._joined.network)
+            | self._joined.host_config()
+            | container_usage.limit_config(self._settings, self._context.limits),
+            environment=self._joined.environment(
+                {**variables.environment(), **own, **Allotment().environment()}
+            ),
             labels=self._labels("service"),
             command=service.command,
             entrypoint=service.entrypoint,
             user=service.executor_opts.docker.user,
-            network=self._name,
+            network=self._joined.network,
             aliases=containers.service_aliases(service.model_copy(update={"name": image})),
         )
         made = await self._call(
@@ -173,6 +208,7 @@ class DockerExecutor:
             handle = await self._launch(script.number)
         await announce(handle)
         await asyncio.to_thread(self._outputs[script.number].begin)
+        self._is_running = True
         return handle
 
     async def _launch(self, number: int) -> Handle:
@@ -228,18 +264,30 @@ class DockerExecutor:
 
     async def wait(self, handle: Handle) -> Exit:
         number = handle["number"]
+        if self._context.gpus.uuids and (lost := await self._lost_gpu(handle)):
+            return Exit(1, is_system_failure=True, note=lost)
         state = await asyncio.shield(self._ends[number])
+        self._is_running = False
         self._totals = self._outputs[number].totals
         if state is None:
             return Exit(1, is_system_failure=True, note="the job's container was removed by somebody else")
         if problem := state.get(LOST):
             return Exit(1, is_system_failure=True, note=f"the job's output can't be read: {problem}")
         code = int(state.get("ExitCode", 1))
-        if state.get("OOMKilled"):
-            return Exit(code or 137, note="out of memory: the container was killed by its memory limit")
         return Exit(
-            code, is_system_failure=bool(state.get("Error")) and code != 0, note=state.get("Error", "")
+            code,
+            is_system_failure=bool(state.get("Error")) and code != 0,
+            note=state.get("Error", ""),
+            facts=container_usage.facts_of(state, self._context.limits),
         )
+
+    async def _lost_gpu(self, handle: Handle) -> str:
+        """Waits for the run's end, or ends it where the container can't reach its GPUs any more: then why."""
+        ended = self._ends[handle["number"]]
+        if not (lost := await devices.lost_before(ended, self._api, handle["container"])):
+            return ""
+        await self.stop(handle, self._settings.grace_s)
+        return lost
 
     async def stop(self, handle: Handle, grace_s: float) -> None:
         container = handle["container"]
@@ -277,7 +325,23 @@ class DockerExecutor:
                 await self._call(self._api.kill, self._container)
             return False
         output.follow()
+        self._is_running = True
         return True
+
+    async def usage(self) -> Reading | None:
+        if not self._is_running:
+            return None
+        return await asyncio.to_thread(container_usage.read_stats, self._api, self._container)
+
+    async def disk_bytes(self) -> int | None:
+        if not self._is_running:
+            return None
+        return await asyncio.to_thread(
+            container_usage.disk_bytes, self._api, self._container, self._name
+        )
+
+    def watched(self) -> frozenset[str]:
+        return frozenset()  # the daemon keeps them all
 
     async def _has_begun(self, output: ContainerOutput, state: dict[str, Any]) -> bool:
         """Whether the word to begin was given. The first thing that any script does is to print."""
@@ -309,9 +373,10 @@ class DockerExecutor:
 
     def _remove_everything(self) -> None:
         remove_labelled(self._api, f"{containers.LABEL_JOB}={self._context.key}")
+        self._networking.pool.release(self._context.key)
 
     def _labels(self, role: str) -> dict[str, str]:
-        return containers.labels(self._system_id, self._context.key, role)
+        return containers.labels(self._system_id, self._context.key, role) | self._joined.labels()
 
     async def _call(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """A call of the daemon in a thread. Not found stays Docker's own error; the rest is a SystemFailure."""

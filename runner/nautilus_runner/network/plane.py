@@ -115,9 +115,10 @@ def _powerless() -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "ReadonlyRootfs": True,
+        "Tmpfs": {"/var/lib/nautilus-runner": "size=64k"},  # in place of the volume that our image declares
         "PidsLimit": 64,
         "Init": True,
-        "LogConfig": {"Type": "local", "Config": {"max-size": "1m", "max-file": "1"}},
+        "LogConfig": {"Type": "local", "Config": {"max-size": "1m", "max-file": "2"}},
     }
 
 

@@ -56,6 +56,12 @@ class NetworkPool:
         self._lock = threading.Lock()
         self.warnings: dict[str, str] = {}
 
+    @property
+    def used(self) -> set[str]:
+        """The jobs that have a network."""
+        with self._lock:
+            return {network.job for network in self._networks.values() if network.job}
+
     def lease(self, plane: Plane, kind: str, job: str, *, has_forwarders: bool) -> JobNetwork:
         """A network for this job alone. Raises SystemFailure."""
         with self._lock:
