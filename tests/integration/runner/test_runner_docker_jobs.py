@@ -421,7 +421,7 @@ RUNNER_IMAGE = "nautilus:lite"
 RUNNER_PYTHON = "/opt/nautilus/venv/bin/python"
 
 
-async def test_a_runner_in_a_container_puts_its_jobs_beside_itself_on_its_own_network(
+async def test_jobs_of_a_runner_in_a_container_reach_the_server_by_its_network_and_nothing_else_there(
     repositories: Path, repository: Repository, daemon: docker.APIClient, data_dir: Path
 ) -> None:
     try:
@@ -432,7 +432,8 @@ async def test_a_runner_in_a_container_puts_its_jobs_beside_itself_on_its_own_ne
     gateway = daemon.inspect_network(network["Id"])["IPAM"]["Config"][0]["Gateway"]
     ours = Path(nautilus_runner.__file__).parents[1]
     async with ProtocolServer(repositories, host=gateway) as server:
-        (data_dir / "config.toml").write_text(config_text(server.url, Path("/data"), **OPTIONS))
+        configured = {**OPTIONS, "network_mode": "internal", "environment": [f"SERVER={server.url}"]}
+        (data_dir / "config.toml").write_text(config_text(server.url, Path("/data"), **configured))
         mounts = [f"{data_dir}:/data", f"{ours}:/runner:ro", "/var/run/docker.sock:/var/run/docker.sock"]
         made = daemon.create_container(
             RUNNER_IMAGE,
@@ -449,13 +450,15 @@ async def test_a_runner_in_a_container_puts_its_jobs_beside_itself_on_its_own_ne
             daemon.start(made["Id"])
             sha = repository.commit({"a": "from the repository"})
             repository.point("refs/pipelines/7", sha)
-            script = ["cat a; echo", "getent hosts the-appliance | wc -l", "hostname"]
+            reach = "at=${SERVER#http://}; : < /dev/tcp/${at%:*}/${at#*:} && echo reached"
+            script = ["cat a; echo", "(getent hosts the-appliance || true) | wc -l", reach, "hostname"]
             job = await server.finished(server.add_job(job_payload(script, url=server.url, sha=sha)), 60)
             assert job.status == "success", job.log
-            assert printed(job)[:2] == ["from the repository", "1"]
-            assert printed(job)[2] != "the-runner"
+            assert printed(job)[:3] == ["from the repository", "0", "reached"]
+            assert printed(job)[3] != "the-runner"
             await nothing_left(daemon, job)
         finally:
+            daemon.stop(made["Id"], timeout=20)
             daemon.remove_container(made["Id"], force=True, v=True)
             daemon.remove_network(network["Id"])
 
