@@ -11,7 +11,17 @@ import sys
 
 import typer
 
-from nautilus_runner.commands import draining, gpus, registering, registrations, serving
+from nautilus_runner import other_workers
+from nautilus_runner.commands import (
+    configuration,
+    draining,
+    gpus,
+    jobs,
+    registering,
+    registrations,
+    serving,
+    systemd,
+)
 from nautilus_runner.errors import ConfigurationError, RunnerError
 
 app = typer.Typer(
@@ -20,12 +30,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _group in (serving, registering, registrations, gpus, draining):
+for _group in (serving, registering, registrations, gpus, draining, jobs, configuration, systemd):
     _group.add(app)
 
 
 def main() -> None:
     """Entry point: errors of ours are one line, unless NAUTILUS_RUNNER_DEBUG is set."""
+    for note in other_workers.adopt(os.environ):
+        print(f"nautilus-runner: {note}", file=sys.stderr)
     try:
         app()
     except RunnerError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nautilus_runner.live.verbs import live_verbs
+
 if TYPE_CHECKING:
     from nautilus_runner.agent import Agent
     from nautilus_runner.control_socket import Answer, Verb
@@ -36,4 +38,4 @@ def verbs_of(agent: Agent) -> dict[str, Verb]:
             agent.preempt(int(job_id))
         return {"jobs": ids}
 
-    return {"status": status, "drain": drain, "preempt": preempt}
+    return {"status": status, "drain": drain, "preempt": preempt, **live_verbs(agent)}

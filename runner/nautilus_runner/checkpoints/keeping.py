@@ -120,7 +120,7 @@ def _remote(work: Work) -> RemoteCheckpoints | None:
     """Nautilus, where the job is a run of it."""
     variables = work.variables
     run_id, token = variables.get("MLFLOW_RUN_ID"), variables.get("MLFLOW_TRACKING_TOKEN")
-    url = nautilus_url(variables, work.settings.nautilus_url)
+    url = nautilus_url(variables, work.settings)
     if not (url and run_id and token):
         return None
     return RemoteCheckpoints(url, work.settings.tls_ca_file, token, run_id, work.job.job_info.name)

@@ -23,7 +23,9 @@ from pydantic import ValidationError
 
 from nautilus_runner.errors import ConfigurationError, LiveRefused, ServerError, UnavailableError
 from nautilus_runner.live.desk import Answer, Desk, Request
+from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.transport import Transport
+from nautilus_runner.usage.tracking import is_trusted
 from nautilus_runner.variables import Variables
 from nautilus_runner.work import Work
 
@@ -38,19 +40,18 @@ _FOR_GOOD = (400, 401, 403, 404, 405, 410, 422)
 """Not a Nautilus run, no Nautilus, or a job that is over: nobody will ever ask."""
 
 
-def nautilus_url(variables: Variables, configured: str) -> str:
-    """Where Nautilus is for this job, as this machine reaches it; "" where it is no Nautilus run."""
-    named = variables.get("NAUTILUS_URL") or variables.get("MLFLOW_TRACKING_URI")
-    if not named or not variables.get("MLFLOW_RUN_ID"):
-        return ""
-    return (configured or named).rstrip("/")
+def nautilus_url(variables: Variables, settings: RunnerSettings) -> str:
+    """Where Nautilus is for this job, as this machine reaches it; "" where it is no run of a Nautilus that we trust."""
+    named = (variables.get("MLFLOW_TRACKING_URI") or variables.get("NAUTILUS_URL")).rstrip("/")
+    is_run = bool(named and variables.get("MLFLOW_RUN_ID"))
+    return (settings.nautilus_url or named) if is_run and is_trusted(named, settings) else ""
 
 
 @asynccontextmanager
 async def reachable(work: Work, desk: Desk) -> AsyncGenerator[None, None]:
     """While this lasts, Nautilus may ask for the job's files, where the job is a run of Nautilus."""
     settings, job = work.settings, work.job
-    url = nautilus_url(work.variables, settings.nautilus_url) if settings.live_files else ""
+    url = nautilus_url(work.variables, settings) if settings.live_files else ""
     if not url:
         yield
         return

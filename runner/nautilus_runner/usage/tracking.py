@@ -88,7 +88,7 @@ def run_log_for(variables: Variables, settings: RunnerSettings) -> RunLog | None
     """None where the job is no run of a tracking server that we trust."""
     run_id, token = variables.get("MLFLOW_RUN_ID"), variables.get("MLFLOW_TRACKING_TOKEN")
     url = variables.get("MLFLOW_TRACKING_URI").rstrip("/")
-    if not (run_id and token and url and _is_trusted(url, settings)):
+    if not (run_id and token and url and is_trusted(url, settings)):
         return None
     try:
         return RunLog(settings.nautilus_url or url, settings.tls_ca_file, token, run_id)
@@ -96,7 +96,7 @@ def run_log_for(variables: Variables, settings: RunnerSettings) -> RunLog | None
         return None
 
 
-def _is_trusted(url: str, settings: RunnerSettings) -> bool:
+def is_trusted(url: str, settings: RunnerSettings) -> bool:
     """A job's variables may name any address, also one that only this machine reaches: ours are those that the
     configuration names, and those of the server that gave the job."""
     named = {line.partition("=")[2].rstrip("/") for line in _lines(settings)}
