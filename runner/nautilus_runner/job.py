@@ -279,6 +279,7 @@ class JobRun:
             log.warning("job %s: not everything of it could be removed: %s", self.job.id, error)
         self._machine.gpus.give_back(self._context.gpus)
         self._machine.capacity.give_back(self._entry.key)
+        self._machine.data.release(self._entry.key)
         self.is_off_slot.set()
 
     def _folder(self) -> LiveFolder | None:

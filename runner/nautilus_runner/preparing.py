@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nautilus_runner import __version__, fetching, staging
 from nautilus_runner.checkpoints import keeping
 from nautilus_runner.executors.base import Executor, Script
 from nautilus_runner.gpus.wish import wish_of
 from nautilus_runner.work import Work
+
+if TYPE_CHECKING:
+    from nautilus_runner.data.placing import Placement
 
 T = TypeVar("T")
 
@@ -28,6 +31,7 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
     looking = asyncio.create_task(keeping.look(work))
     guard, trace = work.control.guard, work.trace
     try:
+        placement = await _inputs(work)
         with trace.section("prepare_executor", f'Preparing the "{executor.name}" executor'):
             await _take_room(work)
             await _take_gpus(work)
@@ -50,6 +54,8 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
         with trace.section("download_artifacts", "Downloading artifacts"):
             await guard(staging.download_artifacts(staged))
     await guard(keeping.restore(work, staged.target, newest))
+    if placement is not None:
+        await _place(work, placement, staged)
     await guard(executor.adopt())
     await guard(work.context.accepted.wait())
 
@@ -66,6 +72,25 @@ async def _fetch(staged: staging.Staging) -> fetching.Fetched:
     """Only once the server has accepted our claim: until then the job's token opens no repository."""
     await staged.work.context.accepted.wait()
     return await fetching.fetch_sources(staged)
+
+
+async def _inputs(work: Work) -> Placement | None:
+    """What the job wishes for in NAUTILUS_INPUTS, before it holds room or GPUs; None where it wishes for nothing."""
+    if not work.variables.get("NAUTILUS_INPUTS"):
+        return None
+    from nautilus_runner.data import placing
+
+    if not (wanted := placing.wishes_of(work)):
+        return None
+    with work.trace.section("fetch_inputs", "Fetching inputs"):
+        await work.control.guard(work.context.accepted.wait())
+        return await work.control.guard(placing.fetch_inputs(work, wanted))
+
+
+async def _place(work: Work, placement: Placement, staged: staging.Staging) -> None:
+    from nautilus_runner.data import placing
+
+    await asyncio.to_thread(placing.place, work, placement, staged.target)
 
 
 async def _take_room(work: Work) -> None:

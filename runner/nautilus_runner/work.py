@@ -9,6 +9,8 @@ from nautilus_runner.capacity import Capacity
 from nautilus_runner.checkpoints.store import CheckpointStore
 from nautilus_runner.client import Coordinator
 from nautilus_runner.control import Control
+from nautilus_runner.data.hub import DataHub
+from nautilus_runner.disk import Reserve
 from nautilus_runner.executors.base import Context, Place
 from nautilus_runner.executors.factory import Factory
 from nautilus_runner.gpus.pool import GpuPool
@@ -29,6 +31,8 @@ class Machine:
     mirrors: Mirrors
     lfs: LfsStore
     cache: LocalCache
+    data: DataHub
+    disk: Reserve
     checkpoints: CheckpointStore
     gpus: GpuPool
     executors: Factory

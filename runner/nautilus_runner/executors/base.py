@@ -61,6 +61,16 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedFolder:
+    """A folder of ours that a job may read, as others do: `name` tells its content; the job finds it at `seen_at`."""
+
+    name: str
+    folder: Path
+    seen_at: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """One stage's script. `number` counts the job's scripts from 0; `text` is what a shell gets for `commands`."""
 
@@ -92,6 +102,7 @@ class Context:
     ] = ()  # open files that hold the GPUs; processes of the job's supervisor inherit them
     accepted: asyncio.Event = field(default_factory=asyncio.Event)  # the server knows that the job is ours
     is_again: bool = False  # an earlier preparation of the same job may have left something
+    shared: tuple[SharedFolder, ...] = ()  # known before `prepare`
     first: Script | None = None  # known before `prepare`, for executors that can send it along
 
 

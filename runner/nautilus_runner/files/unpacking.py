@@ -20,7 +20,7 @@ from typing import IO
 from nautilus_runner.errors import ArchiveError
 
 _MAX_DIRECTORY = 128 << 20  # bytes of a zip's own list of members: it is held in memory
-_MAX_LINK = 4096
+MAX_LINK = 4096
 _COPY = 1 << 20
 _DISK_RESERVE = 256 << 20
 _CHECK_EVERY = 64 << 20
@@ -32,7 +32,7 @@ def unpack_zip(archive: IO[bytes], target: Path, limit_bytes: int) -> int:
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with zipfile.ZipFile(archive) as opened:
-            unpacker = _Unpacker(root, limit_bytes)
+            unpacker = Unpacker(root, limit_bytes)
             for info in opened.infolist():
                 unpacker.unpack(opened, info)
             unpacker.finish()
@@ -45,24 +45,26 @@ def unpack_zip(archive: IO[bytes], target: Path, limit_bytes: int) -> int:
         os.close(root)
 
 
-class _Unpacker:
+class Unpacker:
+    """Writes members of an archive below the folder `root`, and `limit_bytes` in all."""
+
     def __init__(self, root: int, limit_bytes: int) -> None:
         self._root = root
         self._left = limit_bytes
         self._until_check = 0
-        self._folder_modes: list[tuple[list[str], int]] = []
+        self.folder_modes: list[tuple[list[str], int]] = []
 
     def unpack(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-        parts = _safe_parts(info.filename)
+        parts = safe_parts(info.filename)
         if not parts:
             return
         mode = info.external_attr >> 16
         if info.is_dir():
-            with self._folder(parts):
-                self._folder_modes.append((parts, stat.S_IMODE(mode) & 0o777 or 0o755))
+            with self.folder(parts):
+                self.folder_modes.append((parts, stat.S_IMODE(mode) & 0o777 or 0o755))
             return
-        with self._folder(parts[:-1]) as folder:
-            self._clear(folder, parts[-1], info.filename)
+        with self.folder(parts[:-1]) as folder:
+            self.clear(folder, parts[-1], info.filename)
             if stat.S_ISLNK(mode):
                 self._link(archive, info, folder, parts[-1])
             elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
@@ -70,12 +72,12 @@ class _Unpacker:
 
     def finish(self) -> None:
         """Folders get their modes last: one may forbid writing into itself."""
-        for parts, mode in reversed(self._folder_modes):
-            with self._folder(parts) as folder:
+        for parts, mode in reversed(self.folder_modes):
+            with self.folder(parts) as folder:
                 os.fchmod(folder, mode | 0o700)
 
     @contextlib.contextmanager
-    def _folder(self, parts: list[str]) -> Iterator[int]:
+    def folder(self, parts: list[str]) -> Iterator[int]:
         folder = os.dup(self._root)
         try:
             for part in parts:
@@ -95,7 +97,7 @@ class _Unpacker:
         finally:
             os.close(folder)
 
-    def _clear(self, folder: int, name: str, shown: str) -> None:
+    def clear(self, folder: int, name: str, shown: str) -> None:
         try:
             os.unlink(name, dir_fd=folder)
         except FileNotFoundError:
@@ -104,24 +106,29 @@ class _Unpacker:
             raise ArchiveError(f"{shown}: a folder is in its place") from error
 
     def _link(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: int, name: str) -> None:
-        if info.file_size > _MAX_LINK:
+        if info.file_size > MAX_LINK:
             raise ArchiveError(f"{info.filename}: the link's target is too long")
         with archive.open(info) as member:
-            os.symlink(os.fsdecode(member.read(_MAX_LINK + 1)), name, dir_fd=folder)
+            os.symlink(os.fsdecode(member.read(MAX_LINK + 1)), name, dir_fd=folder)
 
     def _file(
         self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: int, name: str, mode: int
     ) -> None:
+        with archive.open(info) as member:
+            self.write(member, folder, name, mode, _mtime_s(info))
+
+    def write(self, member: IO[bytes], folder: int, name: str, mode: int, mtime_s: float | None) -> None:
+        """A regular file of `member`'s content; nothing may be there under its name."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, mode, dir_fd=folder)
-        with os.fdopen(fd, "wb", buffering=0) as out, archive.open(info) as member:
+        with os.fdopen(fd, "wb", buffering=0) as out:
             while data := member.read(_COPY):
                 self._account(len(data), fd)
                 view = memoryview(data)
                 while view:
                     view = view[out.write(view) :]
             os.fchmod(fd, mode)
-            if (mtime_s := _mtime_s(info)) is not None:
+            if mtime_s is not None:
                 os.utime(fd, (mtime_s, mtime_s))
 
     def _account(self, size: int, fd: int) -> None:
@@ -136,7 +143,7 @@ class _Unpacker:
                 raise ArchiveError("unpacking would fill the disk")
 
 
-def _safe_parts(name: str) -> list[str]:
+def safe_parts(name: str) -> list[str]:
     if name.startswith("/") or "\0" in name or "\\" in name:
         raise ArchiveError(f"{name[:200]!r}: not a name for a member")
     parts = [part for part in name.split("/") if part not in ("", ".")]

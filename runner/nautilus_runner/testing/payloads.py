@@ -87,6 +87,7 @@ _REASONS = [
     "unknown_failure",
     "runner_configuration_error",
     "runner_interrupted",
+    "runner_external_dependency_failure",
 ]
 
 
