@@ -36,7 +36,8 @@ for _group in (serving, registering, registrations, gpus, draining, jobs, config
 
 def main() -> None:
     """Entry point: errors of ours are one line, unless NAUTILUS_RUNNER_DEBUG is set."""
-    for note in other_workers.adopt(os.environ):
+    notes = other_workers.adopt(os.environ)
+    for note in notes if sys.argv[1:2] in (["register"], ["config"]) else ():
         print(f"nautilus-runner: {note}", file=sys.stderr)
     try:
         app()

@@ -54,7 +54,7 @@ class Registration:
 def known(config: Path, wish: Registration) -> RunnerSettings | None:
     """The entry that `config` has for this server already: with that token, where it is a runner's own."""
     url = wish.url.rstrip("/")
-    for runner in load_settings(config).runners if config.exists() else ():
+    for runner in load_settings(config, {}).runners if config.exists() else ():
         if runner.url == url and wish.token in ("", runner.token.get_secret_value()):
             return runner
     return None
@@ -64,7 +64,7 @@ def forget(config: Path, url: str) -> None:
     """Remove what `config` has for this server: its token has been replaced by another."""
     wanted = url.rstrip("/")
     while config.exists():
-        urls = [runner.url for runner in load_settings(config).runners]
+        urls = [runner.url for runner in load_settings(config, {}).runners]
         if wanted not in urls:
             return
         config_file.remove_runner(config, urls.index(wanted))

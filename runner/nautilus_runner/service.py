@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from nautilus_runner import __version__, status
+from nautilus_runner import __version__, environment, other_workers, status
 from nautilus_runner.errors import ConfigurationError
 from nautilus_runner.settings import Settings, default_config, load_settings
 from nautilus_runner.signals import SIGNALS, Ending
@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(words[1:] if words[:1] == ["run"] else words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for note in other_workers.adopt(os.environ):
+        log.warning("%s", note)
     status_code = run(options.config.absolute())
     logging.shutdown()
     os._exit(status_code)  # not held up by a thread that waits for a daemon
@@ -126,10 +128,12 @@ class Service:
         """The settings, when the file is another than last time and can be read."""
         try:
             info = self._config.stat()
+            stamp = (info.st_mtime_ns, info.st_size, info.st_ino)
         except OSError:
-            self._tell(f"waiting for {self._config}")
-            return None
-        stamp = (info.st_mtime_ns, info.st_size, info.st_ino)
+            if environment.registration(os.environ) is None:
+                self._tell(f"waiting for {self._config}")
+                return None
+            stamp = (0, 0, 0)  # the environment says it all
         if stamp == self._stamp:
             return None
         self._stamp = stamp

@@ -1,8 +1,7 @@
 """`config.toml`: what this machine's runner is and which servers it serves.
 
-The file is the whole configuration; nothing else is read from the environment but where it lies
-(`NAUTILUS_RUNNER_CONFIG`) and `DOCKER_HOST` (by the Docker client). Shape: docs/reference/internals.md,
-"Runner configuration".
+The environment may say where the file lies (`NAUTILUS_RUNNER_CONFIG`) and, over it, each of its keys (environment.py);
+the Docker client minds `DOCKER_HOST`. Shape: docs/reference/internals.md, "Runner configuration".
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from nautilus_runner import environment
 from nautilus_runner.errors import ConfigurationError
 from nautilus_runner.isolation_settings import (
     BuildSettings,
@@ -179,14 +179,6 @@ class Settings(_Section):
     runners: tuple[RunnerSettings, ...] = ()
 
 
-BY_ENVIRONMENT = {
-    "on_stop": "NAUTILUS_RUNNER_ON_STOP",
-    "exit_when_idle_s": "NAUTILUS_RUNNER_EXIT_WHEN_IDLE_S",
-    "exit_after_jobs": "NAUTILUS_RUNNER_EXIT_AFTER_JOBS",
-}
-"""Settings that also the environment may say, and under what name."""
-
-
 def default_config(environ: Mapping[str, str] | None = None) -> Path:
     """The configuration where none is named: NAUTILUS_RUNNER_CONFIG, root's, or in the user's home."""
     env = os.environ if environ is None else environ
@@ -208,10 +200,11 @@ def parse_settings(text: str, base: Path, environ: Mapping[str, str] | None = No
         raise ConfigurationError(f"not valid TOML: {error}") from error
     raw.setdefault("data_dir", str(base))
     _share(raw)
+    raw = environment.overlaid(raw, environ or {}, Settings, RunnerSettings)
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        raise ConfigurationError(_explained(error)) from error
+        raise ConfigurationError(_explained(error, environ or {})) from error
     _warn_of_unknown(raw)
     settings = settings.model_copy(update={"data_dir": (base / settings.data_dir).absolute()})
     for runner in settings.runners:
@@ -222,17 +215,21 @@ def parse_settings(text: str, base: Path, environ: Mapping[str, str] | None = No
     return settings
 
 
-def load_settings(path: Path) -> Settings:
-    """Settings from a file, and from the environment for what a container may be told so.
+def load_settings(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from a file, with what the environment says over them (`environ`; None: this process's).
 
+    There need be no file where the environment names a server and a runner's token.
     Raises ConfigurationError (also where the file can't be read).
     """
+    env = os.environ if environ is None else environ
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} can't be read: {error}") from error
+        if not isinstance(error, FileNotFoundError) or environment.registration(env) is None:
+            raise ConfigurationError(f"{path} can't be read: {error}") from error
+        text = ""
     try:
-        return parse_settings(text, path.absolute().parent, os.environ)
+        return parse_settings(text, path.absolute().parent, env)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
 
@@ -245,9 +242,14 @@ def _share(raw: dict[str, Any]) -> None:
             runner.setdefault(name, table)
 
 
-def _explained(error: ValidationError) -> str:
+def _explained(error: ValidationError, environ: Mapping[str, str]) -> str:
+    """The first problem, with the key, or with the variable where that was what said it."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    loc = first["loc"]
+    path = tuple(str(part) for part in loc if not isinstance(part, int))
+    named = {key: name for name, key in environment.variables(Settings, RunnerSettings).items()}
+    name = named.get(path, "")
+    where = name if name and environ.get(name) else ".".join(str(part) for part in loc)
     return f"{where}: {first['msg']}"
 
 

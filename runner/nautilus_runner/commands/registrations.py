@@ -58,6 +58,6 @@ def unregister(
     """Leave a server and remove the registration from the configuration."""
     from nautilus_runner import registration
 
-    settings = load_settings(config)
+    settings = load_settings(config, {})  # what the file has
     gone = asyncio.run(registration.unregister(config, settings, name, url, token))
     print(f"{gone.label} has left {gone.url}.")

@@ -8,6 +8,7 @@ import pytest
 
 from nautilus_runner.cli import app
 from nautilus_runner.errors import FailureReason
+from nautilus_runner.other_workers import KNOWN
 from nautilus_runner.settings import DockerSettings, ProcessSettings, RunnerSettings, Settings
 from nautilus_runner.storage_settings import DataSettings, DiskSettings, S3Settings, StoreSettings
 
@@ -24,7 +25,14 @@ def test_every_setting_is_documented(model: type) -> None:
 
 def test_every_command_is_documented() -> None:
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+    for group in app.registered_groups:
+        commands = group.typer_instance.registered_commands if group.typer_instance else []
+        names += [f"{group.name} {c.name or c.callback.__name__}" for c in commands if c.callback]
     assert [name for name in names if f"nautilus-runner {name}" not in PAGE] == []
+
+
+def test_every_variable_of_other_workers_is_documented() -> None:
+    assert [name for name in KNOWN if f"`{name}`" not in PAGE] == []
 
 
 def test_every_option_of_register_is_documented() -> None:
