@@ -40,7 +40,7 @@ from nautilus_forge.projects.removal import finish_removals
 from nautilus_forge.registry import auth_routes as registry_auth
 from nautilus_forge.registry import half as registry_half
 from nautilus_forge.repository import updates
-from nautilus_forge.routing import RouteIndex
+from nautilus_forge.routing import Ahead, RouteIndex
 from nautilus_forge.settings import Settings
 from nautilus_forge.traces.endpoint import TraceEndpoint
 from nautilus_forge.users.root import ensure_accounts
@@ -110,9 +110,8 @@ def create_app(settings: Settings, forge: Forge | None = None) -> ASGIApp:
 
     app = FastAPI(title="Nautilus forge", version=VERSION, openapi_url=None, lifespan=lifespan)
     app.state.forge = forge
-    app.router.routes.extend(ci_join.busy_routes(API_PREFIX))
     app.router.routes.append(RouteIndex(API_PREFIX, PARTS))
     app.router.routes.extend(chain.from_iterable(router.routes for router in root_routers()))
     install_error_handlers(app)
-    app.add_middleware(TraceEndpoint, forge=forge)
-    return Edge(app, forge)
+    ahead = Ahead(app, ci_join.busy_endpoints(API_PREFIX))
+    return Edge(TraceEndpoint(ahead, forge), forge, app.state)

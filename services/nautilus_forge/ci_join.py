@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.routing import Route
 
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.db.models import MergeRequest, Project, User
@@ -23,15 +22,16 @@ from nautilus_forge.jobs.upkeep import Upkeep
 from nautilus_forge.jobs.wakeups import HooksDue, JobChanged, Listener, MergeDue, News, Queued, RunnerChanged
 from nautilus_forge.pipelines import creation, merge_requests, service
 from nautilus_forge.ports import RefChange
+from nautilus_forge.routing import Endpoints
 from nautilus_forge.runners.service import ensure_registration_token
 from nautilus_forge.schedules.clock import Clock
 
 log = logging.getLogger(__name__)
 
 
-def busy_routes(prefix: str) -> list[Route]:
-    """What is to be matched before everything else."""
-    return running.busy_routes(prefix)
+def busy_endpoints(prefix: str) -> Endpoints:
+    """What is to be answered ahead of the framework: what a fleet of idle runners asks all the time."""
+    return {("POST", f"{prefix}/jobs/request"): running.ask_directly}
 
 
 def join(forge: Forge, limits: CiLimits | None = None) -> CiHalf:

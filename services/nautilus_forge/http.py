@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from psycopg.errors import DiskFull
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError, TimeoutError
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,9 +37,9 @@ class Edge:
     - Every answer carries `X-Request-Id` (the gateway's, or a new one).
     """
 
-    def __init__(self, app: FastAPI, forge: Forge) -> None:
-        self._app: ASGIApp = app
-        self.state = app.state
+    def __init__(self, app: ASGIApp, forge: Forge, state: State) -> None:
+        self._app = app
+        self.state = state
         self._forge = forge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,12 +8,15 @@ plain words in most: `projects` and `repository` of `/projects/{id}/repository/t
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Match, NoMatchFound, compile_path
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, NoMatchFound, compile_path, request_response
 from starlette.types import Receive, Scope, Send
 
 _CHOSEN = "nautilus_forge.route"
@@ -29,6 +32,31 @@ class RoutesOf(Protocol):
     def words(self) -> Sequence[str]: ...
 
     def load(self) -> APIRouter: ...
+
+
+Endpoints = Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]]
+"""By method and whole path."""
+
+
+class Ahead:
+    """ASGI: a few endpoints that are asked all the time, answered without the framework; the rest goes on to `app`.
+
+    Their errors become answers by the handlers of `app`.
+    """
+
+    def __init__(self, app: FastAPI, endpoints: Endpoints) -> None:
+        self._app = app
+        self._direct = {
+            place: ExceptionMiddleware(request_response(endpoint), app.exception_handlers)
+            for place, endpoint in endpoints.items()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        direct = self._direct.get((scope.get("method", ""), scope.get("path", "")))
+        if direct is None:
+            await self._app(scope, receive, send)
+        else:
+            await direct({**scope, "app": self._app}, receive, send)
 
 
 class RouteIndex(BaseRoute):

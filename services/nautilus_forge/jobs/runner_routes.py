@@ -13,7 +13,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from nautilus_forge.artifacts import upload
 from nautilus_forge.artifacts.download import send_blob
@@ -45,13 +44,9 @@ async def ask(request: Request, ci: Ci) -> Response:
     return await request_job(ci, request, await merged(request))
 
 
-def busy_routes(prefix: str) -> list[Route]:
-    """The same route in front of all others and without FastAPI's part, for a fleet that asks all the time."""
-
-    async def ask_directly(request: Request) -> Response:
-        return await ask(request, the_ci(request))
-
-    return [Route(f"{prefix}/jobs/request", ask_directly, methods=["POST"])]
+async def ask_directly(request: Request) -> Response:
+    """The same without FastAPI's part, for a fleet that asks all the time."""
+    return await ask(request, the_ci(request))
 
 
 @router.put(
