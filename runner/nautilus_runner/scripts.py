@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from nautilus_runner import shell
+from nautilus_runner import hooks, shell
 from nautilus_runner.durations import seconds_of
 from nautilus_runner.errors import (
     DiskExceeded,
@@ -34,13 +34,14 @@ class Scripts:
         self._work = work
         self._executor = executor
         self._state = dict(work.entry.state)  # as it was when we came: what is to be taken up again
+        self._steps = hooks.steps_of(work.job, work.variables)
+        self._is_without_sources = False
         self._status = "success"
         self._began_at = 0.0
 
     def first(self) -> Script | None:
         """The script that the job begins with; executors may send it ahead."""
-        scripts = self._work.job.scripts
-        return self._script(scripts[0], 0, is_after=False) if scripts else None
+        return self._script(self._steps[0], 0, is_after=False) if self._steps else None
 
     async def run(self) -> JobError | None:
         """Run the steps one after the other, from the one that the journal names.
@@ -50,13 +51,14 @@ class Scripts:
         work = self._work
         begin = int(self._state["index"]) if self._state.get("phase") == "script" else 0
         self._began_at = self._state.get("scripts_began_at") or time.time()
-        for index, step in enumerate(work.job.scripts):
+        for index, step in enumerate(self._steps):
             if index < begin:
                 continue
             try:
                 await self._run_step(step, index, "script", self._limit_s())
             except JobError as error:
                 work.control.check(is_final=True)
+                self._is_without_sources = step.name == hooks.STEP
                 return error
         return None
 
@@ -73,7 +75,9 @@ class Scripts:
         """after_script. Its own error counts only where the job asks for that (AFTER_SCRIPT_IGNORE_ERRORS)."""
         work = self._work
         step = work.job.after_script
-        if step is None or isinstance(work.control.error, (JobTimedOut, DiskExceeded, JobPreempted)):
+        if step is None or self._is_without_sources:
+            return None
+        if isinstance(work.control.error, (JobTimedOut, DiskExceeded, JobPreempted)):
             return None
         if isinstance(error, JobCanceled):
             work.trace.warning("script canceled externally (UI, API)")
@@ -81,7 +85,7 @@ class Scripts:
         failed = "canceled" if isinstance(error, JobCanceled) else "failed"
         self._status = "success" if error is None else failed
         try:
-            await self._run_step(step, len(work.job.scripts), "after", limit_s)
+            await self._run_step(step, len(self._steps), "after", limit_s)
         except (ScriptFailed, JobTimedOut, SystemFailure) as failure:
             if work.variables.get("AFTER_SCRIPT_IGNORE_ERRORS").lower() not in ("false", "0", "f"):
                 work.trace.warning(f"after_script failed, but job will continue unaffected: {failure}")
@@ -95,6 +99,8 @@ class Scripts:
         is_after = phase == "after"
         title = f'Executing "step_{step.name}" stage of the job script'
         section = "after_script" if is_after else f"step_{step.name}"
+        if step.name == hooks.STEP:
+            section, title = step.name, "Running the hooks of getting the sources"
         handle = await self._found_again(phase, index)
         if handle is None:
             work.control.check(is_final=is_after)
@@ -176,6 +182,7 @@ class Scripts:
             exports={"CI_JOB_STATUS": self._status} if is_after else {},
             notice="Running after script..." if is_after else "",
             is_debug=work.variables.is_true("CI_DEBUG_TRACE"),
+            env_file=work.variables.get("GITLAB_ENV"),
         )
         limit_s = _AFTER_SCRIPT_S if is_after else float(work.job.runner_info.timeout)
         return Script(

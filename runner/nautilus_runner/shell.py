@@ -32,9 +32,14 @@ def job_script(
     notice: str = "",
     exports: Mapping[str, str] | None = None,
     is_debug: bool = False,
+    env_file: str = "",
 ) -> str:
-    """The whole script of one stage. `exports` are set first; `is_debug` traces every command (CI_DEBUG_TRACE)."""
-    lines = [f"export {name}={quote(value)}" for name, value in (exports or {}).items()]
+    """The whole script of one stage. `exports` are set first; `is_debug` traces every command (CI_DEBUG_TRACE).
+
+    `env_file`: what an earlier stage wrote there (GITLAB_ENV) becomes variables of this one.
+    """
+    lines = _sourced(env_file) if env_file else []
+    lines += [f"export {name}={quote(value)}" for name, value in (exports or {}).items()]
     lines.append(f"cd {quote(project_dir)}")
     if notice:
         lines.append(_echo(notice))
@@ -56,6 +61,12 @@ def job_script(
 def container_command(script_path: str) -> list[str]:
     """What a job's container runs; see `_WAIT_AND_RUN`."""
     return ["sh", "-c", _WAIT_AND_RUN.format(never=NEVER_BEGAN, script=quote(script_path))]
+
+
+def _sourced(path: str) -> list[str]:
+    """Source: gitlab-runner 16.11 `shells/bash.go` (SourceEnv)."""
+    file = quote(path)
+    return [f"[ -e {file} ] || : > {file}", "set -o allexport", f". {file}", "set +o allexport"]
 
 
 def _command(command: str) -> list[str]:

@@ -150,6 +150,7 @@ def job_variables(
         "CI_RUNNER_VERSION": __version__,
         "CI_RUNNER_EXECUTABLE_ARCH": executable_arch(),
         "RUNNER_TEMP_PROJECT_DIR": f"{project_dir}.tmp",
+        "GITLAB_ENV": f"{project_dir}.tmp/gitlab_runner_env",
         CHECKPOINT_VARIABLE: f"{project_dir}/{CHECKPOINT_FOLDER}",
     }
     served = [Variable(v.key, v.value, v.masked, v.file, v.raw) for v in job.variables]
