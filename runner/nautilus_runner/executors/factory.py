@@ -16,12 +16,14 @@ from nautilus_runner.cgroup_tree import Tree, find_tree
 from nautilus_runner.errors import JobError, JobMisconfigured, SystemFailure
 from nautilus_runner.executors import containers, processes
 from nautilus_runner.executors.base import Context, Executor
+from nautilus_runner.executors.bubblewrap import Sandboxes
 from nautilus_runner.executors.dummy import DummyExecutor
 from nautilus_runner.executors.process import ProcessExecutor
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.settings import RunnerSettings
 
 if TYPE_CHECKING:
+    from nautilus_runner.executors.data_mounts import DataMounts
     from nautilus_runner.network.joining import Networking
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,9 @@ class Factory:
         self._groups: Tree | None = None
         self._daemons: dict[str, tuple[Any, tuple[str, ...]]] = {}
         self._networks: dict[str, Networking] = {}
+        self._shares: dict[str, DataMounts] = {}
         self._lock = threading.Lock()
+        self._sandboxes = Sandboxes()
 
     def make(self, context: Context) -> Executor:
         """Raises JobError where the daemon can't be reached."""
@@ -47,12 +51,13 @@ class Factory:
             from nautilus_runner.executors.docker import DockerExecutor
 
             api, _ = self.daemon(settings.docker.host)
-            return DockerExecutor(context, api, self._system_id, self.networking(settings.docker.host))
+            networking, shares = self.networking(settings.docker.host), self._shares[settings.docker.host]
+            return DockerExecutor(context, api, self._system_id, networking, shares)
         if settings.executor == "dummy":
             return DummyExecutor(context, self._builds(settings))
         if self._groups is None:
             self._groups = find_tree()
-        return ProcessExecutor(context, self._builds(settings), self._groups)
+        return ProcessExecutor(context, self._builds(settings), self._groups, self._sandboxes)
 
     def daemon(self, host: str) -> tuple[Any, tuple[str, ...]]:
         """A client of the daemon at `host` ("" = DOCKER_HOST or the default socket), and our own networks there.
@@ -60,12 +65,14 @@ class Factory:
         Blocking on first use. Raises SystemFailure.
         """
         if host not in self._daemons:
+            from nautilus_runner.executors.data_mounts import DataMounts
             from nautilus_runner.network.joining import Networking, own_container
 
             api = open_daemon(host)
             own = own_container(api)
             with self._lock:
                 self._networks.setdefault(host, Networking(api, self._system_id, own))
+                self._shares.setdefault(host, DataMounts(api, self._system_id))
                 self._daemons.setdefault(host, (api, own.networks))
         return self._daemons[host]
 

@@ -23,8 +23,9 @@ from typing import Any
 from nautilus_runner.cgroup_tree import Tree as GroupTree
 from nautilus_runner.cgroups import FACTS, Facts, Group
 from nautilus_runner.errors import SystemFailure
-from nautilus_runner.executors import processes
+from nautilus_runner.executors import processes, sandboxing
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
+from nautilus_runner.executors.bubblewrap import Sandboxes
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import DiskTree, Tree
 from nautilus_runner.live.folder import DiskFolder, LiveFolder
@@ -117,7 +118,7 @@ class ProcessExecutor:
 
     name = "process"
 
-    def __init__(self, context: Context, builds: Path, groups: GroupTree) -> None:
+    def __init__(self, context: Context, builds: Path, groups: GroupTree, sandboxes: Sandboxes) -> None:
         self._context = context
         self._settings = context.settings.process
         self._home = builds / context.key
@@ -128,6 +129,8 @@ class ProcessExecutor:
         self._unkept: frozenset[str] = frozenset(("memory", "pids"))
         self._wardens: dict[int, Warden] = {}
         self._is_adopted = False
+        self._sandboxes = sandboxes
+        self._sandbox: sandboxing.Sandbox | None = None
 
     @cached_property
     def _account(self) -> processes.Account:
@@ -145,13 +148,16 @@ class ProcessExecutor:
         return self._project
 
     async def prepare(self) -> None:
-        if self._account.uid is None:
-            self._context.say(
-                f"Running as user {self._account.name}: jobs are not isolated from this account."
-            )
-        else:
-            self._context.say(f"Running as user {self._account.name}, apart from the runner's own account.")
+        await self._choose_sandbox()
         self._wardens[0] = Warden.spawn(self._context.folder / "run-0", self._context.lock_files)
+
+    async def _choose_sandbox(self) -> sandboxing.Sandbox:
+        """The same for all scripts of the job, also where the runner was restarted between two of them."""
+        if self._sandbox is None:
+            self._sandbox = await asyncio.to_thread(
+                sandboxing.choose, self._context, self._sandboxes, self._account
+            )
+        return self._sandbox
 
     async def adopt(self) -> None:
         await asyncio.to_thread(self._hand_over)
@@ -174,10 +180,9 @@ class ProcessExecutor:
     async def start(self, script: Script, announce: Announce) -> Handle:
         warden = self._wardens.get(script.number)
         if warden is None:
-            warden = Warden.spawn(
-                self._context.folder / f"run-{script.number}", self._context.lock_files
-            )
+            warden = Warden.spawn(self._context.folder / f"run-{script.number}", self._context.lock_files)
             self._wardens[script.number] = warden
+        sandbox = await self._choose_sandbox()
         group = self._groups.make(f"nautilus-{self._context.key}-{script.number}")
         self._limit(group, script.number)
         cgroups = [str(folder) for folder in group.folders] if group else []
@@ -188,7 +193,7 @@ class ProcessExecutor:
             **asdict(warden.identity),
         }
         await announce(handle)
-        warden.command(self._spec(script, cgroups))
+        warden.command(self._spec(script, cgroups, sandbox))
         self._running = handle
         return handle
 
@@ -204,10 +209,11 @@ class ProcessExecutor:
                 f"No control group for {', '.join(unkept)} here: memory and processes are watched{left}."
             )
 
-    def _spec(self, script: Script, cgroups: list[str]) -> dict[str, Any]:
+    def _spec(self, script: Script, cgroups: list[str], sandbox: sandboxing.Sandbox) -> dict[str, Any]:
         shell = next((path for path in _SHELLS if os.access(path, os.X_OK)), "/bin/sh")
         return {
-            "argv": [shell],
+            "argv": [*sandbox.arguments(self._context, self._home, self._project), shell],
+            "is_wrapped": sandbox.is_on,
             "env": {
                 **self._base_environment(shell),
                 **script.environment,

@@ -4,7 +4,8 @@ Run as `python -I -S -B warden.py FOLDER`; reads one line of JSON from standard 
 empty input: it never may). It gives the script a pipe for output and copies that into FOLDER/output, becomes the
 reaper of everything that the script leaves behind, kills it all at the end, and writes FOLDER/exit.json last.
 
-    {"argv", "env", "cwd", "script", "uid", "gid", "cgroups", "facts", "timeout_s", "grace_s", "output_limit"}
+    {"argv", "env", "cwd", "script", "uid", "gid", "cgroups", "facts", "timeout_s", "grace_s", "output_limit",
+     "is_wrapped"}
 
 `cgroups` are the folders of the script's control group (with version 1 one for each controller); `facts` names the
 files there that are copied into exit.json (as `group`) before they are removed.
@@ -177,6 +178,8 @@ class Warden:
         self.reason = reason
         self.kill_at = time.monotonic() + self.spec["grace_s"]
         for pid in self._descendants():
+            if pid == self.child and self.spec.get("is_wrapped"):
+                continue  # a sandbox would take the job with it, which shall end by itself
             _kill(pid, signal.SIGTERM)
             _kill(pid, signal.SIGCONT)
 

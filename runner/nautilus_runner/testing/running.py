@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -28,11 +29,13 @@ def config_text(
     tables: str = "",
     **fields: Any,
 ) -> str:
-    """`tables` is TOML that stands behind all registrations."""
-    process = fields.pop("process", {"user": JOB_USER, "grace_s": 2.0})
+    """`tables` is TOML that stands behind all registrations; `gpu_…` are settings of the machine."""
+    machine = {name: fields.pop(name) for name in [*fields] if name.startswith("gpu")}
+    process = {"sandbox": "off", **fields.pop("process", {"user": JOB_USER, "grace_s": 2.0})}
     docker = fields.pop("docker", {})
     limits = fields.pop("limits", {})
-    head = f'concurrent = {concurrent}\nstatus_file = "{data_dir}/status.json"\ndata_dir = "{data_dir}"\n\n'
+    head = f'concurrent = {concurrent}\nstatus_file = "{data_dir}/status.json"\ndata_dir = "{data_dir}"\n'
+    head += "".join(f"{name} = {json.dumps(value)}\n" for name, value in machine.items()) + "\n"
     entry = {"name": "bundled", "id": 1, "url": url, "token": RUNNER_TOKEN, "executor": executor, **fields}
     return head + runner_block(entry, {"process": process, "docker": docker, "limits": limits}) + tables
 
