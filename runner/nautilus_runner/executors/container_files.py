@@ -8,7 +8,7 @@ import stat
 import tarfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -25,6 +25,11 @@ def put_tree(
     api: Any, container: str, stage: Path, project: str, files: Mapping[str, str], owner: tuple[int, int]
 ) -> None:
     """Copy `stage` to `project` (a path below /builds) and write `files` beside it in `project`.tmp. Blocking."""
+    put_tar(api, container, BUILDS, lambda tar: _write_tree(tar, stage, project, files, owner))
+
+
+def put_tar(api: Any, container: str, target: str, fill: Callable[[tarfile.TarFile], None]) -> None:
+    """Stream what `fill` writes into the folder `target` of a container (running or not). Blocking."""
     read_fd, write_fd = os.pipe()
     failure: list[BaseException] = []
 
@@ -34,7 +39,7 @@ def put_tree(
                 os.fdopen(write_fd, "wb") as pipe,
                 tarfile.open(fileobj=pipe, mode="w|", bufsize=1 << 18) as tar,
             ):
-                _write_tree(tar, stage, project, files, owner)
+                fill(tar)
         except BaseException as error:
             failure.append(error)
 
@@ -42,11 +47,11 @@ def put_tree(
     writer.start()
     try:
         with os.fdopen(read_fd, "rb") as source:
-            api.put_archive(container, BUILDS, _chunks(source))
+            api.put_archive(container, target, _chunks(source))
     finally:
         writer.join()
     if failure and not isinstance(failure[0], BrokenPipeError):
-        raise SystemFailure(f"the sources can't be copied into the container: {failure[0]}") from failure[0]
+        raise SystemFailure(f"files can't be copied into the container: {failure[0]}") from failure[0]
 
 
 def put_files(

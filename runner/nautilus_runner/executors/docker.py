@@ -22,6 +22,7 @@ from nautilus_runner.errors import JobError, SystemFailure
 from nautilus_runner.executors import container_files, container_usage, containers, images
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.executors.container_output import LOST, ContainerOutput
+from nautilus_runner.executors.data_mounts import DataMounts
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import Tree
 from nautilus_runner.gpu import Allotment
@@ -45,7 +46,9 @@ class DockerExecutor:
 
     name = "docker"
 
-    def __init__(self, context: Context, api: Any, system_id: str, networking: Networking) -> None:
+    def __init__(
+        self, context: Context, api: Any, system_id: str, networking: Networking, shares: DataMounts
+    ) -> None:
         self._context = context
         self._settings = context.settings.docker
         self._api = api
@@ -54,6 +57,7 @@ class DockerExecutor:
         self._stage = context.folder / "stage"
         self._name = f"nautilus-{system_id[-6:]}-{context.key}"
         self._networking = networking
+        self._shares = shares
         self._joined = Joined("none")
         self._container = ""
         self._is_running = False
@@ -132,6 +136,7 @@ class DockerExecutor:
             gpus=gpus,
             gpu_capabilities=capabilities,
         )
+        host["Mounts"] += self._shares.mounts(image, context.key, context.shared)
         config = containers.container_config(
             image,
             host=host
