@@ -98,6 +98,7 @@ async def test_containers_share_inputs_read_only_bound_or_in_a_volume(
         assert volume["Labels"] == {SYSTEM: agent._machine.system_id, "org.nautilus.runner.role": "data"}
         assert host.downloads_of("/a.bin") == 1
     finally:
+        await runner.stop()
         for volume in daemon.volumes(filters=own)["Volumes"] or []:
             daemon.remove_volume(volume["Name"], force=True)
 
