@@ -439,9 +439,10 @@ class Agent:
         return "ready" if is_ready else "connecting"
 
     async def _close(self) -> None:
-        for task in (self._status_task, self._gpu_task):
-            if task is not None:
-                task.cancel()
+        tasks = [task for task in (self._status_task, self._gpu_task) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._settings.status_file is not None:
             status.write_status(self._settings.status_file, self.status())
         await asyncio.to_thread(self._machine.executors.close)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nautilus_runner.errors import JobError
 from nautilus_runner.executors import containers, gpu_probe
 from nautilus_runner.executors.factory import Factory
 from nautilus_runner.gpu import Gpu, find_gpus, library
@@ -39,15 +38,17 @@ class GpuKeeper:
         data_dir: Path,
         environ: Mapping[str, str],
         nvml: Any = None,
+        tests: SelfTests | None = None,
     ) -> None:
         self._pool = pool
         self._executors = executors
         self._system_id = system_id
         self._limits = limits_of(environ)
         self._nvml = nvml
-        self._tests = SelfTests(executors, data_dir)
+        self._tests = tests or SelfTests(executors, data_dir)
         self._health: Health | None = None
         self._told: dict[str, str] = {}
+        self._testing: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, tuple[float, float]] = {}  # when a GPU is tested again, and how long that was
 
     def is_testing(self, key: str) -> bool:
@@ -68,7 +69,8 @@ class GpuKeeper:
         pool.gpus = found
         if settings.gpu_selftest:
             for gpu in found:
-                pool.set_aside(gpu.uuid, TESTING)
+                if not pool.is_used(gpu.uuid):  # it works well enough for the job that has it from before
+                    pool.set_aside(gpu.uuid, TESTING)
         pool.settle(
             found, neighbours.looker(settings, self._executors.daemon, self._system_id) if found else None
         )
@@ -79,6 +81,9 @@ class GpuKeeper:
         try:
             await self._watch(settings, on_change)
         finally:
+            for task in self._testing.values():
+                task.cancel()
+            await asyncio.gather(*self._testing.values(), return_exceptions=True)
             if self._health is not None:
                 await asyncio.to_thread(self._health.close)
 
@@ -109,17 +114,28 @@ class GpuKeeper:
 
     async def _watch(self, settings: Settings, on_change: Callable[[], None]) -> None:
         while True:
-            for gpu in self._pool.gpus:
-                reason = self._pool.aside.get(gpu.uuid)
-                is_due = reason == TESTING or time.monotonic() >= self._again.get(gpu.uuid, (0.0, 0.0))[0]
-                if reason and is_due and not self._pool.is_used(gpu.uuid):
-                    await self._test(settings, gpu)
+            try:
+                self._begin_tests(settings, on_change)
+                await asyncio.sleep(_WATCH_EVERY_S)
+                self._pool.hold_on()
+                for uuid, reason in (await self._look()).items():
+                    self._again[uuid] = (time.monotonic() + _AGAIN_S, 0.0)
+                    self._pool.set_aside(uuid, reason)
                     on_change()
-            await asyncio.sleep(_WATCH_EVERY_S)
-            self._pool.hold_on()
-            for uuid, reason in (await self._look()).items():
-                self._pool.set_aside(uuid, reason)
-                on_change()
+            except Exception:  # whatever it is, GPUs must stay watched
+                log.exception("GPUs are not looked at now: an error of ours")
+                await asyncio.sleep(_WATCH_EVERY_S)
+
+    def _begin_tests(self, settings: Settings, on_change: Callable[[], None]) -> None:
+        """Of all that are set aside, that nobody uses and whose time has come; at the same time."""
+        pool, now = self._pool, time.monotonic()
+        for uuid, reason in pool.aside.items():
+            is_due = reason == TESTING or now >= self._again.get(uuid, (0.0, 0.0))[0]
+            gpu = next((gpu for gpu in pool.gpus if gpu.uuid == uuid), None)
+            if gpu is None or not is_due or pool.is_used(uuid) or uuid in self._testing:
+                continue
+            if pool.locks.take(uuid):  # else another runner's job has it
+                self._testing[uuid] = asyncio.create_task(self._test(settings, gpu, on_change))
 
     async def _look(self) -> dict[str, str]:
         """What is wrong and was not told before: a test that was passed since then is not overruled by it."""
@@ -130,19 +146,23 @@ class GpuKeeper:
         self._told = found
         return fresh
 
-    async def _test(self, settings: Settings, gpu: Gpu) -> None:
+    async def _test(self, settings: Settings, gpu: Gpu, on_change: Callable[[], None]) -> None:
         """Take it back when it passes; else try again later, each time twice as long after."""
         waited_s = self._again.get(gpu.uuid, (0.0, 0.0))[1]
         try:
             results = await self._tests.test(settings, gpu)
-        except JobError as error:
-            problem = str(error)
-        else:
             problem = "; ".join(result.detail for result in results if not result.is_ok)
-        if not problem:
+        except Exception as error:
+            log.exception("self-test of %s: an error of ours", gpu.uuid)
+            problem = f"{type(error).__name__}: {error}"
+        finally:
+            self._pool.locks.drop([gpu.uuid])
+            del self._testing[gpu.uuid]
+        if problem:
+            wait_s = min(max(2 * waited_s, _AGAIN_S), _AGAIN_AT_MOST_S)
+            self._again[gpu.uuid] = (time.monotonic() + wait_s, wait_s)
+            self._pool.set_aside(gpu.uuid, f"failed its self-test: {problem}")
+        else:
             self._again.pop(gpu.uuid, None)
             self._pool.restore(gpu.uuid)
-            return
-        wait_s = min(max(2 * waited_s, _AGAIN_S), _AGAIN_AT_MOST_S)
-        self._again[gpu.uuid] = (time.monotonic() + wait_s, wait_s)
-        self._pool.set_aside(gpu.uuid, f"failed its self-test: {problem}")
+        on_change()
