@@ -4,6 +4,7 @@ always soon.
 
 from __future__ import annotations
 
+import copy
 import importlib.resources
 import json
 import time
@@ -204,7 +205,7 @@ ODD = st.sampled_from(
 @st.composite
 def broken_trees(draw: st.DrawFn) -> str:
     """A plausible configuration in which a few values, or keys, are other ones."""
-    config = draw(CONFIGS)
+    config = copy.deepcopy(draw(CONFIGS))  # its parts are the strategies' own
     for _ in range(draw(st.integers(1, 4))):
         container: Any = config
         while True:
@@ -215,7 +216,7 @@ def broken_trees(draw: st.DrawFn) -> str:
             if isinstance(container[key], dict | list) and draw(st.booleans()):
                 container = container[key]
                 continue
-            container[key] = draw(ODD)
+            container[key] = copy.deepcopy(draw(ODD))
             break
     return dump(config)
 
