@@ -47,13 +47,14 @@ def file_routes(files: LiveFiles, auth: Authenticator) -> APIRouter:
     async def read(
         path: str,
         number: int = _Id,
+        offset: int | None = Query(None, gt=-(2**63), lt=2**63),
         asked: Annotated[str | None, Header(alias="range")] = None,
         prefer: Annotated[str | None, Header()] = None,
         caller: Identity = Depends(auth.user),
     ) -> Response:
-        span = asked_range(asked)
-        offset, length = span or (0, None)
-        part = await files.read(caller, number, path, offset, length, wait_of(prefer))
+        span = asked_range(asked) if offset is None else None
+        start, length = span or (offset or 0, None)
+        part = await files.read(caller, number, path, start, length, wait_of(prefer))
         return _part(part, is_range=span is not None)
 
     @router.put("/{path:path}")
@@ -119,7 +120,13 @@ def _described(found: FileView) -> Response:
 
 
 def _part(part: Part, *, is_range: bool) -> Response:
-    headers = {**_FILE_HEADERS, "Content-Disposition": _disposition(part.path), "X-File-Source": part.source}
+    headers = {
+        **_FILE_HEADERS,
+        "Content-Disposition": _disposition(part.path),
+        "X-File-Offset": str(part.offset),
+        "X-File-Size": str(part.size),
+        "X-File-Source": part.source,
+    }
     if part.modified_at is not None:
         headers["Last-Modified"] = format_datetime(part.modified_at, usegmt=True)
     if is_range and part.length == 0:

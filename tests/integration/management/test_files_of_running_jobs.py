@@ -6,6 +6,7 @@ The runner reaches both by HTTP alone and listens nowhere.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -169,3 +170,55 @@ async def test_a_running_job_is_looked_into_and_written_into(
     gone = await user.get(f"{files}/log.txt")
     assert gone.status_code == 404 and "artifacts" in gone.json()["message"]
     assert (await user.put(f"{files}/go", content=b"x")).status_code == 409
+
+
+async def test_a_runner_or_a_server_that_restarts_is_found_again(
+    forge: ServerWorld, user: httpx.AsyncClient, nautilus: RunningManagement, runner: Path
+) -> None:
+    run = await running(forge, user, "echo 1 > a; until [ -s end ]; do sleep 0.05; done")
+    url = f"/api/v1/experiments/{run['id']}/files/a"
+
+    async def readable() -> bool:
+        return (await user.get(url)).text == "1\n"
+
+    await eventually(readable, "the file")
+    command = [sys.executable, "-m", "nautilus_runner"]
+    at = ["--config", str(runner)]
+    jobs = await asyncio.to_thread(subprocess.check_output, [*command, "jobs", "--json", *at])
+    [job] = json.loads(jobs)
+    assert (job["state"], job["executor"]) == ("running", "process")
+    number = str(job["id"])
+    there = await asyncio.to_thread(subprocess.check_output, [*command, "files", "cat", *at, number, "a"])
+    assert there == b"1\n"
+
+    # The runner is killed: who asks while it is away waits, and is answered by the next one.
+    [pid] = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if _is_runner(path, runner)]
+    os.kill(pid, signal.SIGKILL)
+    asked = asyncio.create_task(user.get(url))
+    again = start(runner)
+    try:
+        assert (await asked).text == "1\n" or await eventually(readable, "the file, after a restart")
+        following = subprocess.Popen(
+            [sys.executable, "-m", "nautilus.cli", "files", "tail", "-f", str(run["id"]), "a"],
+            env={**os.environ, "NAUTILUS_URL": nautilus.url, "NAUTILUS_TOKEN": _token(user)},
+            stdout=subprocess.PIPE,
+        )
+        assert following.stdout is not None
+        assert await asyncio.to_thread(following.stdout.readline) == b"1\n"
+        assert (await user.put(f"{url[:-1]}end", content=b"1")).status_code == 200
+        assert await asyncio.to_thread(following.wait, 20) == 0
+        await reached(user, run["id"], "succeeded")
+    finally:
+        again.send_signal(signal.SIGQUIT)
+        await asyncio.to_thread(again.wait, 15)
+
+
+def _is_runner(cmdline: Path, config: Path) -> bool:
+    try:
+        return str(config).encode() in cmdline.read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _token(user: httpx.AsyncClient) -> str:
+    return user.headers["Authorization"].removeprefix("Bearer ")
