@@ -39,6 +39,7 @@ _QUIET = (
     ("safe.directory", "*"),
     ("http.userAgent", USER_AGENT),
 )
+_WORDS_OF_COMFORT = ("Please make sure you have the correct access rights", "and the repository exists.")
 _SYSTEM_CERTIFICATES = "/etc/ssl/certs"
 
 
@@ -204,6 +205,7 @@ async def run(
     if process.returncode == 1 and may_find_nothing and not err.strip():
         return b""
     if process.returncode != 0:
-        said = [line for line in err.decode(errors="replace").splitlines() if line.strip()]
+        lines = err.decode(errors="replace").splitlines()
+        said = [line for line in lines if line.strip() and not line.startswith(_WORDS_OF_COMFORT)]
         raise GitError(f"git {argv[1]}: " + ("; ".join(said[-3:]) or f"ended with {process.returncode}"))
     return out

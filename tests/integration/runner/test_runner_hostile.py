@@ -106,6 +106,7 @@ async def test_a_repository_that_brings_attributes_and_links_runs_and_overwrites
         "builds",
         "cache",
         "journal",
+        "lfs",
         "mirrors",
         "system_id",
         "status.json",

@@ -509,19 +509,3 @@ async def test_without_asking_no_gpu_is_visible(server: ProtocolServer, runner: 
         server, runner, job_payload(['echo "[$CUDA_VISIBLE_DEVICES] $NVIDIA_VISIBLE_DEVICES"'])
     )
     assert printed(job) == ["[] void"]
-
-
-async def test_what_this_runner_does_not_do_is_said(
-    server: ProtocolServer, runner: RunningAgent, repository: Repository
-) -> None:
-    sha = repository.commit({".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n"})
-    repository.point("refs/pipelines/7", sha)
-    payload = job_payload(
-        url=server.url,
-        sha=sha,
-        variables=[variable("GIT_SUBMODULE_STRATEGY", "recursive")],
-        hooks=[{"name": "pre_get_sources_script", "script": ["echo"]}],
-    )
-    job = await run_job(server, runner, payload)
-    for words in ("does not fetch submodules", "pre_get_sources_script is ignored", "Git LFS objects"):
-        assert words in job.log
