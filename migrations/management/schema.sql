@@ -207,3 +207,7 @@ CREATE TABLE web_sessions (
 CREATE INDEX ix_web_sessions_user_id ON web_sessions (user_id);
 CREATE INDEX ix_web_sessions_expires_at ON web_sessions (expires_at);
 UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+-- Running upgrade 0003 -> 0004
+ALTER TABLE experiments ADD COLUMN retry JSONB DEFAULT '{}' NOT NULL;
+ALTER TABLE experiments ADD COLUMN preempt_requested_at TIMESTAMP WITH TIME ZONE;
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';

@@ -39,6 +39,17 @@ def run(
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the job; may be repeated.")
     ] = None,
+    retries: Annotated[
+        int | None, typer.Option("--retries", min=0, max=2, help="Attempts after the first; 2 otherwise.")
+    ] = None,
+    retry_on: Annotated[
+        str | None,
+        typer.Option(
+            "--retry-on",
+            help="After what: platform, lost, image, data, memory, timeout, user, comma-separated; "
+            "the first three otherwise.",
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow/--detach", help="Wait for the end, showing how it goes.")
     ] = True,
@@ -52,6 +63,9 @@ def run(
     body |= {
         k: v for k, v in {"params": _pairs(param), "env": _texts(env), "sweep": _grid(sweep)}.items() if v
     }
+    retry = {"max": retries, "on": retry_on.split(",") if retry_on else None}
+    if retry := {key: value for key, value in retry.items() if value is not None}:
+        body["retry"] = retry
     api = local_api()
     answer = api.post("/experiments", body)
     found = answer["experiments"]
@@ -96,6 +110,7 @@ def show(
     """One experiment: state and why, parameters, metrics, artifacts, the job."""
     api = local_api()
     found = api.get(f"/experiments/{experiment}")
+    found["attempts"] = api.get(f"/experiments/{experiment}/attempts")
     emit(found, as_json, lambda: _show_one(found))
     if log:
         sys.stdout.write(api.text(f"/experiments/{experiment}/log").text)
@@ -106,6 +121,13 @@ def cancel(experiment: Annotated[str, typer.Argument(help="Its id.")], as_json: 
     """Stop an experiment, whether it waits or runs."""
     found = local_api().post(f"/experiments/{experiment}/cancel")
     emit(found, as_json, lambda: print(f"{found['name']}: {found['state']}"))
+
+
+@app.command("preempt")
+def preempt(experiment: Annotated[str, typer.Argument(help="Its id.")], as_json: Json = False) -> None:
+    """Free its machine: the job keeps its checkpoint and ends, the next attempt goes on from there."""
+    found = local_api().post(f"/experiments/{experiment}/preempt")
+    emit(found, as_json, lambda: print(f"{found['name']}: {found['reason']}"))
 
 
 def follow_to_end(
@@ -185,3 +207,14 @@ def _show_one(e: dict[str, Any]) -> None:
     }
     for key, value in lines.items():
         print(f"{key:<11} {value}")
+    if len(attempts := e.get("attempts", ())) > 1:
+        for attempt in attempts:
+            print(f"{'attempt ' + str(attempt['number']):<11} {_attempt(attempt)}")
+
+
+def _attempt(attempt: dict[str, Any]) -> str:
+    """State, why, where and how long, in one line."""
+    why = f": {attempt['reason']}" if attempt["reason"] else ""
+    where = f" on {attempt['runner']}" if attempt["runner"] else ""
+    lasted = f", {attempt['duration_s']:.1f} s" if attempt["duration_s"] is not None else ""
+    return f"{attempt['state']}{why}{where}{lasted} (job {attempt['job_id']})"

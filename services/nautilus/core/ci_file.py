@@ -15,11 +15,12 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nautilus.core.command import render_command
 from nautilus.core.params import ParamValue
+from nautilus.core.retrying import RetryPolicy
 
 DEFAULT_CI_PATH = ".gitlab-ci.yml"
 JOB_NAME = "experiment"
@@ -51,6 +52,7 @@ class RunSpec:
     time_limit_s: int | None = None
     runner_tags: Sequence[str] = ()
     artifact_paths: Sequence[str] = ()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 def ci_file(spec: RunSpec) -> str:
@@ -90,6 +92,8 @@ def _job(spec: RunSpec) -> dict[str, Any]:
         job["image"] = spec.image
     if spec.time_limit_s is not None:
         job["timeout"] = f"{spec.time_limit_s} seconds"
+    if (retry := spec.retry.in_ci()) is not None:
+        job["retry"] = retry
     if spec.runner_tags:
         job["tags"] = list(spec.runner_tags)
     return job

@@ -13,6 +13,7 @@ WAITS_FOR_RUNNER = "waiting for a runner"
 STARTS = "a runner prepares its workspace"
 CANCEL_REQUESTED = "its cancellation was asked for"
 CANCELED = "it was canceled"
+PREEMPTING = "it is to go on elsewhere: its job keeps its checkpoint and ends"
 
 _BY_GITLAB: dict[str, str] = {
     "script_failure": "the command failed",

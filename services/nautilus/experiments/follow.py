@@ -65,6 +65,24 @@ class Follower:
         experiment.pipeline_id, experiment.job_id = pipeline.id, job.id
         return True
 
+    async def newest_attempt(self, account: GitLabAccount, experiment: Experiment, job: Job) -> Job:
+        """The attempt that has replaced `job` at GitLab, taken over as the experiment's; else `job` itself."""
+        assert experiment.pipeline_id is not None
+        jobs = await account.pipeline_jobs(experiment.project_id, experiment.pipeline_id)
+        newest = max((j for j in jobs if j.name == JOB_NAME), key=lambda j: j.id, default=job)
+        if newest.id > job.id:
+            await self.take_over(experiment, newest)
+        return newest if newest.id > job.id else job
+
+    async def take_over(self, experiment: Experiment, attempt: Job) -> None:
+        """The experiment goes on as this job."""
+        async with self._database.transaction() as session:
+            row = await find_experiment(session, experiment.id, for_update=True)
+            row.job_id, row.job_url, row.preempt_requested_at = attempt.id, attempt.web_url, None
+        experiment.job_id, experiment.job_url = attempt.id, attempt.web_url
+        experiment.preempt_requested_at = None
+        self._events.publish(experiment.mlflow_run_id)
+
     async def follow_job(
         self, account: GitLabAccount, experiment: Experiment, job: Job, waiting_reason: str
     ) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from nautilus.core.ci_file import RunSpec, ci_file, commit_message, run_trailer
 from nautilus.core.identity import Credential
 from nautilus.core.reasons import CANCELED, WAITS_FOR_PIPELINE
+from nautilus.core.retrying import RetryPolicy
 from nautilus.core.states import ExperimentState
 from nautilus.db.engine import Database
 from nautilus.db.models.experiment import Experiment
@@ -159,4 +160,5 @@ def run_spec(experiment: Experiment, job_url: str) -> RunSpec:
         time_limit_s=resources.get("time_s"),
         runner_tags=resources.get("runner_tags", ()),
         artifact_paths=experiment.artifact_paths,
+        retry=RetryPolicy.of(experiment.retry),
     )

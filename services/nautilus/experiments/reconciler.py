@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from nautilus.core.identity import Credential, CredentialKind
 from nautilus.core.reasons import WAITS_FOR_RUNNER
-from nautilus.core.states import ACTIVE_STATES, OF_JOB, ExperimentState
+from nautilus.core.states import ACTIVE_STATES, OF_JOB, ExperimentState, JobState
 from nautilus.db.engine import Database
 from nautilus.db.models.experiment import Experiment
 from nautilus.errors import GitLabNotFound, NautilusError, Unavailable
@@ -137,12 +137,23 @@ class Reconciler:
         if experiment.job_id is None and not await self._find(account, experiment):
             return
         job = await self._job(account, experiment, jobs)
-        if job is None:
+        if job is None or await self._is_moving(account, experiment, job):
             return
+        if job.state in (JobState.FAILED, JobState.CANCELED):
+            job = await self._follower.newest_attempt(account, experiment, job)
         reason = reasons.get(experiment.id, WAITS_FOR_RUNNER)
         if await self._follower.follow_job(account, experiment, job, reason):
             await self._follower.close(account, experiment.id)
             self._forget(experiment.id)
+
+    async def _is_moving(self, account: GitLabAccount, experiment: Experiment, job: Job) -> bool:
+        """Whether its job ends only for the next attempt to go on; that is made once the job has ended."""
+        if experiment.preempt_requested_at is None or experiment.cancel_requested_at is not None:
+            return False
+        if job.state is JobState.CANCELED:
+            await self._follower.take_over(experiment, await account.retry_job(job.project_id, job.id))
+            self.wake()
+        return job.state in (JobState.RUNNING, JobState.CANCELING, JobState.CANCELED)
 
     async def _job(self, account: GitLabAccount, experiment: Experiment, jobs: dict[int, Job]) -> Job | None:
         """The experiment's job as it is now; None where GitLab has it no more. Cancels it where that was

@@ -14,6 +14,7 @@ from nautilus.experiments.queries import Filter, Order
 from nautilus.experiments.reading import ExperimentReader
 from nautilus.experiments.schemas import (
     ArtifactView,
+    AttemptView,
     ExperimentView,
     MetricPointView,
     Submission,
@@ -42,6 +43,14 @@ def experiment_routes(
     @router.post("/{number}/cancel")
     async def cancel(number: int = _Id, caller: Identity = Depends(auth.user)) -> ExperimentView:
         return await experiments.cancel(caller, number)
+
+    @router.post("/{number}/preempt")
+    async def preempt(number: int = _Id, caller: Identity = Depends(auth.user)) -> ExperimentView:
+        return await experiments.preempt(caller, number)
+
+    @router.get("/{number}/attempts")
+    async def attempts(number: int = _Id, caller: Identity = Depends(auth.user)) -> list[AttemptView]:
+        return await experiments.attempts(caller, number)
 
     @router.post("/{number}/rerun", status_code=201)
     async def rerun(number: int = _Id, caller: Identity = Depends(auth.user)) -> Submitted:

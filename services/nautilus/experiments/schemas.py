@@ -8,8 +8,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from nautilus.core.ci_file import RESERVED_VARIABLES
+from nautilus.core.reasons import failure_sentence
+from nautilus.core.retrying import DEFAULT_ON, MAX_RETRIES, RetryPolicy, Source, source_of
+from nautilus.core.states import OF_JOB, JobState
 from nautilus.db.models.experiment import Experiment
 from nautilus.errors import InvalidRequest
+from nautilus.gitlab.port import Job
 
 
 def _is_text(value: str) -> str:
@@ -39,6 +43,15 @@ class Resources(BaseModel):
     runner_tags: list[Tag] = Field(default_factory=list, max_length=50)
 
 
+class Retry(BaseModel):
+    """`max` attempts after the first, of what failed for a reason in `on`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max: int = Field(default=MAX_RETRIES, ge=0, le=MAX_RETRIES)
+    on: list[Source] = Field(default_factory=lambda: list(DEFAULT_ON), max_length=len(Source))
+
+
 class Submission(BaseModel):
     """`project` is an id or full path; `ref` a branch, tag or commit (the default branch where it is
     missing).
@@ -57,6 +70,7 @@ class Submission(BaseModel):
     sweep: list[Any] | dict[str, Any] | None = None
     image: Text | None = Field(default=None, min_length=1, max_length=512, pattern=r"^[^\s\x00-\x1f]+$")
     resources: Resources = Resources()
+    retry: Retry = Retry()
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     tags: list[Tag] = Field(default_factory=list, max_length=50)
     env: dict[Annotated[str, StringConstraints(pattern=_VARIABLE_NAME)], str] = Field(
@@ -98,6 +112,7 @@ class ExperimentView(BaseModel):
     metrics: dict[str, float | None]
     image: str | None
     resources: dict[str, Any]
+    retry: Retry
     seed: int | None
     tags: list[str]
     sweep_id: int | None
@@ -126,10 +141,11 @@ class ExperimentView(BaseModel):
         same = {
             name: getattr(experiment, name)
             for name in cls.model_fields
-            if name in Experiment.__table__.columns
+            if name in Experiment.__table__.columns and name != "retry"
         }
         return cls(
             **same,
+            retry=Retry(**RetryPolicy.of(experiment.retry or {}).as_json()),
             project=ProjectRef(id=experiment.project_id, path_with_namespace=experiment.project_path),
             metrics=metrics,
             user=UserRef(id=experiment.user_id, username=experiment.username),
@@ -137,6 +153,41 @@ class ExperimentView(BaseModel):
             mlflow_experiment_id=str(experiment.project_id),
             artifact_uri=artifact_uri,
             url=f"{base_url}/experiments/{experiment.id}",
+        )
+
+
+class AttemptView(BaseModel):
+    """One job of an experiment, first to last. `source` says whose fault its end was, `runner` where it ran."""
+
+    number: int
+    job_id: int
+    job_url: str
+    state: str
+    source: Source | None
+    reason: str | None
+    exit_code: int | None
+    runner: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_s: float | None
+
+    @classmethod
+    def of(cls, number: int, job: Job) -> AttemptView:
+        is_failed = job.state is JobState.FAILED
+        return cls(
+            number=number,
+            job_id=job.id,
+            job_url=job.web_url,
+            state=str(OF_JOB[job.state]),
+            source=source_of(job.failure_reason, job.exit_code) if is_failed else None,
+            reason=failure_sentence(job.failure_reason, job.exit_code) if is_failed else None,
+            exit_code=job.exit_code,
+            runner=job.runner_name,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            duration_s=seconds_between(job.started_at, job.finished_at),
         )
 
 
@@ -166,10 +217,15 @@ class ArtifactView(BaseModel):
 
 def duration_s(experiment: Experiment) -> float | None:
     """Seconds from start to end, or to now; None before the start."""
-    if experiment.started_at is None:
+    return seconds_between(experiment.started_at, experiment.finished_at)
+
+
+def seconds_between(started_at: datetime | None, finished_at: datetime | None) -> float | None:
+    """To now, where it has no end yet; None before the start."""
+    if started_at is None:
         return None
-    end = experiment.finished_at or datetime.now(UTC)
-    return round(max(0.0, (end - experiment.started_at).total_seconds()), 3)
+    end = finished_at or datetime.now(UTC)
+    return round(max(0.0, (end - started_at).total_seconds()), 3)
 
 
 def _is_unicode(text: str) -> bool:

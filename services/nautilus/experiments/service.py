@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nautilus.core.ci_file import DEFAULT_CI_PATH
+from nautilus.core.ci_file import DEFAULT_CI_PATH, JOB_NAME
 from nautilus.core.command import render_command
 from nautilus.core.identity import Credential, Identity
 from nautilus.core.params import Params, expand_sweep, text_of
-from nautilus.core.reasons import CANCEL_REQUESTED, CANCELED, WAITS_FOR_LAUNCH
+from nautilus.core.reasons import CANCEL_REQUESTED, CANCELED, PREEMPTING, WAITS_FOR_LAUNCH
 from nautilus.core.states import ExperimentState
 from nautilus.db.engine import Database
 from nautilus.db.models.experiment import Experiment, Sweep
-from nautilus.errors import ExternalCiConfig, GitLabNotFound, InvalidRequest, NotFound
+from nautilus.errors import Conflict, ExternalCiConfig, GitLabNotFound, InvalidRequest, NotFound
 from nautilus.events import Events
 from nautilus.experiments.lifecycle import move
 from nautilus.experiments.ports import NewRun, Tracking
@@ -30,7 +30,7 @@ from nautilus.experiments.queries import (
     list_experiments,
     no_such,
 )
-from nautilus.experiments.schemas import ExperimentView, Submission, Submitted
+from nautilus.experiments.schemas import AttemptView, ExperimentView, Submission, Submitted
 from nautilus.gitlab.port import GitLab, Project
 from nautilus.projects.access import ProjectAccess
 
@@ -120,6 +120,39 @@ class ExperimentService:
         self._notice([experiment_id], caller.credential)
         self._events.publish(experiment.mlflow_run_id)
         return (await self._views([experiment]))[0]
+
+    async def preempt(self, caller: Identity, experiment_id: int) -> ExperimentView:
+        """Its job keeps its checkpoint and ends; the next attempt goes on from there, on any machine.
+
+        Raises NotFound, Forbidden, Conflict where it does not run.
+        """
+        known = await self.writable(caller, experiment_id)
+        async with self._database.transaction() as session:
+            experiment = await find_experiment(session, experiment_id, for_update=True)
+            state = ExperimentState(experiment.state)
+            if state is not ExperimentState.RUNNING or experiment.pipeline_id is None:
+                raise Conflict(f"it is {state}: only an experiment that runs can be preempted")
+            experiment.preempt_requested_at = experiment.preempt_requested_at or datetime.now(UTC)
+            experiment.reason = PREEMPTING
+        assert experiment.pipeline_id is not None
+        account = self._gitlab.acting(caller.credential)
+        await account.cancel_pipeline(known.project_id, experiment.pipeline_id)
+        self._notice([experiment_id], caller.credential)
+        self._events.publish(experiment.mlflow_run_id)
+        return (await self._views([experiment]))[0]
+
+    async def attempts(self, caller: Identity, experiment_id: int) -> list[AttemptView]:
+        """Its jobs, first to last. Raises NotFound."""
+        known = await self.visible(caller, experiment_id)
+        if known.pipeline_id is None:
+            return []
+        account = self._gitlab.acting(caller.credential)
+        try:
+            jobs = await account.pipeline_jobs(known.project_id, known.pipeline_id, with_retried=True)
+        except GitLabNotFound:
+            return []
+        mine = sorted((job for job in jobs if job.name == JOB_NAME), key=lambda job: job.id)
+        return [AttemptView.of(number, job) for number, job in enumerate(mine, 1)]
 
     async def get(self, caller: Identity, experiment_id: int) -> ExperimentView:
         """Raises NotFound."""
@@ -226,7 +259,7 @@ class ExperimentService:
 
 
 _REPEATED = (
-    "project_id", "ref", "commit_sha", "command", "params", "env", "image", "resources", "seed", "tags",
+    "project_id", "ref", "commit_sha", "command", "params", "env", "image", "resources", "retry", "seed", "tags",
     "artifact_paths", "name",
 )  # fmt: skip
 
@@ -247,6 +280,7 @@ def _experiment(caller: Identity, pinned: _Pinned, submission: Submission, param
         env=dict(submission.env),
         image=submission.image,
         resources=submission.resources.model_dump(exclude_defaults=True),
+        retry=submission.retry.model_dump(mode="json"),
         seed=submission.seed,
         tags=list(submission.tags),
         artifact_paths=list(submission.artifacts),

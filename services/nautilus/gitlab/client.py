@@ -198,12 +198,14 @@ class _Account:
         template = _PROJECT + "/pipelines/{pipeline}"
         return pipeline_of(await self._json("GET", template, project=project, pipeline=pipeline_id))
 
-    async def pipeline_jobs(self, project: int, pipeline_id: int) -> list[Job]:
+    async def pipeline_jobs(self, project: int, pipeline_id: int, *, with_retried: bool = False) -> list[Job]:
         template = _PROJECT + "/pipelines/{pipeline}/jobs"
-        data = await self._json(
-            "GET", template, query={"per_page": 100}, project=project, pipeline=pipeline_id
-        )
+        query: dict[str, Any] = {"per_page": 100} | ({"include_retried": "true"} if with_retried else {})
+        data = await self._json("GET", template, query=query, project=project, pipeline=pipeline_id)
         return [job_of(item) for item in data]
+
+    async def retry_job(self, project: int, job_id: int) -> Job:
+        return job_of(await self._json("POST", _PROJECT + "/jobs/{job}/retry", project=project, job=job_id))
 
     async def cancel_pipeline(self, project: int, pipeline_id: int) -> None:
         template = _PROJECT + "/pipelines/{pipeline}/cancel"

@@ -107,6 +107,7 @@ def job_of(data: Json) -> Job:
         runner_id=int(runner["id"]) if runner.get("id") else None,
         has_artifacts=bool(data.get("artifacts_file")),
         exit_code=exit_code if isinstance(exit_code, int) else None,
+        runner_name=str(runner["description"]) if runner.get("description") else None,
     )
 
 

@@ -183,9 +183,16 @@ class _MemoryAccount:
             raise GitLabNotFound("GitLab: 404 Not found")
         return self._server.pipelines[pipeline_id]
 
-    async def pipeline_jobs(self, project: int, pipeline_id: int) -> list[Job]:
+    async def pipeline_jobs(self, project: int, pipeline_id: int, *, with_retried: bool = False) -> list[Job]:
         self._find(project, self._enter("pipeline_jobs"))
-        return [s.job for s in self._server.jobs.values() if s.job.pipeline_id == pipeline_id]
+        found = [s for s in self._server.jobs.values() if s.job.pipeline_id == pipeline_id]
+        return [s.job for s in found if with_retried or not s.is_retried]
+
+    async def retry_job(self, project: int, job_id: int) -> Job:
+        stored = self._stored_job(project, job_id, "retry_job")
+        if stored.is_retried or stored.job.state not in ENDED:
+            raise GitLabForbidden("GitLab: 403 Forbidden - Job is not retryable")
+        return self._server.retry(stored).job
 
     async def cancel_pipeline(self, project: int, pipeline_id: int) -> None:
         self._find(project, self._enter("cancel_pipeline"))

@@ -36,6 +36,10 @@ class StoredJob:
     user: User
     trace: bytes = b""
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    is_retried: bool = False
+    """A later attempt has replaced it."""
+    retries: int = 0
+    """Automatic ones before it."""
 
 
 @dataclass
@@ -77,7 +81,13 @@ class MemoryServer:
         """A runner asks for work: the oldest pending job starts to run."""
         for stored in self.jobs.values():
             if stored.job.state is JobState.PENDING:
-                self._change(stored, state=JobState.RUNNING, started_at=datetime.now(UTC), runner_id=1)
+                self._change(
+                    stored,
+                    state=JobState.RUNNING,
+                    started_at=datetime.now(UTC),
+                    runner_id=1,
+                    runner_name="bundled",
+                )
                 return stored
         return None
 
@@ -105,13 +115,39 @@ class MemoryServer:
             exit_code=exit_code,
             finished_at=datetime.now(UTC),
         )
+        if state is JobState.FAILED and _is_retried(stored, failure_reason, exit_code):
+            self.retry(stored).retries = stored.retries + 1
         self.end_pipeline(stored.job.pipeline_id)
+
+    def retry(self, stored: StoredJob) -> StoredJob:
+        """A new attempt, pending."""
+        number = next(self.ids)
+        job = replace(
+            stored.job,
+            id=number,
+            state=JobState.PENDING,
+            failure_reason=None,
+            exit_code=None,
+            web_url=f"{stored.job.web_url.rpartition('/')[0]}/{number}",
+            created_at=datetime.now(UTC),
+            started_at=None,
+            finished_at=None,
+            runner_id=None,
+            runner_name=None,
+            has_artifacts=False,
+        )
+        stored.is_retried = True
+        self.jobs[number] = made = StoredJob(
+            job, stored.script, f"glcbt-{secrets.token_hex(10)}", stored.user
+        )
+        return made
 
     def _change(self, stored: StoredJob, **values: Any) -> None:
         stored.job = replace(stored.job, **values)
 
     def end_pipeline(self, pipeline_id: int) -> None:
-        states = {s.job.state for s in self.jobs.values() if s.job.pipeline_id == pipeline_id}
+        mine = [s for s in self.jobs.values() if s.job.pipeline_id == pipeline_id and not s.is_retried]
+        states = {s.job.state for s in mine}
         if states <= ENDED:
             status = next((s for s in (JobState.FAILED, JobState.CANCELED) if s in states), JobState.SUCCESS)
             self.pipelines[pipeline_id] = replace(self.pipelines[pipeline_id], status=str(status))
@@ -156,3 +192,11 @@ class MemoryServer:
             has_artifacts=False,
         )
         self.jobs[number] = StoredJob(job, script, f"glcbt-{secrets.token_hex(10)}", user)
+
+
+def _is_retried(stored: StoredJob, reason: str | None, exit_code: int | None) -> bool:
+    """Whether the job's `retry` is meant for this end."""
+    retry = stored.script.get("retry") or {}
+    when, codes = retry.get("when", ()), retry.get("exit_codes", ())
+    is_meant = (not when and not codes) or reason in when or exit_code in codes
+    return is_meant and stored.retries < int(retry.get("max", 0))

@@ -145,6 +145,7 @@ class Job:
     has_artifacts: bool
     exit_code: int | None = None
     """Where the server says it: our forge does, GitLab's REST does not."""
+    runner_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,11 @@ class GitLabAccount(Protocol):
 
     async def pipeline(self, project: int, pipeline_id: int) -> Pipeline: ...
 
-    async def pipeline_jobs(self, project: int, pipeline_id: int) -> list[Job]: ...
+    async def pipeline_jobs(self, project: int, pipeline_id: int, *, with_retried: bool = False) -> list[Job]:
+        """`with_retried`: also the attempts that a later one has replaced."""
+
+    async def retry_job(self, project: int, job_id: int) -> Job:
+        """A new attempt of a job that has ended, in the same pipeline. Raises GitLabConflict, GitLabRefused."""
 
     async def cancel_pipeline(self, project: int, pipeline_id: int) -> None:
         """Cancels what has not ended; does nothing where all has."""

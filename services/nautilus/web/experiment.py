@@ -79,6 +79,7 @@ class ExperimentPages:
             e=e,
             log=await self._tail(visit.identity, e),
             artifacts=await self._artifacts(visit.identity, e),
+            attempts=await self._experiments.attempts(visit.identity, e.id),
             links=links,
             repeat={
                 "cli": commands.nautilus_run(e),

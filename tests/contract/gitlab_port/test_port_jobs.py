@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from nautilus.core.states import JobState
-from nautilus.errors import GitLabNotFound, GitLabUnauthenticated, TooLarge
+from nautilus.errors import GitLabError, GitLabNotFound, GitLabUnauthenticated, TooLarge
 from nautilus.gitlab.port import Commit, FileChange, GitLabAccount, Job, Project
 from nautilus.testing.gitlab_worlds import GitLabWorld, ci_file, job_credential
 
@@ -144,6 +144,28 @@ async def test_a_running_job_is_cancelled_when_its_runner_lets_go(
     assert found.state in (JobState.CANCELING, JobState.CANCELED)
     await world.finish(taken, JobState.FAILED, "unknown_failure")
     await until(lambda: account.job(project.id, job.id), lambda j: j.state is JobState.CANCELED)
+
+
+async def test_a_cancelled_job_is_tried_again_and_both_attempts_are_told_of(
+    world: GitLabWorld, project: Project
+) -> None:
+    account = world.gitlab.acting(world.admin)
+    await world.make_runner()
+    first = await pushed_job(world, account, project)
+    await account.cancel_pipeline(project.id, first.pipeline_id)
+    await until(lambda: account.job(project.id, first.id), lambda j: j.state is JobState.CANCELED)
+    second = await account.retry_job(project.id, first.id)
+    assert (second.name, second.pipeline_id, second.state) == (
+        first.name,
+        first.pipeline_id,
+        JobState.PENDING,
+    )
+    now = await account.pipeline_jobs(project.id, first.pipeline_id)
+    ever = await account.pipeline_jobs(project.id, first.pipeline_id, with_retried=True)
+    assert [job.id for job in now] == [second.id]
+    assert sorted(job.id for job in ever) == [first.id, second.id]
+    with pytest.raises(GitLabError):
+        await account.retry_job(project.id, first.id)
 
 
 async def test_a_branch_may_go_while_its_job_stays(world: GitLabWorld, project: Project) -> None:

@@ -58,6 +58,8 @@ class Experiment(Base):
     env: Mapped[dict[str, Any]]
     image: Mapped[str | None]
     resources: Mapped[dict[str, Any]]
+    retry: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    """A `core.retrying.RetryPolicy`; what is missing is its default."""
     seed: Mapped[int | None]
     tags: Mapped[list[str]]
     artifact_paths: Mapped[list[str]]
@@ -70,6 +72,8 @@ class Experiment(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
+    preempt_requested_at: Mapped[datetime | None]
+    """Its job is to end and to be tried again elsewhere; unset once the next attempt is there."""
 
     launch_started_at: Mapped[datetime | None]
     """Set before the branch is asked for: from then on it may exist at GitLab."""
