@@ -19,6 +19,7 @@ from nautilus_runner.commands import (
     jobs,
     registering,
     registrations,
+    selftest,
     serving,
     systemd,
 )
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _group in (serving, registering, registrations, gpus, draining, jobs, configuration, systemd):
+for _group in (selftest, serving, registering, registrations, gpus, draining, jobs, configuration, systemd):
     _group.add(app)
 
 
