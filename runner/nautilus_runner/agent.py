@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from nautilus_runner import status
+from nautilus_runner import clock, status
 from nautilus_runner.cache import LocalCache
 from nautilus_runner.capacity import machine_room
 from nautilus_runner.checkpoints.store import CheckpointStore
@@ -43,6 +43,7 @@ from nautilus_runner.job import JobRun
 from nautilus_runner.journal import Entry, Journal, entry_key
 from nautilus_runner.limits import usual_limits
 from nautilus_runner.payload import Job
+from nautilus_runner.pruning.janitor import Belongings, Janitor
 from nautilus_runner.quota import Quota
 from nautilus_runner.settings import RunnerSettings, Settings
 from nautilus_runner.slots import Slots
@@ -97,6 +98,17 @@ class Agent:
             executors=Factory(data_dir, system_id),
         )
         self._settings = Settings(data_dir=data_dir)
+        self._janitor = Janitor(
+            Belongings(
+                data_dir,
+                system_id,
+                self._machine.data.store,
+                self._machine.lfs,
+                reserve,
+                self._machine.executors,
+                self._is_known,
+            )
+        )
         self._registrations: dict[tuple[str, ...], Registration] = {}
         self._jobs: dict[str, tuple[JobRun, asyncio.Task[None]]] = {}
         self._is_stopping = False
@@ -126,6 +138,7 @@ class Agent:
         await self.apply(settings)
         await self._machine.executors.remove_orphans(settings.runners, self._is_known)
         await asyncio.to_thread(self._machine.data.store.release_unknown, self._is_known)
+        self._janitor.start(lambda: self._settings)
 
     async def apply(self, settings: Settings) -> None:
         """New settings: registrations come and go, running jobs keep the settings that they began with."""
@@ -153,6 +166,11 @@ class Agent:
         for run, _ in self._jobs.values():
             run.lose_gpu(uuid, reason)
         self._note_change()
+
+    async def prune(self, *, is_all: bool, is_dry: bool) -> dict[str, object]:
+        """Remove what nobody uses; what went, as JSON."""
+        outcome = await asyncio.to_thread(self._janitor.prune, self._settings, is_all=is_all, is_dry=is_dry)
+        return outcome.as_json()
 
     def _is_known(self, key: str) -> bool:
         """Whether what carries this key belongs to a job, or to a self-test of a GPU, and is no orphan."""
@@ -340,6 +358,7 @@ class Agent:
             return False
         first = {
             "claimed_at": time.time(),
+            "clock": clock.mark(),
             "payload": offer.raw,
             "settings": _dumped(settings),
         }
@@ -439,6 +458,7 @@ class Agent:
         return "ready" if is_ready else "connecting"
 
     async def _close(self) -> None:
+        self._janitor.stop()
         tasks = [task for task in (self._status_task, self._gpu_task) if task is not None]
         for task in tasks:
             task.cancel()

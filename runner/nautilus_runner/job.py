@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nautilus_runner import ending
+from nautilus_runner import clock, ending
 from nautilus_runner.checkpoints import keeping
 from nautilus_runner.client import Coordinator, JobAnswer
 from nautilus_runner.control import Control
@@ -136,7 +136,8 @@ class JobRun:
             self._machine.capacity.claim(self._entry.key, self._context.limits)
         sending = asyncio.create_task(self._accept_and_send())
         limit_s = float(self.job.runner_info.timeout)
-        self.control.start_timer(limit_s - (time.time() - self.started_at), limit_s)
+        gone_s = clock.seconds_since(self._entry.state.get("clock"), self.started_at)
+        self.control.start_timer(limit_s - gone_s, limit_s)
         try:
             failure = await self._executed()
             await self._is_answered.wait()  # before that the server takes no result

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
-from nautilus_runner import hooks, shell
+from nautilus_runner import clock, hooks, shell
 from nautilus_runner.durations import seconds_of
 from nautilus_runner.errors import (
     DiskExceeded,
@@ -37,7 +36,7 @@ class Scripts:
         self._steps = hooks.steps_of(work.job, work.variables)
         self._is_without_sources = False
         self._status = "success"
-        self._began_at = 0.0
+        self._began: dict[str, Any] = {}
 
     def first(self) -> Script | None:
         """The script that the job begins with; executors may send it ahead."""
@@ -50,7 +49,7 @@ class Scripts:
         """
         work = self._work
         begin = int(self._state["index"]) if self._state.get("phase") == "script" else 0
-        self._began_at = self._state.get("scripts_began_at") or time.time()
+        self._began = self._state.get("scripts_began") or clock.mark()
         for index, step in enumerate(self._steps):
             if index < begin:
                 continue
@@ -69,7 +68,7 @@ class Scripts:
         limits = [limit for limit in (own, kind) if limit]
         if not limits:
             return None
-        return max(0.01, min(limits) - max(0.0, time.time() - self._began_at))
+        return max(0.01, min(limits) - clock.seconds_since(self._began, 0.0))
 
     async def run_after(self, error: JobError | None) -> JobError | None:
         """after_script. Its own error counts only where the job asks for that (AFTER_SCRIPT_IGNORE_ERRORS)."""
@@ -135,7 +134,7 @@ class Scripts:
             index=index,
             handle=handle,
             trace=self._work.trace.size,
-            scripts_began_at=self._began_at,
+            scripts_began=self._began,
         )
 
     async def _follow(self, handle: dict[str, Any], is_after: bool, limit_s: float | None) -> Exit:
