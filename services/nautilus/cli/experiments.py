@@ -39,6 +39,12 @@ def run(
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the job; may be repeated.")
     ] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", min=0, help="So many GPUs.")] = None,
+    gpu_memory: Annotated[str | None, typer.Option("--gpu-memory", help="Of each at least: 16GiB.")] = None,
+    gpu_model: Annotated[str | None, typer.Option("--gpu-model", help="A100, RTX 4090; A100,H100.")] = None,
+    gpu_share: Annotated[
+        str | None, typer.Option("--gpu-share", help="So much memory of one GPU, beside others: 8GiB.")
+    ] = None,
     retries: Annotated[
         int | None, typer.Option("--retries", min=0, max=2, help="Attempts after the first; 2 otherwise.")
     ] = None,
@@ -63,6 +69,9 @@ def run(
     body |= {
         k: v for k, v in {"params": _pairs(param), "env": _texts(env), "sweep": _grid(sweep)}.items() if v
     }
+    asked = {"gpus": gpus, "gpu_memory": gpu_memory, "gpu_model": gpu_model, "gpu_share": gpu_share}
+    if resources := {key: value for key, value in asked.items() if value is not None}:
+        body["resources"] = resources
     retry = {"max": retries, "on": retry_on.split(",") if retry_on else None}
     if retry := {key: value for key, value in retry.items() if value is not None}:
         body["retry"] = retry
@@ -110,6 +119,7 @@ def show(
     """One experiment: state and why, parameters, metrics, artifacts, the job."""
     api = local_api()
     found = api.get(f"/experiments/{experiment}")
+    found["usage"] = api.get(f"/experiments/{experiment}/usage")
     found["attempts"] = api.get(f"/experiments/{experiment}/attempts")
     emit(found, as_json, lambda: _show_one(found))
     if log:
@@ -200,6 +210,7 @@ def _show_one(e: dict[str, Any]) -> None:
         "command": e["command"],
         "params": ", ".join(f"{k}={v}" for k, v in e["params"].items()) or "–",
         "metrics": ", ".join(f"{k}={number(v)}" for k, v in e["metrics"].items()) or "–",
+        "usage": _usage(e["usage"], e["state"] in ENDED),
         "duration": f"{e['duration_s']:.1f} s" if e.get("duration_s") is not None else "–",
         "artifacts": e.get("artifact_uri") or "–",
         "job": e.get("job_url") or "–",
@@ -218,3 +229,12 @@ def _attempt(attempt: dict[str, Any]) -> str:
     where = f" on {attempt['runner']}" if attempt["runner"] else ""
     lasted = f", {attempt['duration_s']:.1f} s" if attempt["duration_s"] is not None else ""
     return f"{attempt['state']}{why}{where}{lasted} (job {attempt['job_id']})"
+
+
+def _usage(usage: dict[str, Any], is_over: bool) -> str:
+    """What its job uses now and at most: `CPU 93 % (peak 98 %), Memory 340 MB (peak 512 MB)`."""
+    parts = []
+    for one in usage["values"]:
+        now, peak = (f"{one[name]:.0f} {one['unit']}" for name in ("now", "peak"))
+        parts.append(f"{one['name']} peak {peak}" if is_over else f"{one['name']} {now} (peak {peak})")
+    return ", ".join(parts) or "–"

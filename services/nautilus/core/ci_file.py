@@ -34,6 +34,17 @@ _NOT_PLAIN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON leaves as it is and YAML does not take, or takes as a line's end."""
 
 
+GpuWish = Mapping[str, int | str]
+"""What is asked of GPUs, by the names of `GPU_VARIABLES`; what is not asked for is not in it."""
+GPU_VARIABLES = {
+    "gpus": "NAUTILUS_GPUS",
+    "gpu_memory": "NAUTILUS_GPU_MEMORY",
+    "gpu_model": "NAUTILUS_GPU_MODEL",
+    "gpu_share": "NAUTILUS_GPU_SHARED",
+}
+"""What our runner reads them by (docs/reference/runner.md, "GPUs"); other runners mind the tags alone."""
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """What the CI file is made of. `url` is management's, as jobs reach it; `time_limit_s` is None for
@@ -51,6 +62,7 @@ class RunSpec:
     seed: int | None = None
     time_limit_s: int | None = None
     runner_tags: Sequence[str] = ()
+    gpus: GpuWish = field(default_factory=dict)
     artifact_paths: Sequence[str] = ()
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -113,6 +125,7 @@ def _variables(spec: RunSpec) -> dict[str, Any]:
         "NAUTILUS_EXPERIMENT_ID": str(spec.experiment_id),
         "NAUTILUS_COMMIT": spec.commit_sha,
     }
+    own |= {GPU_VARIABLES[name]: str(value) for name, value in spec.gpus.items()}
     if spec.seed is not None:
         own["NAUTILUS_SEED"] = str(spec.seed)
     return {**{name: {"value": value, "expand": False} for name, value in spec.env.items()}, **own}

@@ -42,6 +42,33 @@ _BY_GITLAB: dict[str, str] = {
 }
 
 
+_OF_RUNNERS = frozenset(
+    {
+        "script_failure",
+        "unknown_failure",
+        "job_execution_timeout",
+        "image_pull_failure",
+        "runner_system_failure",
+        "runner_configuration_error",
+        "runner_external_dependency_failure",
+        "runner_interrupted",
+    }
+)
+_CAUSES = {
+    "out_of_memory": "out of memory",
+    "disk": "out of its disk space",
+    "pids": "too many processes",
+    "timeout": "out of time",
+    "idle_gpu": "its GPU was idle",
+    "image": "its image could not be had",
+    "data": "its data could not be had",
+    "configuration": "its runner can't run it as asked",
+    "platform": "the runner failed, not the command",
+    "interrupted": "the runner was interrupted",
+}
+"""The runner's words for the cause of an end. Source: docs/reference/runner.md."""
+
+
 def failure_sentence(failure_reason: str | None, exit_code: int | None) -> str:
     """Why a job failed, from GitLab's `failure_reason` and the command's exit code where they are known."""
     if failure_reason in (None, "script_failure", "unknown_failure") and exit_code is not None:
@@ -49,6 +76,16 @@ def failure_sentence(failure_reason: str | None, exit_code: int | None) -> str:
     if failure_reason is None or failure_reason == "unknown_failure":
         return "the job failed; GitLab gives no reason"
     return _BY_GITLAB.get(failure_reason, f"the job failed: {failure_reason.replace('_', ' ')}")
+
+
+def runner_words(failure_reason: str | None, cause: str | None, reason: str | None) -> str | None:
+    """Why a job failed as its runner tells it; None where it tells nothing better than GitLab.
+
+    Only where GitLab's reason is a runner's: what an earlier attempt's runner said is not believed of a later one.
+    """
+    if failure_reason not in _OF_RUNNERS or not cause or not reason or cause in ("user", "succeeded"):
+        return None
+    return f"{_CAUSES.get(cause, 'it failed')}: {reason}"
 
 
 def exit_code_in(trace_tail: bytes) -> int | None:

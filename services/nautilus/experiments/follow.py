@@ -18,6 +18,7 @@ from nautilus.core.reasons import (
     WAITS_FOR_PIPELINE,
     exit_code_in,
     failure_sentence,
+    runner_words,
 )
 from nautilus.core.states import ExperimentState, JobState, state_of_job
 from nautilus.db.engine import Database
@@ -28,6 +29,7 @@ from nautilus.experiments.lifecycle import fail, move
 from nautilus.experiments.metrics_file import FILE_LIMIT_BYTES, read_metrics
 from nautilus.experiments.ports import MetricPoint, Tracking
 from nautilus.experiments.queries import find_experiment
+from nautilus.experiments.usage import CAUSE, REASON, TAGS
 from nautilus.gitlab.port import GitLabAccount, Job, Pipeline
 
 logger = logging.getLogger(__name__)
@@ -100,6 +102,9 @@ class Follower:
             if ExperimentState(row.state).is_final:
                 return True
             state = state_of_job(ExperimentState(row.state), job.state, has_runner=job.runner_id is not None)
+            if state is ExperimentState.FAILED:
+                tags = await self._tracking.run_tags(session, row.mlflow_run_id, TAGS)
+                reason = runner_words(job.failure_reason, tags.get(CAUSE), tags.get(REASON)) or reason
             if points and state.is_final:
                 await self._log_metrics(session, row, points)
             changed = await move(

@@ -103,6 +103,14 @@ class Tracking(Protocol):
         """Points that arrived after `cursor`; "" reads from the first."""
         ...
 
+    async def metric_peaks(self, session: AsyncSession, run_id: str, prefix: str) -> dict[str, float]:
+        """The highest value that each metric ever had whose name begins so."""
+        ...
+
+    async def run_tags(self, session: AsyncSession, run_id: str, prefix: str) -> dict[str, str]:
+        """The run's tags whose names begin so."""
+        ...
+
     async def artifacts(self, session: AsyncSession, run_id: str) -> list[Artifact]: ...
 
     def artifact_uri(self, project_id: int, run_id: str) -> str:

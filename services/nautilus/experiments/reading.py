@@ -14,6 +14,7 @@ from nautilus.errors import GitLabNotFound
 from nautilus.experiments.ports import MetricPoint, Tracking
 from nautilus.experiments.schemas import ArtifactView, MetricPointView
 from nautilus.experiments.service import ExperimentService
+from nautilus.experiments.usage import SYSTEM, TAGS, Usage, usage_of
 from nautilus.gitlab.port import TRACE_PART_BYTES, GitLab
 
 METRIC_POINTS_LIMIT = 100_000
@@ -89,6 +90,16 @@ class ExperimentReader:
                 session, experiment.mlflow_run_id, key, limit=METRIC_POINTS_LIMIT
             )
         return [point_view(point) for point in points]
+
+    async def usage(self, caller: Identity, experiment_id: int) -> Usage:
+        """What its job uses, now and at most, and why it ended. Raises NotFound."""
+        experiment = await self._service.visible(caller, experiment_id)
+        run_id = experiment.mlflow_run_id
+        async with self._database.read() as session:
+            now = (await self._tracking.last_metrics(session, [run_id])).get(run_id, {})
+            peaks = await self._tracking.metric_peaks(session, run_id, SYSTEM)
+            tags = await self._tracking.run_tags(session, run_id, TAGS)
+        return usage_of(now, peaks, tags)
 
     async def artifacts(self, caller: Identity, experiment_id: int) -> list[ArtifactView]:
         """What the script logged, and the archive of the job's files where GitLab keeps one. Raises

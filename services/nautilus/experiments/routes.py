@@ -22,6 +22,7 @@ from nautilus.experiments.schemas import (
 )
 from nautilus.experiments.service import ExperimentService
 from nautilus.experiments.stream import ExperimentStream
+from nautilus.experiments.usage import Usage
 from nautilus.pagination import Paged, add_page_headers
 
 _Id = Path(ge=1, lt=2**63)
@@ -124,6 +125,10 @@ def _add_reading_routes(
         key: str, number: int = _Id, caller: Identity = Depends(auth.user)
     ) -> list[MetricPointView]:
         return await reader.metric(caller, number, key)
+
+    @router.get("/{number}/usage")
+    async def usage(number: int = _Id, caller: Identity = Depends(auth.user)) -> Usage:
+        return await reader.usage(caller, number)
 
     @router.get("/{number}/artifacts")
     async def artifacts(number: int = _Id, caller: Identity = Depends(auth.user)) -> list[ArtifactView]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from nautilus.core.ci_file import RESERVED_VARIABLES
 from nautilus.core.reasons import failure_sentence
@@ -14,6 +15,15 @@ from nautilus.core.states import OF_JOB, JobState
 from nautilus.db.models.experiment import Experiment
 from nautilus.errors import InvalidRequest
 from nautilus.gitlab.port import Job
+
+
+_MEMORY = r"(?!0+(\.0+)? ?[A-Za-z]*$)[0-9]{1,9}(\.[0-9]{1,3})? ?(MiB|GiB|TiB|MB|GB|M|G)?"
+
+
+def _is_memory(value: str) -> str:
+    if not re.fullmatch(_MEMORY, value):
+        raise ValueError("is an amount of memory such as 16GB or 16GiB")
+    return value
 
 
 def _is_text(value: str) -> str:
@@ -33,14 +43,32 @@ VARIABLE_LIMIT_BYTES = 64 * 1024
 _VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
 
 
+_GPU_MODEL = r"^[A-Za-z0-9][A-Za-z0-9 ,._-]{0,99}$"
+Memory = Annotated[str, AfterValidator(_is_memory)]
+"""As the runner reads it: `16GB`, `16GiB`; a plain number is MiB."""
+
+
 class Resources(BaseModel):
     """What a run may use. `time_s`: GitLab ends it after that long; `runner_tags`: a runner must have them
-    all."""
+    all. `gpus` (0: none), each with `gpu_memory` at least and of a model that `gpu_model` names; where only
+    these are said, one. `gpu_share`: that much memory of one GPU, beside other runs that ask for a share."""
 
     model_config = ConfigDict(extra="forbid")
 
     time_s: int | None = Field(default=None, ge=1, le=60 * 60 * 24 * 28)
     runner_tags: list[Tag] = Field(default_factory=list, max_length=50)
+    gpus: int | None = Field(default=None, ge=0, le=1024)
+    gpu_memory: Memory | None = None
+    gpu_model: Annotated[str, StringConstraints(pattern=_GPU_MODEL)] | None = None
+    gpu_share: Memory | None = None
+
+    @model_validator(mode="after")
+    def _is_one_wish(self) -> Resources:
+        if self.gpus == 0 and (self.gpu_memory or self.gpu_model or self.gpu_share):
+            raise ValueError("gpus is 0, and something is asked of them")
+        if self.gpu_share and (self.gpus or 1) > 1:
+            raise ValueError("gpu_share is a share of one GPU")
+        return self
 
 
 class Retry(BaseModel):

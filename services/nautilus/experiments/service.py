@@ -31,6 +31,7 @@ from nautilus.experiments.queries import (
     no_such,
 )
 from nautilus.experiments.schemas import AttemptView, ExperimentView, Submission, Submitted
+from nautilus.experiments.usage import SYSTEM
 from nautilus.gitlab.port import GitLab, Project
 from nautilus.projects.access import ProjectAccess
 
@@ -251,7 +252,7 @@ class ExperimentService:
     async def _views(self, experiments: Sequence[Experiment]) -> list[ExperimentView]:
         async with self._database.read() as session:
             metrics = await self._tracking.last_metrics(session, [e.mlflow_run_id for e in experiments])
-        return [self._view(one, metrics.get(one.mlflow_run_id, {})) for one in experiments]
+        return [self._view(one, _own_metrics(metrics.get(one.mlflow_run_id, {}))) for one in experiments]
 
     def _view(self, experiment: Experiment, metrics: dict[str, float]) -> ExperimentView:
         uri = self._tracking.artifact_uri(experiment.project_id, experiment.mlflow_run_id)
@@ -288,6 +289,11 @@ def _experiment(caller: Identity, pinned: _Pinned, submission: Submission, param
         reason=WAITS_FOR_LAUNCH,
         created_at=datetime.now(UTC),
     )
+
+
+def _own_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """Without what the runner logs of the job's use of its machine: that is `usage`."""
+    return {key: value for key, value in metrics.items() if not key.startswith(SYSTEM)}
 
 
 def _name(name: str | None, index: int, count: int) -> str | None:

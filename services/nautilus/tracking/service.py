@@ -192,6 +192,27 @@ class TrackingService:
             .scalar_subquery()
         )
 
+    async def metric_peaks(self, session: AsyncSession, run_id: str, prefix: str) -> dict[str, float]:
+        """The highest value that each metric ever had whose name begins so; NaN is none."""
+        connection = await _connection_of(session)
+        rows = await connection.execute(
+            "SELECT k.name, max(m.value) FROM tracking_run r JOIN tracking_latest_metric l ON l.run = r.id"
+            " JOIN tracking_metric_key k ON k.id = l.key JOIN tracking_metric m ON m.run = r.id AND m.key = l.key"
+            " WHERE r.run_id = %s AND starts_with(k.name, %s) AND m.value <> 'NaN' GROUP BY k.name",
+            (run_id, prefix),
+        )
+        return {str(name): float(value) for name, value in await rows.fetchall()}
+
+    async def run_tags(self, session: AsyncSession, run_id: str, prefix: str) -> dict[str, str]:
+        """The run's tags whose names begin so."""
+        connection = await _connection_of(session)
+        rows = await connection.execute(
+            "SELECT t.key, t.value FROM tracking_run r JOIN tracking_tag t ON t.run = r.id"
+            " WHERE r.run_id = %s AND starts_with(t.key, %s)",
+            (run_id, prefix),
+        )
+        return {str(key): str(value) for key, value in await rows.fetchall()}
+
     async def metric_history(
         self, session: AsyncSession, run_id: str, key: str, *, limit: int
     ) -> list[MetricPoint]:

@@ -59,6 +59,7 @@ class ExperimentPages:
             Route(prefix, page(self.show), methods=["GET"]),
             Route(f"{prefix}/summary", page(self.summary), methods=["GET"]),
             Route(f"{prefix}/metrics", page(self.metrics), methods=["GET"]),
+            Route(f"{prefix}/usage", page(self.usage), methods=["GET"]),
             Route(f"{prefix}/artifacts", page(self.artifacts), methods=["GET"]),
             Route(f"{prefix}/log", page(self.log), methods=["GET"]),
             Route(f"{prefix}/cancel", page(self.cancel), methods=["POST"]),
@@ -79,6 +80,7 @@ class ExperimentPages:
             e=e,
             log=await self._tail(visit.identity, e),
             artifacts=await self._artifacts(visit.identity, e),
+            usage=await self._reader.usage(visit.identity, e.id),
             attempts=await self._experiments.attempts(visit.identity, e.id),
             links=links,
             repeat={
@@ -101,6 +103,11 @@ class ExperimentPages:
     async def metrics(self, visit: Visit) -> Response:
         e = await self._experiments.get(visit.identity, experiment_id(visit.request))
         return self._site.render(visit, "experiments/_metrics.html", e=e)
+
+    async def usage(self, visit: Visit) -> Response:
+        e = await self._experiments.get(visit.identity, experiment_id(visit.request))
+        usage = await self._reader.usage(visit.identity, e.id)
+        return self._site.render(visit, "experiments/_usage.html", e=e, usage=usage)
 
     async def artifacts(self, visit: Visit) -> Response:
         e = await self._experiments.get(visit.identity, experiment_id(visit.request))

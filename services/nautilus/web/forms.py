@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from nautilus.experiments.schemas import Submission
 
-FIELDS = ("project", "ref", "command", "params", "sweep", "name", "tags", "image", "seed")
+GPU_FIELDS = ("gpus", "gpu_memory", "gpu_model")
+FIELDS = ("project", "ref", "command", "params", "sweep", "name", "tags", "image", "seed", *GPU_FIELDS)
 
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -30,6 +31,8 @@ def submission(values: Mapping[str, str]) -> Submission:
     problems: dict[str, str] = {}
     body: dict[str, Any] = {"project": values["project"], "command": values["command"]}
     body |= {name: values[name] for name in ("ref", "name", "image", "seed") if values[name]}
+    if resources := {name: values[name] for name in GPU_FIELDS if values[name]}:
+        body["resources"] = resources
     if values["tags"]:
         body["tags"] = [tag for tag in (part.strip() for part in values["tags"].split(",")) if tag]
     for name, read in (("params", _value), ("sweep", _values)):
@@ -115,7 +118,8 @@ def _written(value: Any) -> str:
 def _by_field(error: ValidationError) -> dict[str, str]:
     problems: dict[str, str] = {}
     for item in error.errors(include_url=False, include_input=False):
-        where = str(item["loc"][0]) if item["loc"] else "form"
+        places = [str(part) for part in item["loc"] if part != "resources"]
+        where = places[0] if places else "form"
         message = item["msg"].removeprefix("Value error, ")
         problems.setdefault(where if where in FIELDS else "form", message[:1].upper() + message[1:] + ".")
     return problems

@@ -105,6 +105,7 @@ class Site:
             "parameter",
             "duration",
             "filesize",
+            "amount",
             "moment",
             "plural",
             "sentence",

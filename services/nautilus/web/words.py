@@ -63,6 +63,13 @@ def filesize(size_bytes: float | None) -> str:
     raise AssertionError("unreachable")
 
 
+def amount(value: float, unit: str) -> str:
+    """What a job uses, in % or MB (10⁶ bytes): 12 %, 340 MB, 4.2 GB."""
+    if unit == "MB" and value >= 1000:
+        return f"{value / 1000:.3g} GB" if value < 1e6 else f"{value / 1e6:.3g} TB"
+    return f"{value:.0f} {unit}" if value >= 10 or value == 0 else f"{value:.1f} {unit}"
+
+
 def moment(value: datetime | str | None, style: str = "ago") -> Markup:
     """A `<time>` in UTC that `times.js` rewrites in the viewer's zone.
 

@@ -33,6 +33,11 @@ function metricsChanged() {
   changed ||= setTimeout(() => { changed = 0; announce("experiment-metrics"); }, 1000);
 }
 
+/** What the runner logs of the machine is in the table of usage. */
+function isOwn(key) {
+  return !key.startsWith("system/");
+}
+
 let isBegun = false;
 /** The first text of a log that is read from its middle starts with part of a line. */
 function addText(text, isFromMiddle) {
@@ -53,7 +58,7 @@ async function readEnded() {
   }
   const answer = await fetch(`${api}/metrics`);
   if (!answer.ok) return;
-  const keys = Object.keys(await answer.json()).slice(0, MOST_CURVES);
+  const keys = Object.keys(await answer.json()).filter(isOwn).slice(0, MOST_CURVES);
   const next = async () => {
     for (let key = keys.shift(); key !== undefined; key = keys.shift()) {
       const curve = await fetch(`${api}/metrics/${encodeURIComponent(key)}`);
@@ -73,6 +78,7 @@ function follow() {
     },
     log: (data) => addText(data.text, from > 0),
     metric: (data) => {
+      if (!isOwn(data.key)) return;
       board.add(root.dataset.id, data.key, [data]);
       metricsChanged();
     },
