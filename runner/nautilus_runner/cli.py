@@ -17,6 +17,7 @@ from nautilus_runner.commands import (
     draining,
     gpus,
     jobs,
+    prune,
     registering,
     registrations,
     selftest,
@@ -31,7 +32,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _group in (selftest, serving, registering, registrations, gpus, draining, jobs, configuration, systemd):
+for _group in (
+    selftest,
+    serving,
+    registering,
+    registrations,
+    gpus,
+    draining,
+    jobs,
+    configuration,
+    systemd,
+    prune,
+):
     _group.add(app)
 
 

@@ -79,12 +79,12 @@ class Service:
         if settings is None:
             return 0
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(settings.data_dir)
-        if lock is None:
+        held = lock(settings.data_dir)
+        if held is None:
             log.error("another runner uses %s; give this one a data_dir of its own", settings.data_dir)
             return EXIT_CONFIGURATION
         await self._serve(settings)
-        lock.close()
+        held.close()
         return 0
 
     async def _serve(self, settings: Settings) -> None:
@@ -178,7 +178,7 @@ async def _listen(control: ControlSocket) -> None:
         log.error("control socket: %s; commands can't reach this runner", error)
 
 
-def _lock(data_dir: Path) -> IO[str] | None:
+def lock(data_dir: Path) -> IO[str] | None:
     """Hold the data folder for this process; None where another has it. Children do not inherit it."""
     file = (data_dir / "lock").open("w")
     try:

@@ -38,4 +38,8 @@ def verbs_of(agent: Agent) -> dict[str, Verb]:
             agent.preempt(int(job_id))
         return {"jobs": ids}
 
-    return {"status": status, "drain": drain, "preempt": preempt, **live_verbs(agent)}
+    async def prune(fields: Mapping[str, Any]) -> Answer:
+        """`all`: everything that no job uses; `dry_run`: only say what would go."""
+        return await agent.prune(is_all=bool(fields.get("all")), is_dry=bool(fields.get("dry_run")))
+
+    return {"status": status, "drain": drain, "preempt": preempt, "prune": prune, **live_verbs(agent)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -144,11 +145,14 @@ class DataHub:
     async def _joined(self, source: Source, expected: str, access: Access, say: Say, label: str) -> Done:
         """The download of this content from this address: the one that is under way, else a new one."""
         key = f"{source.key}-{expected}"
-        joined = self._downloads.get(key)
+        while (joined := self._downloads.get(key)) is not None and not joined.sources:
+            await asyncio.wait({joined.task})  # given up by its last one: its file is not ours yet
+            await asyncio.sleep(0)
         if joined is None:
-            part = self.store.folder / "partial" / source.key
+            part = self.store.folder / "partial" / hashlib.sha256(key.encode()).hexdigest()
             download = Download(source, part, self._make_room, expected)
             task = asyncio.create_task(self._download(download, access))
+            task.add_done_callback(lambda _: self._downloads.pop(key, None))
             joined = self._downloads[key] = _Joined(download, task)
         else:
             say(f"{label} is on its way already, for another job")
@@ -163,17 +167,19 @@ class DataHub:
             if joined.sources:
                 joined.download.source = joined.sources[-1]
             else:
-                self._downloads.pop(key, None)
                 joined.task.cancel()  # nobody is left: what has come stays, for the next
                 await asyncio.gather(joined.task, return_exceptions=True)
 
     async def _download(self, download: Download, access: Access) -> Done:
         source = download.source
-        async with self._room, outbound_for(access, self.settings) as outbound:
-            done = await download.run(outbound)
-        await asyncio.to_thread(
-            self.store.add_blob, download.part, done.sha256, source.name.partition("?")[0]
-        )
+        self.store.active.add(download.part.name)
+        try:
+            async with self._room, outbound_for(access, self.settings) as outbound:
+                done = await download.run(outbound)
+            url = source.name.partition("?")[0]
+            await asyncio.to_thread(self.store.add_blob, download.part, done.sha256, url)
+        finally:
+            self.store.active.discard(download.part.name)
         await asyncio.to_thread(self.store.learn, source.key, Known(done.sha256, done.size, done.etag))
         return done
 

@@ -57,6 +57,8 @@ class Store:
         self.folder = folder
         self._lock = threading.Lock()
         self._is_ready = False
+        self.active: set[str] = set()
+        """The names of partial downloads that are under way."""
 
     def open(self) -> None:
         """Make the folders; what a killed runner left half removed goes. Raises OSError."""
@@ -168,7 +170,12 @@ class Store:
         return max(0, over)
 
     def partials(self) -> list[Path]:
+        """Downloads that are not whole: under way, or left by an earlier runner."""
         return [path for path in (self.folder / "partial").glob("*") if path.suffix != ".json"]
+
+    def is_active(self, path: Path) -> bool:
+        """Whether a download of this process writes it."""
+        return path.name in self.active
 
     def drop_partial(self, path: Path) -> None:
         path.unlink(missing_ok=True)

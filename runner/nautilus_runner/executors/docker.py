@@ -23,6 +23,7 @@ from nautilus_runner.executors import container_files, container_usage, containe
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.executors.container_output import LOST, ContainerOutput
 from nautilus_runner.executors.data_mounts import DataMounts
+from nautilus_runner.executors.image_record import ImageBook
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import Tree
 from nautilus_runner.gpu import Allotment
@@ -47,7 +48,13 @@ class DockerExecutor:
     name = "docker"
 
     def __init__(
-        self, context: Context, api: Any, system_id: str, networking: Networking, shares: DataMounts
+        self,
+        context: Context,
+        api: Any,
+        system_id: str,
+        networking: Networking,
+        shares: DataMounts,
+        book: ImageBook | None = None,
     ) -> None:
         self._context = context
         self._settings = context.settings.docker
@@ -58,6 +65,7 @@ class DockerExecutor:
         self._name = f"nautilus-{system_id[-6:]}-{context.key}"
         self._networking = networking
         self._shares = shares
+        self._book = book
         self._joined = Joined("none")
         self._container = ""
         self._is_running = False
@@ -117,6 +125,7 @@ class DockerExecutor:
             self._context.variables.get("DOCKER_AUTH_CONFIG"),
             self._context.say,
             self._context.accepted,
+            self._book,
         )
         return await store.ensure(image, policies)
 

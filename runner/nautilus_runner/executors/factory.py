@@ -18,6 +18,7 @@ from nautilus_runner.executors import containers, processes
 from nautilus_runner.executors.base import Context, Executor
 from nautilus_runner.executors.bubblewrap import Sandboxes
 from nautilus_runner.executors.dummy import DummyExecutor
+from nautilus_runner.executors.image_record import ImageBook, ImageRecord
 from nautilus_runner.executors.process import ProcessExecutor
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.settings import RunnerSettings
@@ -43,6 +44,7 @@ class Factory:
         self._shares: dict[str, DataMounts] = {}
         self._lock = threading.Lock()
         self._sandboxes = Sandboxes()
+        self.images = ImageRecord(data_dir / "images.json")
 
     def make(self, context: Context) -> Executor:
         """Raises JobError where the daemon can't be reached."""
@@ -52,7 +54,8 @@ class Factory:
 
             api, _ = self.daemon(settings.docker.host)
             networking, shares = self.networking(settings.docker.host), self._shares[settings.docker.host]
-            return DockerExecutor(context, api, self._system_id, networking, shares)
+            book = ImageBook(self.images, api)
+            return DockerExecutor(context, api, self._system_id, networking, shares, book=book)
         if settings.executor == "dummy":
             return DummyExecutor(context, self._builds(settings))
         if self._groups is None:
@@ -93,11 +96,11 @@ class Factory:
 
         `is_known` is asked right before, since jobs come in meanwhile (and are journalled before anything else).
         """
-        for folder in {self._builds(runner) for runner in runners}:
+        for folder in self.work_folders(runners):
             for path in list(folder.iterdir()):
                 if not is_known(path.name):
                     log.info("orphan: %s removed", path)
-                    await asyncio.to_thread(_end_processes, path.name)
+                    await asyncio.to_thread(end_processes, path.name)
                     await asyncio.to_thread(remove_tree, path)
         for host in {runner.docker.host for runner in runners if runner.executor == "docker"}:
             try:
@@ -107,6 +110,10 @@ class Factory:
                 await asyncio.to_thread(self.networking(host).tidy, served)
             except (JobError, OSError) as error:
                 log.warning("orphans in Docker are not looked for: %s", error)
+
+    def work_folders(self, runners: tuple[RunnerSettings, ...]) -> set[Path]:
+        """The folders that work trees lie in."""
+        return {self._builds(runner) for runner in runners}
 
     def _builds(self, settings: RunnerSettings) -> Path:
         """The folder of work trees: passable for the job's user, and listable only for us."""
@@ -145,7 +152,8 @@ def _refuse_foreign(folder: Path) -> None:
         raise JobMisconfigured(f"{folder} belongs to somebody else; set runners.process.builds_dir")
 
 
-def _end_processes(key: str) -> None:
+def end_processes(key: str) -> None:
+    """Kill what still runs of a job."""
     for pid in processes.marked(key):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, 9)

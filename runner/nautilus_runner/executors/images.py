@@ -12,6 +12,7 @@ from docker.errors import DockerException, ImageNotFound
 
 from nautilus_runner.errors import ImagePullFailed, JobMisconfigured
 from nautilus_runner.executors import container_files, containers
+from nautilus_runner.executors.image_record import ImageBook
 from nautilus_runner.payload import Credentials
 
 _PASSWD_LIMIT = 1 << 20
@@ -29,9 +30,16 @@ class Images:
     auth_config: str
     say: Callable[[str], None]
     accepted: asyncio.Event
+    book: ImageBook | None = None
 
     async def ensure(self, image: str, policies: Sequence[str]) -> dict[str, Any]:
         """The image's description; pulled where the policies, tried in order, want it. Raises ImagePullFailed."""
+        found = await self._ensured(image, policies)
+        if self.book is not None:
+            await asyncio.to_thread(self.book.used, str(found["Id"]))
+        return found
+
+    async def _ensured(self, image: str, policies: Sequence[str]) -> dict[str, Any]:
         problem = ""
         for policy in policies:
             if policy in ("never", "if-not-present"):
@@ -46,14 +54,24 @@ class Images:
                     self.say(f"Authenticating as {auth['username']} at {registry} ...")
                 self.say(f"Pulling docker image {image} ...")
                 try:
-                    await asyncio.to_thread(self._pull, image, auth)
-                    return await self._inspect(image)
+                    return await self._pulled(image, auth)
                 except DockerException as error:
                     problem = explain(error)
                     self.say(f"WARNING: Failed to pull image with policy {policy!r}: {problem}")
         raise ImagePullFailed(
             f"failed to pull image {image!r} with specified policies {list(policies)}: {problem}"
         )
+
+    async def _pulled(self, image: str, auth: dict[str, str] | None) -> dict[str, Any]:
+        """Pull, and write down what was not here before: only that may be removed again one day."""
+        before = ""
+        with contextlib.suppress(ImageNotFound):
+            before = (await self._inspect(image))["Id"]
+        await asyncio.to_thread(self._pull, image, auth)
+        found = await self._inspect(image)
+        if self.book is not None and found["Id"] != before:
+            await asyncio.to_thread(self.book.brought, str(found["Id"]), image)
+        return found
 
     async def _inspect(self, image: str) -> dict[str, Any]:
         found: dict[str, Any] = await asyncio.to_thread(self.api.inspect_image, image)

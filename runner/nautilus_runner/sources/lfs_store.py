@@ -51,6 +51,10 @@ class LfsStore:
             if not self._users[oid]:
                 del self._users[oid], self._locks[oid]
 
+    def is_used(self, name: str) -> bool:
+        """Whether somebody fetches or copies the object of this file."""
+        return name.removesuffix(".part") in self._users
+
     def has(self, oid: str, size: int) -> bool:
         path = self.path(oid)
         try:
