@@ -138,7 +138,7 @@ def test_a_stopped_runner_whose_job_went_to_another_is_refused_and_ends_its_own(
     project: Project, push: Push, runners: Callable[..., DrilledRunner], eventually: Any
 ) -> None:
     first = runners()
-    pipeline = push(ci("echo begun; sleep 12; echo end", ONCE_MORE))
+    pipeline = push(ci("echo begun; for i in $(seq 24); do echo tick; sleep 0.5; done; echo end", ONCE_MORE))
     job = tries(project, pipeline)[0]
     eventually(lambda: "begun" in log_of(project, job.id))
     first.send(signal.SIGSTOP)
@@ -188,7 +188,7 @@ def test_a_machine_that_is_cut_off_is_noticed_and_frees_what_it_held_once_it_is_
     with network_namespace(202) as machine:
         cable = Cable(machine.address, int(forge.url.rpartition(":")[2]))
         first = runners(cable.port, machine.address, machine.name)
-        pipeline = push(ci("echo begun; sleep 600", ONCE_MORE))
+        pipeline = push(ci("echo begun; while :; do echo tick; sleep 0.5; done", ONCE_MORE))
         job = tries(project, pipeline)[0]
         eventually(lambda: "begun" in log_of(project, job.id), 20)
         machine.pull_cable()
