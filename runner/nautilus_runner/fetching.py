@@ -97,6 +97,7 @@ async def _place_lfs(
 ) -> tuple[lfs.Placed, tuple[str, ...]]:
     store, limit_mib = staging.work.machine.lfs, staging.settings.lfs_limit_mib
     files = size = fetched = 0
+    oid_bytes = 32 if info.repo_object_format == "sha256" else 20
     unserved: list[str] = []
     public = server.public(info.repo_url)
     main = next((r for r in server.remotes(info.repo_url) if r.ssh is None), None)
@@ -107,7 +108,7 @@ async def _place_lfs(
         if remote is None:
             unserved.append(path or ".")
             continue
-        placed = await lfs.place_objects(folder, remote, known_as, store, limit_mib)
+        placed = await lfs.place_objects(folder, remote, known_as, store, limit_mib, oid_bytes=oid_bytes)
         files, size, fetched = files + placed.files, size + placed.size, fetched + placed.fetched
     return lfs.Placed(files, size, fetched), tuple(unserved)
 
@@ -129,6 +130,8 @@ def _clear(folder: Path) -> None:
 def describe_sources(staging: Staging) -> None:
     """The lines before the wait for the checkout. Raises JobMisconfigured."""
     options = source_options(staging.job, staging.variables)
+    if options.warning:
+        staging.trace.warning(options.warning)
     if options.strategy == "none":
         staging.trace.notice("Skipping Git repository setup")
     elif options.strategy == "empty":

@@ -183,6 +183,7 @@ class JobRun:
             is_shared=place.is_shared,
             environment=self._settings.environment,
             defaults=self._settings.default_environment,
+            short_token=self._settings.short_token,
             ca_certificates=await asyncio.to_thread(_trusted_certificates, self._settings.tls_ca_file),
         )
         self._trace.hide(self._context.variables.masked_values())

@@ -18,8 +18,10 @@ from nautilus_runner.errors import (
 )
 from nautilus_runner.files import unpacking
 from nautilus_runner.finishing import cache_key
-from nautilus_runner.payload import Dependency, Job
+from nautilus_runner.payload import Cache, Dependency, Job
 from nautilus_runner.settings import RunnerSettings
+from nautilus_runner.shared_cache import bring_caches
+from nautilus_runner.sources.options import attempts
 from nautilus_runner.trace.writer import RESET, TraceWriter
 from nautilus_runner.variables import Variables
 from nautilus_runner.work import Work
@@ -70,9 +72,9 @@ async def restore_caches(staging: Staging) -> None:
         if "pull" not in staging.variables.expand(cache.policy):
             staging.trace.notice(f"Not downloading cache {key} due to policy")
             continue
-        fallbacks = [staging.variables.expand(k) for k in cache.fallback_keys]
+        fallbacks = _fallback_keys(staging.variables, cache)
         staging.trace.notice(f"Checking cache for {key}...")
-        keys = [key, *(k for k in fallbacks if k)]
+        keys = await bring_caches(staging.work, [key, *(k for k in fallbacks if k)])
         try:
             found = await asyncio.to_thread(local.restore, scope, keys, staging.target, staging.limit_bytes)
         except ArchiveError as error:
@@ -82,6 +84,13 @@ async def restore_caches(staging: Staging) -> None:
             staging.trace.warning("Failed to extract cache: none is there yet")
         else:
             staging.trace.notice("Successfully extracted cache" + (f" {found}" if found != key else ""))
+
+
+def _fallback_keys(variables: Variables, cache: Cache) -> list[str]:
+    """The cache's own, then the one for all of a job's; caches of protected branches are nobody's fallback."""
+    keys = [variables.expand(key) for key in cache.fallback_keys]
+    common = variables.get("CACHE_FALLBACK_KEY")
+    return [*keys, common] if common and not common.endswith("-protected") else keys
 
 
 def downloads(job: Job) -> list[Dependency]:
@@ -110,7 +119,7 @@ async def download_artifacts(staging: Staging) -> None:
 
 async def _download(staging: Staging, dependency: Dependency, path: Path) -> int:
     problem = ""
-    for attempt in range(_DOWNLOAD_TRIES):
+    for attempt in range(attempts(staging.variables, "ARTIFACT_DOWNLOAD_ATTEMPTS", _DOWNLOAD_TRIES)):
         if attempt:
             await asyncio.sleep(min(2.0**attempt / 2, 20))
         try:

@@ -126,15 +126,18 @@ def job_variables(
     environment: Iterable[str],
     defaults: Iterable[str] = (),
     ca_certificates: str = "",
+    short_token: str = "",
 ) -> Variables:
     """All variables of a job, expanded: ours, the configuration's `defaults`, the server's, then the
     configuration's `environment` (which wins).
 
     `ca_certificates`: PEM of those that the runner trusts besides its system's; a job finds them in the file
-    CI_SERVER_TLS_CA_FILE (as gitlab-runner's `getCITLSVariables`). `slot` counts from 0 (CI_CONCURRENT_ID);
+    CI_SERVER_TLS_CA_FILE (as gitlab-runner's `getCITLSVariables`). `short_token`: what may be
+    shown of the runner's. `slot` counts from 0 (CI_CONCURRENT_ID);
     `is_shared` says that jobs share this machine's environment.
     """
     plain = {
+        "CI_RUNNER_SHORT_TOKEN": short_token,
         "CI_BUILDS_DIR": builds_dir,
         "CI_PROJECT_DIR": project_dir,
         "CI_CONCURRENT_ID": str(slot),
@@ -148,6 +151,7 @@ def job_variables(
     after = {
         ("CI_SHARED_ENVIRONMENT" if is_shared else "CI_DISPOSABLE_ENVIRONMENT"): "true",
         "CI_RUNNER_VERSION": __version__,
+        "CI_RUNNER_REVISION": __version__,
         "CI_RUNNER_EXECUTABLE_ARCH": executable_arch(),
         "RUNNER_TEMP_PROJECT_DIR": f"{project_dir}.tmp",
         "GITLAB_ENV": f"{project_dir}.tmp/gitlab_runner_env",

@@ -130,6 +130,8 @@ def _target(refspec: str) -> str:
 
 def _write_config(path: Path, public: git.Remote, *, is_ours: bool) -> None:
     lines: list[str] = [
+        # the job gets copies that are its own: what tells a change is size and time
+        *("[core]", "\tcheckStat = minimal", "\ttrustctime = false"),
         '[remote "origin"]',
         f"\turl = {quoted(public.url)}",
         "\tfetch = +refs/heads/*:refs/remotes/origin/*",

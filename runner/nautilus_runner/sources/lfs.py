@@ -17,7 +17,7 @@ from typing import Any
 
 from nautilus_runner.errors import GitError, PathError, SourceRefused
 from nautilus_runner.files import beneath
-from nautilus_runner.sources import git
+from nautilus_runner.sources import git, index
 from nautilus_runner.sources.lfs_client import LfsClient, Offer, Pointer, distinct
 from nautilus_runner.sources.lfs_store import LfsStore
 
@@ -51,9 +51,16 @@ def _any_names_lfs(target: Path, names: Sequence[str]) -> bool:
 
 
 async def place_objects(
-    target: Path, remote: git.Remote, public: git.Remote, store: LfsStore, limit_mib: int
+    target: Path,
+    remote: git.Remote,
+    public: git.Remote,
+    store: LfsStore,
+    limit_mib: int,
+    *,
+    oid_bytes: int = 20,
 ) -> Placed:
-    """Replace the pointers of the checkout in `target` by what they stand for. Raises SourceRefused, GitError."""
+    """Replace the pointers of the checkout in `target` by what they stand for. `oid_bytes`: 32 where git counts by
+    SHA-256. Raises SourceRefused, GitError."""
     argv = ["git", "ls-files", "-z", "--", ":(attr:filter=lfs)"]
     listing = (await git.run(argv, cwd=target, env=git.environment(target))).split(b"\0")
     wanted = await _wanted(target)
@@ -71,6 +78,7 @@ async def place_objects(
         fetched = await _all(work)
     finally:
         await client.close()
+    await asyncio.to_thread(index.record, target, {os.fsencode(n) for n in pointers}, oid_bytes=oid_bytes)
     await asyncio.to_thread(store.prune, limit_mib)
     return Placed(len(pointers), sum(p.size for p in pointers.values()), sum(fetched))
 

@@ -50,10 +50,12 @@ class SubmoduleOptions:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """`strategy` is fetch, clone, none or empty; `attempts` how often getting the sources is tried."""
+    """`strategy` is fetch, clone, none or empty; `attempts` how often getting the sources is tried; `warning` what the
+    log has to say of a variable that was not heeded."""
 
     strategy: str
     depth: int
+    warning: str = ""
     is_checked_out: bool = True
     has_all_tags: bool = False
     attempts: int = 1
@@ -67,13 +69,16 @@ class SourceOptions:
 
 def source_options(job: Job, variables: Variables) -> SourceOptions:
     """Raises JobMisconfigured, naming the variable."""
-    strategy = variables.get("GIT_STRATEGY") or ("fetch" if job.allow_git_fetch else "clone")
+    default = "fetch" if job.allow_git_fetch else "clone"
+    strategy = variables.get("GIT_STRATEGY") or default
+    unknown = ""
     if strategy not in ("fetch", "clone", "none", "empty"):
-        raise JobMisconfigured(f"unknown GIT_STRATEGY {strategy!r}; use fetch, clone, none or empty")
+        unknown, strategy = f"GIT_STRATEGY {strategy!r} is not known; {default} is used", default
     depth = _number(variables, "GIT_DEPTH", job.git_info.depth)
     depth, has_all_tags = _fetch_flags(variables.get("GIT_FETCH_EXTRA_FLAGS").split(), depth)
     return SourceOptions(
         strategy=strategy,
+        warning=unknown,
         depth=depth,
         is_checked_out=_is_on(variables, "GIT_CHECKOUT", True),
         has_all_tags=has_all_tags,

@@ -23,6 +23,11 @@ from nautilus_runner.sources.options import SubmoduleOptions
 
 MAX_DEPTH = 16
 MAX_COUNT = 500
+# a server's words for "not for you": the project's own error, as nothing of ours would mend it
+_FORBIDDEN = (
+    *("not found", "not our ref", "Authentication failed", "could not read Username"),
+    *("error: 403", "error: 401"),
+)
 _WHOLE = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
 
 
@@ -69,7 +74,8 @@ async def _descend(
         try:
             made = await _make(making, tree, git_dir, submodule, url, prefix)
         except GitError as error:
-            raise type(error)(f"submodule {prefix}{submodule.path}: {error}") from error
+            kind = SourceRefused if any(words in str(error) for words in _FORBIDDEN) else type(error)
+            raise kind(f"submodule {prefix}{submodule.path}: {error}") from error
         making.made.append(made)
         if making.options.is_recursive:
             inner = git_dir / "modules" / submodule.name

@@ -82,7 +82,6 @@ async def test_a_stage_hands_variables_to_the_next(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"GIT_STRATEGY": "steal"}, "unknown GIT_STRATEGY 'steal'"),
         ({"GIT_SUBMODULE_STRATEGY": "all"}, "unknown GIT_SUBMODULE_STRATEGY 'all'"),
         (
             {"GIT_FETCH_EXTRA_FLAGS": "--upload-pack=/bin/sh"},

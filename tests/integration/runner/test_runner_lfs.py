@@ -188,11 +188,12 @@ async def test_a_job_has_its_objects_unless_it_says_otherwise(
     put_object(repositories, "group/project", MODEL)
     sha = repository.commit({**ATTRIBUTES, "model.bin": pointer(MODEL)})
     repository.point("refs/pipelines/7", sha)
-    script = ["sha256sum model.bin", "wc -c < model.bin"]
+    script = ["sha256sum model.bin", "wc -c < model.bin", "git status --short"]
     job = server.add_job(job_payload(script, url=server.url, sha=sha))
     await runner.start(server.url)
     await server.finished(job)
     assert f"{hashlib.sha256(MODEL).hexdigest()}  model.bin" in job.log
+    assert "model.bin" not in job.log.split("git status --short")[1]
     assert "Git LFS: 1 files, 1.2 MiB; 1 objects were not on this machine yet" in job.log
     skipping = [variable("GIT_LFS_SKIP_SMUDGE", "1")]
     job = server.add_job(job_payload(script, url=server.url, sha=sha, variables=skipping))
