@@ -3,7 +3,8 @@
 One file per UUID in a folder of the machine's, with a lock of the kernel's (flock): it is gone with the last process
 that holds it, however that ended. A job's supervisor inherits it, so that the GPU stays the job's while the runner is
 away. Nothing is ever written to the files, and nobody but their owner can open them: no job can hold or drop a lock.
-Runners in containers share the folder by a mount.
+In a folder that an administrator made for a group or for everybody, they can too. Runners in containers share the
+folder by a mount.
 """
 
 from __future__ import annotations
@@ -64,11 +65,26 @@ class HostLocks:
         assert self._folder is not None
         with contextlib.suppress(FileExistsError):
             self._folder.mkdir(mode=0o755, parents=True)
-        return os.open(
-            self._folder / _SAFE.sub("_", uuid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+            self._folder.chmod(0o755)
+        path, flags = self._folder / _SAFE.sub("_", uuid), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        for _ in range(2):
+            try:
+                return os.open(
+                    path, flags
+                )  # a file of another's in a folder of everybody's can't be opened to create
+            except FileNotFoundError:
+                with contextlib.suppress(FileExistsError):
+                    fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+                    os.fchmod(fd, 0o600 | _also(self._folder.stat().st_mode))
+                    return fd
+        raise FileNotFoundError(f"{path} comes and goes")
 
     def _tell(self, words: str) -> None:
         if not self._has_told:
             log.warning("%s", words)
             self._has_told = True
+
+
+def _also(folder_mode: int) -> int:
+    """Who may write into the folder may open its files."""
+    return (0o060 if folder_mode & 0o020 else 0) | (0o006 if folder_mode & 0o002 else 0)

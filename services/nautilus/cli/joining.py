@@ -16,6 +16,8 @@ JOB_IMAGE = "python:3.13-slim"
 """What jobs run in on the new machine where they name no image."""
 
 _VOLUME = "/var/lib/nautilus-runner"
+_GPU_LOCKS = "/run/nautilus-gpus"
+"""Where runners of one machine see which GPUs the others have given out (docs/reference/runner.md)."""
 _SOCKET = "/var/run/docker.sock"
 _DEVICE = re.compile(r"\d{1,3}|GPU-[0-9a-fA-F-]{4,}")
 _HERE_ONLY = ("localhost", "127.0.0.1", "::1")
@@ -62,6 +64,8 @@ class Joining:
     image: str = RUNNER_IMAGE
     ca_file: str = ""
     """Path on that machine of a CA that it must trust besides; "" = none."""
+    job_image: str = ""
+    """What its jobs run in where they name no image; "" = JOB_IMAGE."""
 
     def commands(self) -> dict[str, str]:
         """Name → shell text; each is one line."""
@@ -70,7 +74,7 @@ class Joining:
     def gitlab_runner(self) -> str:
         """GitLab's own runner, 15.10 or newer (the first that knows `glrt-`)."""
         words = ["gitlab-runner", "register", "--non-interactive", "--url", self.url, "--name", self.name]
-        words += ["--executor", "docker", "--docker-image", JOB_IMAGE]
+        words += ["--executor", "docker", "--docker-image", self.job_image or JOB_IMAGE]
         if self.gpus:
             words += ["--docker-gpus", self.gpus.docker_value]
         if self.ca_file:
@@ -83,17 +87,19 @@ class Joining:
         words = ["docker", "run", "--detach", "--restart", "unless-stopped", "--name", container]
         words += ["--env", f"NAUTILUS_URL={self.url}", "--env", "NAUTILUS_RUNNER_TOKEN"]
         words += ["--env", f"NAUTILUS_RUNNER_NAME={self.name}"]
+        if self.job_image:
+            words += ["--env", f"NAUTILUS_RUNNER_IMAGE={self.job_image}"]
         words += ["--volume", f"{container}:{_VOLUME}", "--volume", f"{_SOCKET}:{_SOCKET}"]
         if self.ca_file:
             words += ["--volume", f"{self.ca_file}:/etc/nautilus/ca/server.crt:ro"]
         if self.gpus:
-            words += ["--gpus", self.gpus.docker_value]
+            words += ["--volume", f"{_GPU_LOCKS}:{_GPU_LOCKS}", "--gpus", self.gpus.docker_value]
         return f"NAUTILUS_RUNNER_TOKEN={self.token} {shlex.join([*words, self.image])}"
 
     def pip(self) -> str:
         """Ours, installed from a checkout or a wheel of Nautilus, as whoever types it."""
         words = ["nautilus-runner", "register", "--non-interactive", "--url", self.url, "--name", self.name]
-        words += ["--executor", "docker", "--docker-image", JOB_IMAGE]
+        words += ["--executor", "docker", "--docker-image", self.job_image or JOB_IMAGE]
         if self.gpus and not self.gpus.are_all:
             words += ["--gpus", str(self.gpus)]
         if self.ca_file:

@@ -179,4 +179,5 @@ def _values_of(e: ExperimentView) -> dict[str, str]:
         "tags": ", ".join(e.tags),
         "image": e.image or "",
         "seed": "" if e.seed is None else str(e.seed),
+        **{name: str(e.resources.get(name, "")) for name in forms.GPU_FIELDS},
     }

@@ -43,8 +43,16 @@ def test_the_command_of_our_image() -> None:
         *("--env", f"NAUTILUS_URL={URL}", "--env", "NAUTILUS_RUNNER_TOKEN"),
         *("--env", "NAUTILUS_RUNNER_NAME=GPU box"),
         *("--volume", "nautilus-runner-gpu-box:/var/lib/nautilus-runner"),
-        *("--volume", "/var/run/docker.sock:/var/run/docker.sock", "--gpus", "all", "nautilus-runner"),
+        *("--volume", "/var/run/docker.sock:/var/run/docker.sock"),
+        *("--volume", "/run/nautilus-gpus:/run/nautilus-gpus", "--gpus", "all", "nautilus-runner"),
     ]
+
+
+def test_an_environment_of_its_jobs_is_in_each_command() -> None:
+    found = Joining("tf", URL, TOKEN, job_image="nautilus-tensorflow-cpu").commands()
+    assert "--env NAUTILUS_RUNNER_IMAGE=nautilus-tensorflow-cpu" in found["docker"]
+    for name in ("gitlab_runner", "pip"):
+        assert "--docker-image nautilus-tensorflow-cpu" in found[name]
 
 
 @pytest.mark.parametrize("gpus", ["none", "all", "0,1"])

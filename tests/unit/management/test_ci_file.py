@@ -63,6 +63,23 @@ def test_only_what_was_asked_for_is_in_it() -> None:
     assert rich["artifacts"]["paths"] == ["model.pt", "metrics.jsonl"]
 
 
+def test_what_is_asked_of_gpus_reaches_the_runner_by_its_variables() -> None:
+    wish = {"gpus": 2, "gpu_memory": "16GiB", "gpu_model": "A100, H100"}
+    variables = job_of(replace(SPEC, wishes=wish))["variables"]
+    assert {name: value for name, value in variables.items() if "GPU" in name} == {
+        "NAUTILUS_GPUS": "2",
+        "NAUTILUS_GPU_MEMORY": "16GiB",
+        "NAUTILUS_GPU_MODEL": "A100, H100",
+    }
+    assert not any("GPU" in name for name in job_of(SPEC)["variables"])
+
+
+def test_what_a_run_may_use_reaches_the_runner_by_its_variables() -> None:
+    variables = job_of(replace(SPEC, wishes={"cpus": 0.5, "memory": "16GiB", "disk": "50GB"}))["variables"]
+    asked = {name: variables.get(f"NAUTILUS_{name}") for name in ("CPUS", "MEMORY", "DISK", "SHM")}
+    assert asked == {"CPUS": "0.5", "MEMORY": "16GiB", "DISK": "50GB", "SHM": None}
+
+
 def test_environment_variables_are_not_expanded_by_gitlab() -> None:
     env = {"GREETING": "$HOME ${CI_JOB_TOKEN} 'x'\n\u2028"}
     assert job_of(replace(SPEC, env=env))["variables"]["GREETING"] == {

@@ -410,6 +410,34 @@ def test_nobody_else_can_open_a_lock(tmp_path: Path) -> None:
     assert (file.name, file.stat().st_mode & 0o777) == ("MIG-1_2", 0o600)
 
 
+def test_in_a_folder_for_everybody_runners_of_other_users_mind_the_lock(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    assert HostLocks(folder).take("GPU-a")
+    assert (folder / "GPU-a").stat().st_mode & 0o777 == 0o666
+
+
+@pytest.mark.parametrize(
+    ("error", "is_given", "told"),
+    [
+        (PermissionError(13, "Permission denied"), False, "another user's"),
+        (OSError(30, "Read-only file system"), True, "can't be kept from other runners of this machine"),
+    ],
+)
+def test_where_nothing_can_be_locked_it_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    error: OSError, is_given: bool, told: str,
+) -> None:  # fmt: skip
+    def refused(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("nautilus_runner.gpus.locks.os.open", refused)
+    locks = HostLocks(tmp_path)
+    assert locks.take("GPU-a") is locks.take("GPU-b") is is_given
+    assert caplog.text.count(told) == 1
+
+
 async def test_what_another_runners_containers_have_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nautilus_runner.gpus.pool._LOOK_AGAIN_S", 0.01)
     theirs = frozenset({"GPU-a"})

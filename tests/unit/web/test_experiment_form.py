@@ -34,6 +34,13 @@ def test_what_is_left_empty_is_not_sent() -> None:
     assert read().model_dump(exclude_unset=True) == {"project": "ada/digits", "command": "true"}
 
 
+def test_gpus_are_asked_for_as_by_the_api() -> None:
+    made = read(gpus="2", gpu_memory="16 GB", gpu_model="A100")
+    assert made.resources.model_dump(exclude_defaults=True) == {
+        "gpus": 2, "gpu_memory": "16 GB", "gpu_model": "A100",
+    }  # fmt: skip
+
+
 def test_tags_are_separated_by_commas() -> None:
     assert read(tags=" a, b c,, ").tags == ["a", "b c"]
 
@@ -52,6 +59,10 @@ def test_tags_are_separated_by_commas() -> None:
         ({"image": "a b"}, "image", ""),
         ({"ref": "x" * 300}, "ref", "255"),
         ({"tags": "x" * 101}, "tags", "100"),
+        ({"gpus": "many"}, "gpus", "integer"),
+        ({"gpu_memory": "much"}, "gpu_memory", "16GB"),
+        ({"gpu_model": "a;b"}, "gpu_model", ""),
+        ({"gpus": "0", "gpu_model": "A100"}, "form", "Gpus is 0"),
     ],
 )
 def test_a_fault_is_said_at_its_field(values: dict[str, str], field: str, words: str) -> None:

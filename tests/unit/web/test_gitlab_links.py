@@ -17,6 +17,7 @@ def experiment(**values: Any) -> ExperimentView:
     fields |= {
         "id": 3, "name": "n", "project": ProjectRef(id=1, path_with_namespace="ada/digits"), "state": "running",
         "ref": "main", "commit_sha": "c0ffee", "command": "true", "params": {}, "metrics": {}, "resources": {},
+        "retry": {},
         "tags": [], "user": UserRef(id=1, username="ada"), "created_at": datetime.now(UTC), "mlflow_run_id": "0",
         "mlflow_experiment_id": "1", "artifact_uri": "", "url": "",
     }  # fmt: skip

@@ -17,7 +17,7 @@ def experiment(**values: Any) -> ExperimentView:
     fields: dict[str, Any] = {
         "id": 3, "name": "n", "project": ProjectRef(id=1, path_with_namespace="ada/digits"), "state": "queued",
         "reason": None, "ref": "main", "commit_sha": "c" * 40, "command": "true", "params": {}, "metrics": {},
-        "image": None, "resources": {}, "seed": None, "tags": [], "sweep_id": None, "rerun_of": None,
+        "image": None, "resources": {}, "retry": {}, "seed": None, "tags": [], "sweep_id": None, "rerun_of": None,
         "user": UserRef(id=1, username="ada"), "created_at": datetime.now(UTC), "started_at": None,
         "finished_at": None, "duration_s": None, "pipeline_id": None, "job_id": None, "job_url": None,
         "mlflow_run_id": "0" * 32, "mlflow_experiment_id": "1", "artifact_uri": "", "url": "",
@@ -34,13 +34,14 @@ def words_of(program: str, command: str) -> list[str]:
 
 def test_the_command_line_is_one_command_with_every_value_in_place() -> None:
     made = experiment(
-        command=HOSTILE, name=HOSTILE, params={"a": HOSTILE, "lr": 0.1, "on": True}, image="i:1", seed=0
-    )
+        command=HOSTILE, name=HOSTILE, params={"a": HOSTILE, "lr": 0.1, "on": True}, image="i:1", seed=0,
+        resources={"gpus": 2, "gpu_model": "RTX 4090"},
+    )  # fmt: skip
     words = words_of("nautilus", commands.nautilus_run(made))
     assert words[:2] == ["run", HOSTILE]
     assert words[2:] == [
         "--project", "ada/digits", "--ref", "c" * 40, "--name", HOSTILE, "--param", f"a={HOSTILE}", "--param", "lr=0.1",
-        "--param", "on=true", "--image", "i:1", "--seed", "0",
+        "--param", "on=true", "--image", "i:1", "--seed", "0", "--gpus", "2", "--gpu-model", "RTX 4090",
     ]  # fmt: skip
 
 
