@@ -16,7 +16,7 @@ from nautilus_runner.settings import RunnerSettings
 CPUS, MEMORY, DISK = "NAUTILUS_CPUS", "NAUTILUS_MEMORY", "NAUTILUS_DISK"
 SHM, PIDS, IDLE_GPU = "NAUTILUS_SHM", "NAUTILUS_PIDS", "NAUTILUS_IDLE_GPU_TIMEOUT"
 _MIB_OF = {"k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0 * 1024}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt])i?b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])i?b?)?", re.IGNORECASE)
 _MOST_PIDS = 32768
 
 
@@ -83,11 +83,12 @@ def limits_of(variables: Mapping[str, str], settings: RunnerSettings, kind: Kind
 
 
 def _mib(name: str, text: str) -> int:
-    """Sizes as Docker's and Kubernetes' users write them: 512m, 512Mi, 4g, 4Gi, 0.5G; units are of 1024."""
+    """Sizes as Docker's and Kubernetes' users write them: 512m, 512Mi, 4g, 4GiB, 0.5G; units are of 1024, a number
+    alone is MiB."""
     if not text.strip():
         return 0
     found = _SIZE.fullmatch(text.strip())
-    size = float(found[1]) * _MIB_OF[found[2].lower()] if found else 0.0
+    size = float(found[1]) * _MIB_OF[(found[2] or "m").lower()] if found else 0.0
     if not 1 <= size < 2**40:
         raise JobMisconfigured(f"{name}={text!r} is no size of 1 MiB or more; write it as 512Mi or 4Gi")
     return int(size)

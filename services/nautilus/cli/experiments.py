@@ -39,6 +39,12 @@ def run(
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the job; may be repeated.")
     ] = None,
+    cpus: Annotated[float | None, typer.Option("--cpus", help="So many cpus, as 2 or 0.5.")] = None,
+    memory: Annotated[str | None, typer.Option("--memory", help="So much memory, as 16GiB.")] = None,
+    disk: Annotated[str | None, typer.Option("--disk", help="So much disk, as 50GiB.")] = None,
+    shm: Annotated[
+        str | None, typer.Option("--shm", help="Size of /dev/shm in a container, as 2GiB.")
+    ] = None,
     gpus: Annotated[int | None, typer.Option("--gpus", min=0, help="So many GPUs.")] = None,
     gpu_memory: Annotated[str | None, typer.Option("--gpu-memory", help="Of each at least: 16GiB.")] = None,
     gpu_model: Annotated[str | None, typer.Option("--gpu-model", help="A100, RTX 4090; A100,H100.")] = None,
@@ -69,7 +75,8 @@ def run(
     body |= {
         k: v for k, v in {"params": _pairs(param), "env": _texts(env), "sweep": _grid(sweep)}.items() if v
     }
-    asked = {"gpus": gpus, "gpu_memory": gpu_memory, "gpu_model": gpu_model, "gpu_share": gpu_share}
+    asked: dict[str, Any] = {"cpus": cpus, "memory": memory, "disk": disk, "shm": shm}
+    asked |= {"gpus": gpus, "gpu_memory": gpu_memory, "gpu_model": gpu_model, "gpu_share": gpu_share}
     if resources := {key: value for key, value in asked.items() if value is not None}:
         body["resources"] = resources
     retry = {"max": retries, "on": retry_on.split(",") if retry_on else None}

@@ -34,15 +34,19 @@ _NOT_PLAIN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON leaves as it is and YAML does not take, or takes as a line's end."""
 
 
-GpuWish = Mapping[str, int | str]
-"""What is asked of GPUs, by the names of `GPU_VARIABLES`; what is not asked for is not in it."""
-GPU_VARIABLES = {
+Wishes = Mapping[str, int | float | str]
+"""What is asked of a machine, by the names of `WISH_VARIABLES`; what is not asked for is not in it."""
+WISH_VARIABLES = {
+    "cpus": "NAUTILUS_CPUS",
+    "memory": "NAUTILUS_MEMORY",
+    "disk": "NAUTILUS_DISK",
+    "shm": "NAUTILUS_SHM",
     "gpus": "NAUTILUS_GPUS",
     "gpu_memory": "NAUTILUS_GPU_MEMORY",
     "gpu_model": "NAUTILUS_GPU_MODEL",
     "gpu_share": "NAUTILUS_GPU_SHARED",
 }
-"""What our runner reads them by (docs/reference/runner.md, "GPUs"); other runners mind the tags alone."""
+"""What our runner reads them by (docs/reference/runner.md); other runners mind the tags alone."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class RunSpec:
     seed: int | None = None
     time_limit_s: int | None = None
     runner_tags: Sequence[str] = ()
-    gpus: GpuWish = field(default_factory=dict)
+    wishes: Wishes = field(default_factory=dict)
     artifact_paths: Sequence[str] = ()
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -125,7 +129,7 @@ def _variables(spec: RunSpec) -> dict[str, Any]:
         "NAUTILUS_EXPERIMENT_ID": str(spec.experiment_id),
         "NAUTILUS_COMMIT": spec.commit_sha,
     }
-    own |= {GPU_VARIABLES[name]: str(value) for name, value in spec.gpus.items()}
+    own |= {WISH_VARIABLES[name]: str(value) for name, value in spec.wishes.items()}
     if spec.seed is not None:
         own["NAUTILUS_SEED"] = str(spec.seed)
     return {**{name: {"value": value, "expand": False} for name, value in spec.env.items()}, **own}

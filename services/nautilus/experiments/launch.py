@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from nautilus.core.ci_file import GPU_VARIABLES, RunSpec, ci_file, commit_message, run_trailer
+from nautilus.core.ci_file import WISH_VARIABLES, RunSpec, ci_file, commit_message, run_trailer
 from nautilus.core.identity import Credential
 from nautilus.core.reasons import CANCELED, WAITS_FOR_PIPELINE
 from nautilus.core.retrying import RetryPolicy
@@ -159,7 +159,7 @@ def run_spec(experiment: Experiment, job_url: str) -> RunSpec:
         seed=experiment.seed,
         time_limit_s=resources.get("time_s"),
         runner_tags=resources.get("runner_tags", ()),
-        gpus={name: resources[name] for name in GPU_VARIABLES if resources.get(name) is not None},
+        wishes={name: resources[name] for name in WISH_VARIABLES if resources.get(name) is not None},
         artifact_paths=experiment.artifact_paths,
         retry=RetryPolicy.of(experiment.retry),
     )

@@ -16,12 +16,13 @@ from nautilus.db.models.experiment import Experiment
 from nautilus.errors import InvalidRequest
 from nautilus.gitlab.port import Job
 
-
-_MEMORY = r"(?!0+(\.0+)? ?[A-Za-z]*$)[0-9]{1,9}(\.[0-9]{1,3})? ?(MiB|GiB|TiB|MB|GB|M|G)?"
+_MEMORY = re.compile(
+    r"(?!0+(\.0+)? ?[a-z]*$)[0-9]{1,9}(\.[0-9]{1,3})? ?(mib|gib|tib|mb|gb|m|g)?", re.ASCII | re.IGNORECASE
+)
 
 
 def _is_memory(value: str) -> str:
-    if not re.fullmatch(_MEMORY, value):
+    if not _MEMORY.fullmatch(value):
         raise ValueError("is an amount of memory such as 16GB or 16GiB")
     return value
 
@@ -50,13 +51,18 @@ Memory = Annotated[str, AfterValidator(_is_memory)]
 
 class Resources(BaseModel):
     """What a run may use. `time_s`: GitLab ends it after that long; `runner_tags`: a runner must have them
-    all. `gpus` (0: none), each with `gpu_memory` at least and of a model that `gpu_model` names; where only
-    these are said, one. `gpu_share`: that much memory of one GPU, beside other runs that ask for a share."""
+    all. `cpus`, `memory`, `disk`, `shm`: so much, and no more. `gpus` (0: none), each with `gpu_memory` at
+    least and of a model that `gpu_model` names; where only these are said, one. `gpu_share`: that much memory
+    of one GPU, beside other runs that ask for a share."""
 
     model_config = ConfigDict(extra="forbid")
 
     time_s: int | None = Field(default=None, ge=1, le=60 * 60 * 24 * 28)
     runner_tags: list[Tag] = Field(default_factory=list, max_length=50)
+    cpus: float | None = Field(default=None, ge=0.01, le=4096)
+    memory: Memory | None = None
+    disk: Memory | None = None
+    shm: Memory | None = None
     gpus: int | None = Field(default=None, ge=0, le=1024)
     gpu_memory: Memory | None = None
     gpu_model: Annotated[str, StringConstraints(pattern=_GPU_MODEL)] | None = None

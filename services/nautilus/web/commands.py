@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from nautilus.core.ci_file import GPU_VARIABLES
+from nautilus.core.ci_file import WISH_VARIABLES
 from nautilus.experiments.schemas import ExperimentView
 
 
@@ -24,7 +24,7 @@ def nautilus_run(experiment: ExperimentView) -> str:
         lines.append(["--image", experiment.image])
     if experiment.seed is not None:
         lines.append(["--seed", str(experiment.seed)])
-    asked = ((name, experiment.resources.get(name)) for name in GPU_VARIABLES)
+    asked = ((name, experiment.resources.get(name)) for name in WISH_VARIABLES)
     lines += [[f"--{name.replace('_', '-')}", str(value)] for name, value in asked if value is not None]
     return " \\\n  ".join(shlex.join(line) for line in lines)
 

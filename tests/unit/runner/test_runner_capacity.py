@@ -100,7 +100,7 @@ def test_a_job_asks_by_its_variables_else_by_its_kind_else_by_its_registration()
 @pytest.mark.parametrize(
     "variables",
     [
-        {"NAUTILUS_MEMORY": "512"},
+        {"NAUTILUS_MEMORY": "512 pounds"},
         {"NAUTILUS_MEMORY": "-1Gi"},
         {"NAUTILUS_CPUS": "many"},
         {"NAUTILUS_CPUS": "0"},
