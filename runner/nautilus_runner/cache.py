@@ -28,7 +28,7 @@ class LocalCache:
     def restore(self, scope: str, keys: Sequence[str], target: Path, limit_bytes: int) -> str | None:
         """Unpack the first archive of `keys` that is there; its key, or None. Raises ArchiveError."""
         for key in keys:
-            path = self._path(scope, key)
+            path = self.path_of(scope, key)
             with contextlib.suppress(FileNotFoundError), path.open("rb") as archive:
                 os.utime(path)
                 unpacking.unpack_zip(archive, target, limit_bytes)
@@ -37,20 +37,33 @@ class LocalCache:
 
     def save(self, scope: str, key: str, tree: Tree, rules: packing.Rules, limit_mib: int) -> packing.Report:
         """Replace the archive of `key`; with nothing found the old one stays. Oldest used go first beyond the bound."""
-        path = self._path(scope, key)
+        path = self.path_of(scope, key)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             with part.open("w+b") as out:
                 report = packing.pack(tree, rules, out, "zip", "fastest")
             if report.count:
+                path.with_suffix(".etag").unlink(missing_ok=True)
                 part.rename(path)
         finally:
             part.unlink(missing_ok=True)
         self._prune(limit_mib * _MIB, path)
         return report
 
-    def _path(self, scope: str, key: str) -> Path:
+    def etag(self, scope: str, key: str) -> str:
+        """Which version of an object elsewhere the archive here is; "" where it is none, or not here."""
+        path = self.path_of(scope, key)
+        try:
+            return path.with_suffix(".etag").read_text() if path.exists() else ""
+        except OSError:
+            return ""
+
+    def note_etag(self, scope: str, key: str, etag: str) -> None:
+        """Blocking, as everything here. Raises OSError."""
+        self.path_of(scope, key).with_suffix(".etag").write_text(etag)
+
+    def path_of(self, scope: str, key: str) -> Path:
         names = [hashlib.sha256(text.encode()).hexdigest() for text in (scope, key)]
         return self._folder / names[0][:32] / f"{names[1][:32]}.zip"
 
@@ -66,4 +79,5 @@ class LocalCache:
                 return
             if path != newest:
                 path.unlink(missing_ok=True)
+                path.with_suffix(".etag").unlink(missing_ok=True)
                 total -= size

@@ -17,6 +17,7 @@ from nautilus_runner.errors import ArchiveError, JobError, ScriptFailed, SystemF
 from nautilus_runner.files import packing
 from nautilus_runner.files.tree import Tree
 from nautilus_runner.payload import Artifact, Cache, Job
+from nautilus_runner.shared_cache import send_artifact, send_cache
 from nautilus_runner.trace.writer import RESET, TraceWriter
 from nautilus_runner.transport import Answer, describe
 from nautilus_runner.variables import Variables
@@ -102,6 +103,7 @@ async def save_caches(finish: Finish, caches: tuple[Cache, ...]) -> None:
             continue
         _tell(finish.trace, report)
         if report.count:
+            await send_cache(finish.work, key)
             finish.trace.notice("Created cache")
         else:
             finish.trace.warning("Failed to create cache: no files")
@@ -134,6 +136,7 @@ async def _pack_and_upload(finish: Finish, artifact: Artifact, path: Path) -> No
             finish.trace.error("No files to upload")
         else:
             await _upload(finish, artifact, path)
+            await send_artifact(finish.work, path, _filename(finish, artifact))
     except ArchiveError as error:
         finish.trace.error(f"Uploading artifacts: {error}")
         raise ScriptFailed("exit code 1", 1) from error
@@ -189,12 +192,11 @@ async def _upload(finish: Finish, artifact: Artifact, path: Path) -> None:
 
 
 async def _send(finish: Finish, artifact: Artifact, path: Path) -> Answer:
-    name = os.path.basename(finish.variables.expand(artifact.name)) or "artifacts"  # noqa: PTH119 - as gitlab-runner
     query = {"artifact_format": artifact.artifact_format, "artifact_type": artifact.artifact_type}
     if artifact.expire_in:
         query["expire_in"] = artifact.expire_in
     boundary = secrets.token_hex(16)
-    head, tail = _multipart(boundary, name + _SUFFIXES[artifact.artifact_format])
+    head, tail = _multipart(boundary, _filename(finish, artifact))
     size = len(head) + path.stat().st_size + len(tail)
     return await finish.work.client.upload_artifact(
         finish.job.id,
@@ -204,6 +206,11 @@ async def _send(finish: Finish, artifact: Artifact, path: Path) -> Answer:
         f"multipart/form-data; boundary={boundary}",
         size,
     )
+
+
+def _filename(finish: Finish, artifact: Artifact) -> str:
+    name = os.path.basename(finish.variables.expand(artifact.name)) or "artifacts"  # noqa: PTH119 - as gitlab-runner
+    return name + _SUFFIXES[artifact.artifact_format]
 
 
 def _multipart(boundary: str, filename: str) -> tuple[bytes, bytes]:

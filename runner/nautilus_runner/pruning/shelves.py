@@ -73,6 +73,7 @@ class FileShelf:
             return False
         try:
             path.unlink(missing_ok=True)
+            path.with_suffix(".etag").unlink(missing_ok=True)  # what the cache notes beside it
         except OSError:
             return False
         return True
