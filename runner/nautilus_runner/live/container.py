@@ -15,7 +15,7 @@ import re
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import IO, Any, BinaryIO, cast
 
@@ -24,9 +24,9 @@ from docker.errors import APIError, DockerException, NotFound
 from nautilus_runner.errors import LiveRefused
 from nautilus_runner.executors.container_files import StreamReader
 from nautilus_runner.executors.containers import BUILDS
-from nautilus_runner.live.folder import MAX_ITEMS, PART, Item, Listing, Opened, no_such, split
+from nautilus_runner.live.folder import MAX_ITEMS, PART, Item, Listing, Opened, Writing, no_such, split
 
-_LIST_S = 5.0
+_LIST_S, _SKIP_S = 5.0, 20.0
 _SPOOL_BYTES = 1 << 20
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _GO_KINDS = {1 << 31: "folder", 1 << 27: "link", 1 << 26: "other", 1 << 25: "other", 1 << 24: "other"}
@@ -55,13 +55,15 @@ class ContainerFolder:
         until, items = time.monotonic() + _LIST_S, dict[str, Item]()
         try:
             stream, _ = self._api.get_archive(self._container, f"{where}/.", chunk_size=PART)
-            with tarfile.open(fileobj=StreamReader(stream), mode="r|") as tar:
+            with tarfile.open(fileobj=StreamReader(_until(stream, until)), mode="r|") as tar:
                 for member in tar:
                     name = posixpath.normpath(member.name)
                     if "/" not in name and name not in (".", ".."):
                         items[name] = _item(member, name)
-                    if time.monotonic() > until or len(items) >= MAX_ITEMS:
+                    if len(items) >= MAX_ITEMS:
                         return Listing(_sorted(items), is_cut=True)
+        except TimeoutError:
+            return Listing(_sorted(items), is_cut=True)
         except (DockerException, tarfile.TarError) as error:
             raise _refused(path, error) from error
         return Listing(_sorted(items))
@@ -79,32 +81,27 @@ class ContainerFolder:
         try:
             stream, _ = self._api.get_archive(self._container, where, chunk_size=PART)
             content = _Member(stream)
-            content.skip(offset)
+            content.skip(offset, time.monotonic() + _SKIP_S)
+        except TimeoutError as error:
+            raise LiveRefused(
+                "too_large", f"{path}: byte {offset} is too far into a container's file"
+            ) from error
         except (DockerException, tarfile.TarError, OSError) as error:
             raise _refused(path, error) from error
         size = content.size
         return Opened(Item(item.name, "file", size, item.modified_at), cast(BinaryIO, content))
 
-    def write(self, path: str, content: Iterable[bytes]) -> Item:
+    def write(self, path: str) -> Writing:
         parent, name = split(path)
         if not name:
             raise LiveRefused("bad_path", "the path names no file")
         folder = self._checked(parent)
         if self._look(folder, parent).kind != "folder":
             raise LiveRefused("bad_path", f"{parent} is no folder")
-        mode = self._mode_of(f"{folder}/{name}", path)
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-            for data in content:
-                spool.write(data)
-            info = tarfile.TarInfo(name)
-            info.size, info.mode, info.mtime = spool.tell(), mode, int(time.time())
-            info.uid, info.gid = self._owner
-            spool.seek(0)
-            try:
-                self._api.put_archive(self._container, folder, _archive(info, cast(BinaryIO, spool)))
-            except DockerException as error:
-                raise _refused(path, error) from error
-        return Item(name, "file", info.size, float(info.mtime))
+        info = tarfile.TarInfo(name)
+        info.mode = self._mode_of(f"{folder}/{name}", path)
+        info.uid, info.gid = self._owner
+        return _ContainerWriting(self._api, self._container, folder, info)
 
     def _mode_of(self, where: str, path: str) -> int:
         """The permissions of the file that is replaced. Raises LiveRefused where it is no file."""
@@ -149,6 +146,33 @@ class ContainerFolder:
         return found
 
 
+class _ContainerWriting:
+    """Kept here until it is whole: the daemon wants to know its size first."""
+
+    def __init__(self, api: Any, container: str, folder: str, info: tarfile.TarInfo) -> None:
+        self._api = api
+        self._container = container
+        self._folder = folder
+        self._info = info
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - closed in close
+
+    def add(self, data: bytes) -> None:
+        self._spool.write(data)
+
+    def finish(self) -> Item:
+        info = self._info
+        info.size, info.mtime = self._spool.tell(), int(time.time())
+        self._spool.seek(0)
+        try:
+            self._api.put_archive(self._container, self._folder, _archive(info, cast(BinaryIO, self._spool)))
+        except DockerException as error:
+            raise _refused(info.name, error) from error
+        return Item(info.name, "file", info.size, float(info.mtime))
+
+    def close(self) -> None:
+        self._spool.close()
+
+
 class _Member(io.RawIOBase):
     """The one regular file of an archive that is still coming."""
 
@@ -162,9 +186,13 @@ class _Member(io.RawIOBase):
         self.size = member.size
         self._content: IO[bytes] = content
 
-    def skip(self, count: int) -> None:
+    def skip(self, count: int, until: float) -> None:
+        """Raises TimeoutError."""
         while count > 0 and (data := self._content.read(min(count, 1 << 20))):
             count -= len(data)
+            if time.monotonic() > until:
+                self.close()
+                raise TimeoutError
 
     def readable(self) -> bool:
         return True
@@ -185,6 +213,14 @@ def _archive(info: tarfile.TarInfo, content: BinaryIO) -> Any:
     while data := content.read(PART):
         yield data
     yield b"\0" * (-info.size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
+
+
+def _until(stream: Iterable[bytes], until: float) -> Iterator[bytes]:
+    """The stream as long as there is time. Raises TimeoutError."""
+    for data in stream:
+        yield data
+        if time.monotonic() > until:
+            raise TimeoutError
 
 
 def _kind(mode: int) -> str:

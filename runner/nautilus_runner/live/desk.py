@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from functools import cache
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,7 +21,9 @@ from nautilus_runner.errors import LiveRefused, RunnerError
 from nautilus_runner.live.folder import PART, Item, LiveFolder, printable
 from nautilus_runner.transport import describe
 
+T = TypeVar("T")
 _LOOK_EVERY_S = 0.2
+_THREADS = 4
 LONGEST_WAIT_S = 30.0
 
 
@@ -69,10 +73,10 @@ class Desk:
             raise LiveRefused("not_ready", "the job has no folder yet: it is being prepared")
         match request.verb:
             case "list":
-                found = await asyncio.to_thread(folder.list, request.path)
+                found = await _call(folder.list, request.path)
                 return Answer({"items": [one.as_json() for one in found.items], "is_cut": found.is_cut})
             case "look":
-                return Answer({"item": (await asyncio.to_thread(folder.look, request.path)).as_json()})
+                return Answer({"item": (await _call(folder.look, request.path)).as_json()})
             case "read":
                 return await _read(folder, request)
             case "write" if fetch is not None and request.length is not None:
@@ -86,13 +90,13 @@ def refusal(code: str, message: str) -> Answer:
 
 
 async def _read(folder: LiveFolder, request: Request) -> Answer:
-    item = await asyncio.to_thread(folder.look, request.path)
+    item = await _call(folder.look, request.path)
     offset = request.offset if request.offset >= 0 else max(0, item.size + request.offset)
     until = time.monotonic() + min(request.wait_s, LONGEST_WAIT_S)
     while item.kind == "file" and item.size == offset and time.monotonic() < until:
         await asyncio.sleep(_LOOK_EVERY_S)
-        item = await asyncio.to_thread(folder.look, request.path)
-    opened = await asyncio.to_thread(folder.open, request.path, min(offset, item.size))
+        item = await _call(folder.look, request.path)
+    opened = await _call(folder.open, request.path, min(offset, item.size))
     left = max(0, opened.item.size - offset)
     length = left if request.length is None else min(left, request.length)
     head = {"item": opened.item.as_json(), "offset": offset, "length": length}
@@ -102,38 +106,36 @@ async def _read(folder: LiveFolder, request: Request) -> Answer:
 async def _parts(content: BinaryIO, length: int) -> AsyncGenerator[bytes, None]:
     """Up to `length` bytes; fewer where the file has shrunk."""
     try:
-        while length and (data := await asyncio.to_thread(content.read, min(PART, length))):
+        while length and (data := await _call(content.read, min(PART, length))):
             length -= len(data)
             yield data
     finally:
-        await asyncio.shield(asyncio.to_thread(content.close))
+        await asyncio.shield(_call(content.close))
 
 
 async def _write(folder: LiveFolder, path: str, length: int, content: AsyncGenerator[bytes, None]) -> Item:
-    loop = asyncio.get_running_loop()
-
-    async def following() -> bytes:
-        return await anext(content, b"")
-
-    def parts() -> Iterator[bytes]:
+    writing = await _call(folder.write, path)
+    try:
         total = 0
-        while data := _wait_for(loop, following):
+        async for data in content:
             total += len(data)
             if total > length:
                 break
-            yield data
+            await _call(writing.add, data)
         if total != length:
             raise LiveRefused(
                 "broken", f"{length} bytes were announced, and {total} came: nothing is written"
             )
-
-    return await asyncio.to_thread(folder.write, path, parts())
-
-
-def _wait_for(loop: asyncio.AbstractEventLoop, work: Callable[[], Awaitable[bytes]]) -> bytes:
-    """The result of a coroutine of `loop`, for a thread."""
-    return asyncio.run_coroutine_threadsafe(_awaited(work), loop).result()
+        return await _call(writing.finish)
+    finally:
+        await asyncio.shield(_call(writing.close))
 
 
-async def _awaited(work: Callable[[], Awaitable[bytes]]) -> bytes:
-    return await work()
+async def _call(call: Callable[..., T], *args: Any) -> T:
+    """A blocking call, in a thread that nothing but looking has: who looks slowly holds nobody else up."""
+    return await asyncio.get_running_loop().run_in_executor(_threads(), call, *args)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, "live-files")

@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,18 @@ class Opened:
     content: BinaryIO
 
 
+class Writing(Protocol):
+    """A file on its way into a folder: nothing of it is seen there before `finish`. Blocking; raises as the folder."""
+
+    def add(self, data: bytes) -> None: ...
+
+    def finish(self) -> Item:
+        """Put it in place, whole and at once."""
+
+    def close(self) -> None:
+        """Comes last, whatever happened; what is not finished is gone."""
+
+
 class LiveFolder(Protocol):
     """Everything is blocking (call it in a thread) and raises LiveRefused or OSError."""
 
@@ -73,8 +85,8 @@ class LiveFolder(Protocol):
     def open(self, path: str, offset: int) -> Opened:
         """A regular file, from `offset` on; the caller closes `content`."""
 
-    def write(self, path: str, content: Iterable[bytes]) -> Item:
-        """Write a file whole and put it in place at once, as the job's user; replaces a file of that name."""
+    def write(self, path: str) -> Writing:
+        """Begin a file that will be the job's user's, in place of one of that name."""
 
 
 class DiskFolder:
@@ -113,7 +125,7 @@ class DiskFolder:
             os.lseek(fd, offset, os.SEEK_SET)
         return Opened(_item(name, info), os.fdopen(fd, "rb", buffering=0))
 
-    def write(self, path: str, content: Iterable[bytes]) -> Item:
+    def write(self, path: str) -> Writing:
         parent, name = split(path)
         if not name:
             raise LiveRefused("bad_path", "the path names no file")
@@ -122,27 +134,7 @@ class DiskFolder:
             if before is not None and before.kind != "file":
                 raise LiveRefused("bad_path", f"{path} is no file: it can't be replaced")
             mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode if before else 0o644
-            part = f".nautilus-{secrets.token_hex(8)}.part"
-            try:
-                info = self._write(folder, part, content, mode & 0o777)
-                os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except BaseException:
-                _remove(folder, part)
-                raise
-        return _item(name, info)
-
-    def _write(self, folder: int, part: str, content: Iterable[bytes], mode: int) -> os.stat_result:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(part, flags, 0o600, dir_fd=folder)
-        with os.fdopen(fd, "wb", buffering=0) as file:
-            for data in content:
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
-            if self._user is not None:
-                os.fchown(fd, *self._user)
-            os.fchmod(fd, mode)
-            return os.fstat(fd)
+            return _DiskWriting(os.dup(folder), name, mode & 0o777, self._user)
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[int]:
@@ -161,6 +153,46 @@ class DiskFolder:
             yield folder
         finally:
             os.close(folder)
+
+
+class _DiskWriting:
+    """`folder` is a descriptor, which is ours to close."""
+
+    def __init__(self, folder: int, name: str, mode: int, user: tuple[int, int] | None) -> None:
+        self._folder = folder
+        self._name = name
+        self._mode = mode
+        self._user = user
+        self._part = f".nautilus-{secrets.token_hex(8)}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._file = os.fdopen(os.open(self._part, flags, 0o600, dir_fd=folder), "wb", buffering=0)
+        except OSError:
+            os.close(folder)
+            raise
+
+    def add(self, data: bytes) -> None:
+        view = memoryview(data)
+        with _explained(self._name):
+            while view:
+                view = view[self._file.write(view) :]
+
+    def finish(self) -> Item:
+        fd = self._file.fileno()
+        with _explained(self._name):
+            if self._user is not None:
+                os.fchown(fd, *self._user)
+            os.fchmod(fd, self._mode)
+            os.rename(self._part, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._part = ""
+        return _item(self._name, os.fstat(fd))
+
+    def close(self) -> None:
+        self._file.close()
+        if self._part:
+            with contextlib.suppress(OSError):
+                os.unlink(self._part, dir_fd=self._folder)
+        os.close(self._folder)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -203,11 +235,6 @@ def _seen(folder: int, name: str) -> Item | None:
 def _item(name: str, info: os.stat_result, link: str = "") -> Item:
     kind = kind_of(info.st_mode)
     return Item(name, kind, info.st_size if kind == "file" else 0, info.st_mtime, link)
-
-
-def _remove(folder: int, name: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(name, dir_fd=folder)
 
 
 @contextmanager
