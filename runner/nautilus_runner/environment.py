@@ -18,7 +18,7 @@ from nautilus_runner.errors import ConfigurationError
 
 PREFIX = "NAUTILUS_RUNNER_"
 URL, TOKEN = "NAUTILUS_URL", "NAUTILUS_RUNNER_TOKEN"
-_OWN_PREFIX = "glrt-"
+_OWN_PREFIXES = ("glrt-", "glrtr-")
 IDENTITY = frozenset({"name", "id", "url", "token", "executor"})
 """What makes a registration this one: variables of these names are for new ones alone."""
 
@@ -64,7 +64,7 @@ def overlaid(
 def registration(environ: Mapping[str, str]) -> dict[str, Any] | None:
     """The entry that `NAUTILUS_URL` and a runner's own token in `NAUTILUS_RUNNER_TOKEN` make; else None."""
     url, token = environ.get(URL, ""), environ.get(TOKEN, "")
-    if not url or not token.startswith(_OWN_PREFIX):
+    if not url or not token.startswith(_OWN_PREFIXES):
         return None
     made: dict[str, Any] = {"url": url.rstrip("/"), "token": token}
     for key in ("name", "executor"):
@@ -76,7 +76,9 @@ def registration(environ: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _is_same(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return bool(str(entry.get("url", "")).rstrip("/") == other["url"] and entry.get("token") == other["token"])
+    return bool(
+        str(entry.get("url", "")).rstrip("/") == other["url"] and entry.get("token") == other["token"]
+    )
 
 
 def _name(path: Path) -> str:

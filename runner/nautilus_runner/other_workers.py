@@ -21,7 +21,7 @@ _NOT_NEEDED = {
     "RQ_REDIS_URI": "jobs come from the server itself",
     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "the runner is for Linux",
 }
-_OWN_PREFIX = "glrt-"
+_OWN_PREFIXES = ("glrt-", "glrtr-")
 KNOWN = (*_ADDRESSES, *_SAME, *_FOR_JOBS, *_NOT_NEEDED, "DIOPTRA_WORKER_PASSWORD")
 
 
@@ -43,7 +43,7 @@ def translate(environ: Mapping[str, str]) -> Translation:
             found["NAUTILUS_URL"] = given[name].rstrip("/").removesuffix(rest)
     found |= {ours: given[name] for name, ours in _SAME.items() if name in given}
     if password := given.get("DIOPTRA_WORKER_PASSWORD"):
-        if password.startswith(_OWN_PREFIX):
+        if password.startswith(_OWN_PREFIXES):
             found["NAUTILUS_RUNNER_TOKEN"] = password
         else:
             notes.append(

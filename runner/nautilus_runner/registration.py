@@ -21,7 +21,8 @@ from nautilus_runner.client import Coordinator
 from nautilus_runner.errors import ConfigurationError, ForbiddenError, ServerError, UnavailableError
 from nautilus_runner.settings import RunnerSettings, Settings, load_settings
 
-AUTHENTICATION_PREFIX = "glrt-"
+AUTHENTICATION_PREFIXES = ("glrt-", "glrtr-")
+"""Of a runner's own token; glrtr- where a registration token made the runner."""
 _TRY_EVERY_S = 1.0
 _NOT_GITLAB = (301, 302, 303, 307, 308, 401, 404, 405, 501)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +89,27 @@ def far_network(prefix: str) -> str:
 
 def finished_job(appliance: Published, name: str, tag: str, script: str, image: str = "") -> Any:
     """The one job of a new project, once it has ended; without `image` it names none."""
+    return end_of(waiting_job(appliance, name, tag, script, image))
+
+
+def waiting_job(appliance: Published, name: str, tag: str, script: str, image: str = "") -> Any:
+    """A new project with one job."""
     project = appliance.client().projects.create({"name": name, "initialize_with_readme": True})
     named = f"  image: {json.dumps(image)}\n" if image else ""
     ci = f"hello:\n  tags: [{tag}]\n{named}  script:\n    - {script}\n"
     action = {"action": "create", "file_path": ".gitlab-ci.yml", "content": ci}
     project.commits.create({"branch": "main", "commit_message": "CI", "actions": [action]})
+    return project
+
+
+def end_of(project: Any) -> Any:
+    """The project's one job, once it has ended."""
 
     def ended() -> Any:
         jobs = project.jobs.list(get_all=False)
         return project.jobs.get(jobs[0].id) if jobs and jobs[0].status in ("success", "failed") else None
 
-    return wait_for(f"the job of {name} ends", ended, timeout_s=120)
+    return wait_for(f"the job of {project.name} ends", ended, timeout_s=120)
 
 
 def test_the_runner_image_is_small_and_has_nothing_of_the_server(runner_image: str) -> None:
@@ -125,16 +135,18 @@ def test_the_seeds_own_line_prints_the_registration_token(appliance: Published) 
 def test_our_image_joins_by_the_printed_command_once(
     appliance: Published, runner_image: str, lite_image: str, far_network: str, prefix: str
 ) -> None:
-    added = ("runner", "add", "--name", f"{prefix} far", "--tags", "far", "--image", runner_image, "--json")
-    made = json.loads(appliance.nautilus(*added))
-    words = shlex.split(made["commands"]["docker"])
-    assert words[1:3] == ["docker", "run"]
-    words[1:] = [word.replace(f"nautilus-runner-{prefix}", f"{prefix}-runner") for word in words[1:]]
-    command = shlex.join(["docker", "run", "--network", far_network, *words[3:]])
-    _run_shell(f"export {words[0]}; {command}")
+    """The command is typed as it was printed, but for the network and the name, which tell this test's machine."""
     script = "cat /etc/debian_version; echo by $CI_RUNNER_DESCRIPTION"
-    job = finished_job(appliance, "far", "far", script, image=lite_image)
+    project = waiting_job(appliance, "far", "far", script, lite_image)
+    added = ("runner", "add", "--name", f"{prefix} far", "--tags", "far", "--image", runner_image)
+    [printed] = [line for line in appliance.nautilus(*added).splitlines() if " docker run " in line]
+    command = printed.strip().replace("docker run ", f"docker run --network {far_network} ", 1)
+    command = command.replace(f"nautilus-runner-{prefix}", f"{prefix}-runner")
+    typed_at = datetime.now(UTC)
+    _run_shell(command)
+    job = end_of(project)
     assert job.status == "success", job.trace().decode()
+    assert (datetime.fromisoformat(job.started_at) - typed_at).total_seconds() < 10
     assert f"by {prefix} far".encode() in job.trace()
     name = f"{prefix}-runner-far"
     before = time.time()

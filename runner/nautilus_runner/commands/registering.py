@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,13 @@ def add(app: typer.Typer) -> None:
 def register(
     config: Config,
     url: Annotated[
-        str, typer.Option(envvar=["NAUTILUS_URL", "CI_SERVER_URL"], help="The server: http://HOST:10080")
+        str,
+        typer.Option(
+            "--url",
+            "--server",
+            envvar=["NAUTILUS_URL", "CI_SERVER_URL"],
+            help="The server: http://HOST:10080",
+        ),
     ] = "",
     token: Annotated[
         str,
@@ -47,7 +54,13 @@ def register(
         str, typer.Option(envvar="NAUTILUS_RUNNER_GPUS", help="all, none, or some: 0,1. Of this machine.")
     ] = "",
     concurrent: Annotated[
-        int, typer.Option(envvar="NAUTILUS_RUNNER_CONCURRENT", help="Jobs at a time on this machine.")
+        int,
+        typer.Option(
+            "--concurrent",
+            "--slots",
+            envvar="NAUTILUS_RUNNER_CONCURRENT",
+            help="Jobs at a time on this machine.",
+        ),
     ] = 0,
     non_interactive: Annotated[bool, typer.Option("--non-interactive", "-n", help="Never ask.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a server that does not answer yet.")] = 0,
@@ -55,7 +68,8 @@ def register(
         bool, typer.Option("--if-needed", help="Do nothing where the configuration has this registration.")
     ] = False,
     tag_list: Annotated[
-        str, typer.Option("--tag-list", "--tags", envvar="NAUTILUS_RUNNER_TAGS", help="Comma-separated.")
+        str,
+        typer.Option("--tag-list", "--tags", "--tag", envvar="NAUTILUS_RUNNER_TAGS", help="Comma-separated."),
     ] = "",
     run_untagged: Annotated[bool | None, typer.Option("--run-untagged/--tagged-only")] = None,
     locked: Annotated[bool, typer.Option(help="Only for the project it is registered with.")] = False,
@@ -82,14 +96,22 @@ def register(
     token = _token_from(token_file) if token_file else token
     if not url and is_asking:
         url = typer.prompt("The server's URL (http://HOST:10080)")
-    if not token and not registration_token and is_asking:
-        token = typer.prompt("The runner's token (glrt-…) or a registration token", hide_input=True)
-    if not executor:
-        executor = typer.prompt("Executor (process, docker)", default="process") if is_asking else "process"
     if not url:
         raise ConfigurationError("--url is missing (or NAUTILUS_URL)")
-    if token and not token.startswith(registration.AUTHENTICATION_PREFIX) and not registration_token:
+    if not token and not registration_token and is_asking:
+        token = typer.prompt("The runner's token (glrt-…) or a registration token", hide_input=True)
+    if token and not token.startswith(registration.AUTHENTICATION_PREFIXES) and not registration_token:
         token, registration_token = "", token
+    if is_asking:
+        name = name or typer.prompt("Its name", default=socket.gethostname())
+        if registration_token and not tag_list:
+            tag_list = typer.prompt(
+                "Its tags, comma-separated (empty: it takes jobs without tags)", default=""
+            )
+        executor = executor or typer.prompt("Executor (process, docker)", default="process")
+        if executor == "docker" and not docker_image:
+            docker_image = typer.prompt("The image of jobs that name none", default="python:3.13-slim")
+    executor = executor or "process"
     fields: dict[str, Any] = {
         "clone_url": clone_url,
         "tls_ca_file": str(Path(tls_ca_file).absolute()) if tls_ca_file else "",

@@ -81,6 +81,9 @@ def add(
     ca_file: Annotated[
         str, typer.Option("--ca-file", help="Path, on that machine, of a CA that it needs to trust.")
     ] = "",
+    job_image: Annotated[
+        str, typer.Option("--job-image", help="What jobs run in there where they name no image.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Make a runner for one machine; prints the command to type there, three ways. The token is shown this once."""
@@ -95,7 +98,7 @@ def add(
         note = f"{_GPU_NOTE}{wanted}" if wanted else ""
         made = gitlab.make_runner(RunnerWish(name, names, run_untagged, locked, project_id, note))
         url = plan.gitlab_external_url
-    machine = joining.Joining(name, url, made.token, wanted, image, ca_file)
+    machine = joining.Joining(name, url, made.token, wanted, image, ca_file, job_image)
     body = {
         "id": made.id,
         "name": name,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
+import select
 import subprocess
 import sys
 import tomllib
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nautilus_gateway.testing.programs import free_ports
-from nautilus_runner.testing.server import RUNNER_TOKEN, ProtocolServer
+from nautilus_runner.testing.server import REGISTRATION_TOKEN, RUNNER_TOKEN, ProtocolServer
 
 ROOT = Path(__file__).parents[3]
 
@@ -104,3 +106,62 @@ async def test_a_server_that_is_no_gitlab_is_told(server: ProtocolServer, tmp_pa
     )
     assert done.returncode == 1
     assert "does not speak GitLab's runner API" in done.stderr and "http://HOST:10080" in done.stderr
+
+
+def on_a_terminal(answers: dict[str, str], *options: str) -> tuple[int, str]:
+    """`register` with a terminal: what is typed when a question stands there; (exit status, all that was shown)."""
+    own, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nautilus_runner", "register", *options],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "runner"), "TERM": "dumb"},
+        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown, left = "", dict(answers)
+    try:
+        while select.select([own], [], [], 20)[0]:
+            try:
+                shown += os.read(own, 4096).decode()
+            except OSError:  # the other end is closed
+                break
+            asked = shown.rpartition("\n")[2]
+            for question in [q for q in left if q in asked and shown.endswith(": ")]:
+                os.write(own, left.pop(question).encode() + b"\n")
+        return process.wait(5), shown
+    finally:
+        process.kill()
+        os.close(own)
+
+
+async def test_on_a_terminal_it_asks_for_what_is_missing(server: ProtocolServer, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    answers = {"URL": server.url, "token": REGISTRATION_TOKEN, "name": "box", "tags": "a,b", "Executor": ""}
+    code, shown = await asyncio.to_thread(on_a_terminal, answers, "-c", str(config))
+    assert code == 0, shown
+    assert REGISTRATION_TOKEN not in shown
+    [asked] = server.registered
+    assert (asked["description"], asked["tag_list"], asked["run_untagged"]) == ("box", "a,b", False)
+    assert entries(config)[0]["executor"] == "process"
+
+
+async def test_either_token_may_be_given_as_the_token(server: ProtocolServer, tmp_path: Path) -> None:
+    for number, token in enumerate((RUNNER_TOKEN, REGISTRATION_TOKEN)):
+        config = tmp_path / f"{number}.toml"
+        done = await register(config, "--server", server.url, "--token", token, "--tag", "x", "--slots", "2")
+        assert done.returncode == 0, done.stderr
+        assert tomllib.loads(config.read_text())["concurrent"] == 2
+    assert len(server.registered) == 1
+
+
+async def test_a_worker_of_another_kind_joins_by_its_own_variables(
+    server: ProtocolServer, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    known = {"DIOPTRA_API": server.url, "DIOPTRA_WORKER_USERNAME": "tensorflow-cpu"}
+    done = await register(config, **known, DIOPTRA_WORKER_PASSWORD=RUNNER_TOKEN)
+    assert done.returncode == 0, done.stderr
+    assert entries(config)[0]["name"] == "tensorflow-cpu"
+    refused = await register(tmp_path / "none.toml", **known, DIOPTRA_WORKER_PASSWORD="hunter2")
+    assert refused.returncode == 2
+    assert "workers have tokens here" in refused.stderr and "hunter2" not in refused.stderr
