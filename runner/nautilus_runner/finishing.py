@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+from nautilus_runner import outputs
 from nautilus_runner.errors import ArchiveError, JobError, ScriptFailed, SystemFailure, UnavailableError
 from nautilus_runner.files import packing
 from nautilus_runner.files.tree import Tree
@@ -41,7 +42,10 @@ async def finish(work: Work, tree: Tree, error: JobError | None) -> None:
         name = "archive_cache" if succeeded else "archive_cache_on_failure"
         with work.trace.section(name, f"Saving cache for {_kind(succeeded)} job"):
             await work.control.guard(save_caches(found, caches), is_final=True)
-    if artifacts := due(work.job.artifacts, succeeded):
+    artifacts = due(work.job.artifacts, succeeded)
+    if outputs.is_wanted(work):
+        artifacts += (outputs.ARTIFACT,)
+    if artifacts:
         name = f"upload_artifacts_on_{'success' if succeeded else 'failure'}"
         with work.trace.section(name, f"Uploading artifacts for {_kind(succeeded)} job"):
             try:
@@ -150,7 +154,8 @@ def _pack(finish: Finish, artifact: Artifact, path: Path) -> packing.Report:
     rules = finish.rules(artifact.paths, artifact.exclude, artifact.untracked)
     level = finish.variables.get("ARTIFACT_COMPRESSION_LEVEL") or "fast"
     with path.open("w+b") as out:
-        return packing.pack(finish.tree, rules, out, artifact.artifact_format, level)
+        tree = outputs.changed_tree(finish.work, finish.tree) if artifact is outputs.ARTIFACT else finish.tree
+        return packing.pack(tree, rules, out, artifact.artifact_format, level)
 
 
 def _tell(trace: TraceWriter, report: packing.Report) -> None:

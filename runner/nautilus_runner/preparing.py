@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from nautilus_runner import __version__, fetching, staging
+from nautilus_runner import __version__, fetching, outputs, staging
 from nautilus_runner.checkpoints import keeping
 from nautilus_runner.executors.base import Executor, Script
 from nautilus_runner.gpus.wish import wish_of
@@ -56,6 +56,8 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
     await guard(keeping.restore(work, staged.target, newest))
     if placement is not None:
         await _place(work, placement, staged)
+    if outputs.is_wanted(work):
+        await guard(asyncio.to_thread(outputs.remember, work, staged.target))
     await guard(executor.adopt())
     await guard(work.context.accepted.wait())
 
