@@ -231,27 +231,36 @@ async def test_entrypoint_and_user_of_the_image_are_honoured(
     assert printed(job) == ["yes", "nobody", "nobody", "nobody"]
 
 
-async def test_services_are_reached_by_their_aliases(
+async def test_services_are_waited_for_and_reached_by_their_aliases(
     server: ProtocolServer, runner: RunningAgent, daemon: docker.APIClient
 ) -> None:
     serve = (
-        "perl -MIO::Socket::INET -e '$s=IO::Socket::INET->new(LocalPort=>7000,Listen=>5);"
+        "sleep 1; echo listening; perl -MIO::Socket::INET -e "
+        "'$s=IO::Socket::INET->new(LocalPort=>7000,Listen=>5);"
         'while($c=$s->accept){print $c "hi from $ENV{WHO}\\n";close $c}\''
     )
+    variables = [variable("WHO", "the-service"), variable("HEALTHCHECK_TCP_PORT", "7000")]
     service = {
-        "name": IMAGE, "alias": "db,store", "entrypoint": [""], "command": ["sh", "-c", serve],
-        "variables": [variable("WHO", "the-service")],
+        "name": IMAGE, "alias": "db,store", "entrypoint": [""], "command": ["sh", "-c", serve], "variables": variables,
     }  # fmt: skip
+    dead = {"name": IMAGE, "alias": "dead", "command": ["sh", "-c", "echo the reason; exit 3"]}
     ask = (
-        'perl -MIO::Socket::INET -e \'for(1..100){{$s=IO::Socket::INET->new(PeerAddr=>"{0}",PeerPort=>7000) '
-        "and print(<$s>) and exit 0; select undef,undef,undef,0.1}} exit 1'"
+        'perl -MIO::Socket::INET -e \'$s=IO::Socket::INET->new(PeerAddr=>"{0}",PeerPort=>7000) '
+        "or exit 1; while(<$s>){{print}}'"
     )
-    job = await run_job(
-        server, runner, job_payload([ask.format("db"), ask.format("store")], services=[service])
+    hooks = [{"name": "pre_get_sources_script", "script": ["echo in the hook"]}]
+    payload = job_payload(
+        [ask.format("db"), ask.format("store")],
+        services=[service, dead],
+        variables=[variable("CI_DEBUG_SERVICES", "true"), variable("GIT_STRATEGY", "empty")],
+        hooks=hooks,
     )
+    job = await run_job(server, runner, payload)
     assert job.status == "success", job.log
-    assert printed(job) == ["hi from the-service"] * 2
+    assert [line for line in printed(job) if "[service:" not in line] == ["hi from the-service"] * 2
     assert f"Starting service {IMAGE} ..." in job.log
+    assert "Service dead probably didn't start properly: it ended with status 3\n  the reason\n" in job.log
+    assert "[service:db] listening" in job.log and "\nin the hook\n" in job.log
     await nothing_left(daemon, job)
 
 
