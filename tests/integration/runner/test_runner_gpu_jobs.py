@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +16,12 @@ import pytest
 from nautilus_runner.errors import SystemFailure
 from nautilus_runner.executors import containers
 from nautilus_runner.gpu import Allotment
-from nautilus_runner.gpus import keeper, neighbours
+from nautilus_runner.gpus import devices, keeper, neighbours
 from nautilus_runner.gpus.locks import HostLocks
 from nautilus_runner.settings import DockerSettings
 from nautilus_runner.testing.nvml import FakeGpu, FakeNvml
 from nautilus_runner.testing.payloads import job_payload, variable
-from nautilus_runner.testing.running import RunningAgent
+from nautilus_runner.testing.running import RunningAgent, config_text
 from nautilus_runner.testing.server import ProtocolServer, ServedJob
 
 IMAGE = "debian:trixie-slim"
@@ -265,3 +267,58 @@ async def test_without_nvidias_toolkit_gpus_are_set_aside_and_say_so(
     assert job.finals[-1]["failure_reason"] == "runner_system_failure"
     assert "could not select device driver" in job.log
     assert "sees=,void" in plain.log
+
+
+@pytest.mark.docker
+async def test_a_container_whose_device_rules_were_written_anew_is_noticed(daemon: docker.APIClient) -> None:
+    allowed = {"PathOnHost": "/dev/null", "PathInContainer": "/dev/nvidiactl", "CgroupPermissions": "rwm"}
+    host = {"NetworkMode": "none", "Devices": [allowed]}
+    config = containers.container_config(
+        IMAGE, host=host, environment={}, labels={}, command=["sleep", "60"], entrypoint=None
+    )
+    made = daemon.create_container_from_config(config)["Id"]
+    try:
+        daemon.start(made)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        looking = asyncio.create_task(devices.lost_before(over, daemon, made, 0.2))
+        await asyncio.sleep(1)
+        assert not looking.done()
+        # a device that is there and that the container's control group does not let it open
+        mknod = daemon.exec_create(made, ["mknod", "/dev/nvidia0", "c", "195", "0"])
+        daemon.exec_start(mknod["Id"])
+        async with asyncio.timeout(20):
+            assert "lost its GPU" in await looking
+    finally:
+        daemon.remove_container(made, force=True)
+
+
+async def test_the_self_test_tells_what_is_not_well(
+    server: ProtocolServer, runner: RunningAgent, data_dir: Path
+) -> None:
+    async def selftest(*options: str) -> tuple[int | None, dict[str, Any]]:
+        argv = [
+            sys.executable,
+            "-m",
+            "nautilus_runner",
+            "selftest",
+            "--json",
+            "--config",
+            str(config),
+            *options,
+        ]
+        done = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+        output, _ = await done.communicate()
+        return done.returncode, json.loads(output) if output else {}
+
+    config = data_dir / "config.toml"
+    config.write_text(config_text(server.url, data_dir))
+    status, found = await selftest()
+    assert status == 0 and found["is_ok"] and found["gpus"] == []
+    assert [one["name"] for one in found["checks"]] == ["git", "disk", f"server {server.url}", "process job"]
+    assert not list((data_dir / "selftest").iterdir())
+    config.write_text(config_text("http://127.0.0.1:9", data_dir))
+    status, found = await selftest()
+    wrong = {one["name"]: one["detail"] for one in found["checks"] if not one["is_ok"]}
+    assert status == 1 and set(wrong) == {"server http://127.0.0.1:9", "process job"}
+    assert "http://127.0.0.1:9 can't be reached from a job" in wrong["process job"]
+    assert await selftest("--gpu", "GPU-none") == (1, {})
