@@ -85,7 +85,7 @@ class ChangedTree:
                 continue
             with _copied(entry, known, self._scratch) as copy:
                 if copy is not None:
-                    entry.content = cast(IO[bytes], copy)  # type: ignore[assignment]
+                    entry.content = copy  # type: ignore[assignment]
                 elif entry.content is None:
                     continue
                 total += entry.size

@@ -56,7 +56,11 @@ class Download:
         """Raises DataFailed (refused, not there, wrong hash), DiskFull, UnavailableError (cut too often)."""
         await asyncio.to_thread(self._take_up)
         was_resumed = self.received > 0
-        await self._until_whole(outbound)
+        try:
+            await self._until_whole(outbound)
+        except DiskFull:
+            await asyncio.to_thread(self._forget)  # it holds room that others could use
+            raise
         found = self._digest.hexdigest()
         if self._expected and found != self._expected and was_resumed:
             # what an earlier runner left may be of an older version: once more, from the beginning

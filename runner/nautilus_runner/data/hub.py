@@ -209,11 +209,7 @@ class DataHub:
                 f"those that jobs use leave {mib(over)} too little"
             )
         lacking = self._reserve.spend(self.store.folder, size)
-        for record in self.store.records() if lacking else ():
-            self.store.remove(record.name)
-            if not (lacking := self._reserve.spend(self.store.folder, size)):
-                break
-        if lacking:
+        if lacking and (lacking := self.store.free(lacking)):
             raise DiskFull(
                 f"{mib(size)} more do not fit on the disk: {mib(lacking)} are missing, with "
                 f"{mib(self._reserve.reserve_bytes)} kept free ([disk] reserve_mib)"

@@ -160,14 +160,24 @@ class Store:
         return record.size
 
     def make_room(self, size: int, limit: int) -> int:
-        """Remove what was used longest ago until `size` more bytes fit below `limit`; how many bytes do not fit."""
-        records = self.records()
-        over = sum(record.size for record in records) + size - limit
+        """Remove what was used longest ago until `size` more bytes fit below `limit`; how many bytes do not fit.
+
+        Where they never will nothing is removed.
+        """
+        over = sum(record.size for record in self.records()) + size - limit
+        return self.free(over) if over > 0 else 0
+
+    def free(self, wanted: int) -> int:
+        """Remove what was used longest ago until so many bytes are free; how many are lacking, and then none went."""
+        held = self.held()
+        records = [record for record in self.records() if record.name not in held]
+        if (lacking := wanted - sum(record.size for record in records)) > 0:
+            return lacking
         for record in records:
-            if over <= 0:
+            if wanted <= 0:
                 break
-            over -= self.remove(record.name)
-        return max(0, over)
+            wanted -= self.remove(record.name)
+        return max(0, wanted)
 
     def partials(self) -> list[Path]:
         """Downloads that are not whole: under way, or left by an earlier runner."""

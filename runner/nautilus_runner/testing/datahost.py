@@ -17,6 +17,7 @@ class Served:
     cuts: list[int] = field(default_factory=list)
     has_ranges: bool = True
     has_etag: bool = True
+    has_length: bool = True
     tokens: frozenset[str] = frozenset()
     status: int = 200
     location: str = ""
@@ -103,6 +104,8 @@ class DataHost:
             else "206 Partial"
         )
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Accept-Ranges: bytes"]
+        if not served.has_length:
+            lines[1] = "Connection: close"
         if status.startswith("206"):
             lines.append(f"Content-Range: bytes {start}-{end - 1}/{len(served.content)}")
         if served.has_etag:
@@ -117,9 +120,9 @@ class DataHost:
             await served.gate.wait()
             sent = sent[len(sent) // 2 :]
         writer.write(sent)
-        self.sent += cut
         await writer.drain()
-        return cut == len(body)
+        self.sent += cut
+        return cut == len(body) and served.has_length
 
 
 def _range(served: Served, headers: Mapping[str, str]) -> tuple[int, int]:
