@@ -13,9 +13,11 @@ from nautilus_gateway.testing.certificates import self_signed
 GIVEN_TO_PROGRAMS = re.compile(
     r"NAUTILUS_(RUN|PYTHON|BOOT|END|SILENT|FORGE|GITLAB|REGISTRY\w*|RUNNER|POSTGRES_SOCKETS|JOB_KEY|SSHD\w*|SSH_USER"
     r"|SERVICE_USER|SUPERVISOR_USER|GITLAB_STOP_WAIT|GPUS|PARAMS|SEED|COMMIT|EXPERIMENT_ID|OWN_PORTS|WATCHED_\w+"
-    r"|DATABASE_(LISTEN\w*|CERTIFICATE|KEY))"
+    r"|DATABASE_(LISTEN\w*|CERTIFICATE|KEY)"
+    r"|CPUS|MEMORY|DISK|SHM|PIDS|IDLE_GPU_TIMEOUT|GPU_(MEMORY|MODEL|SHARED|SHARE_MIB)|NETWORK|INPUTS|OUTPUTS"
+    r"|CHECKPOINT_\w+|BUILD_\w+|CHECK)"
 )
-"""Set by boot for supervisord.conf, or by the runner for jobs: never by a user."""
+"""Set by boot for supervisord.conf, by the runner for jobs, or by a job for the runner: never a setting."""
 
 
 def env(home: Path, **more: str) -> dict[str, str]:
