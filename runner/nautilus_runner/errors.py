@@ -25,6 +25,7 @@ RunnerError
     ├── JobInterrupted          this runner is told to stop and to end its jobs
     │   └── JobPreempted        its place is needed: it goes back to the server, to be run again
     ├── ImagePullFailed
+    ├── ImageBuildFailed        the job's own Dockerfile: its author's doing
     ├── DataFailed              an input of the job can't be had, or is not what it should be
     ├── JobMisconfigured
     ├── DiskFull                this machine has no room for what the job brings
@@ -172,6 +173,11 @@ class JobPreempted(JobInterrupted):
 class ImagePullFailed(JobError):
     reason = FailureReason.IMAGE_PULL
     cause = Cause.IMAGE
+
+
+class ImageBuildFailed(JobError):
+    reason = FailureReason.SCRIPT
+    cause = Cause.USER
 
 
 class DataFailed(JobError):

@@ -27,7 +27,7 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
     """
     _greet(work)
     staged = staging.Staging(work, await asyncio.to_thread(executor.stage))
-    fetch = asyncio.create_task(_fetch(staged))
+    work.context.sources = fetch = asyncio.create_task(_fetch(staged))
     looking = asyncio.create_task(keeping.look(work))
     guard, trace = work.control.guard, work.trace
     try:

@@ -103,6 +103,7 @@ class Context:
     accepted: asyncio.Event = field(default_factory=asyncio.Event)  # the server knows that the job is ours
     is_again: bool = False  # an earlier preparation of the same job may have left something
     shared: tuple[SharedFolder, ...] = ()  # known before `prepare`
+    sources: asyncio.Future[Any] | None = None  # done once the checkout is; known before `prepare`
     first: Script | None = None  # known before `prepare`, for executors that can send it along
 
 

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from nautilus_runner.isolation_settings import Volume, parse_volume
 from nautilus_runner.payload import Credentials, Image
 from nautilus_runner.settings import DockerSettings, GpuCapability
 
 BUILDS = "/builds"
+DOCKER_SOCKET = "/var/run/docker.sock"
 LABEL_RUNNER = "org.nautilus.runner.system-id"
 LABEL_JOB = "org.nautilus.runner.job"
 LABEL_ROLE = "org.nautilus.runner.role"
@@ -69,6 +71,16 @@ def gpu_capabilities(settings: DockerSettings, environment: Mapping[str, str]) -
     return words if words and set(words) <= set(get_args(GpuCapability)) else settings.gpu_capabilities
 
 
+def folder_mounts(settings: DockerSettings) -> list[dict[str, Any]]:
+    """What an administrator gives to every job of a runner: folders of the host and, if need be, the socket."""
+    folders = [parse_volume(text) for text in settings.volumes]
+    if settings.allow_docker_socket:
+        folders.append(Volume(DOCKER_SOCKET, DOCKER_SOCKET, is_read_only=False))
+    return [
+        {"Type": "bind", "Source": f.source, "Target": f.target, "ReadOnly": f.is_read_only} for f in folders
+    ]
+
+
 def container_config(
     image: str,
     *,
@@ -123,13 +135,15 @@ def registry_of(image: str) -> str:
 
 
 def pull_credentials(
-    image: str, credentials: Sequence[Credentials], auth_config: str
+    image: str, credentials: Sequence[Credentials], auth_config: str, own_logins: str = ""
 ) -> dict[str, str] | None:
-    """What to log in with to pull `image`: the user's DOCKER_AUTH_CONFIG first, then what the server gave."""
+    """What to log in with to pull `image`: the user's DOCKER_AUTH_CONFIG first, then the runner's own, then what the
+    server gave."""
     registry = registry_of(image)
-    for host, pair in _auths(auth_config).items():
-        if _same_registry(host, registry):
-            return pair
+    for logins in (auth_config, own_logins):
+        for host, pair in _auths(logins).items():
+            if _same_registry(host, registry):
+                return pair
     for given in credentials:
         if given.type == "registry" and _same_registry(given.url, registry):
             return {"username": given.username, "password": given.password}

@@ -18,8 +18,18 @@ from typing import Any, TypeVar
 from docker.errors import APIError, DockerException, NotFound
 
 from nautilus_runner import shell
+from nautilus_runner.building import wishes as building
+from nautilus_runner.building.builder import ImageBuilder
+from nautilus_runner.building.shelf import Shelf
 from nautilus_runner.errors import JobError, SystemFailure
-from nautilus_runner.executors import container_files, container_usage, containers, images
+from nautilus_runner.executors import (
+    container_files,
+    container_usage,
+    containers,
+    image_rules,
+    images,
+    services,
+)
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.executors.container_output import LOST, ContainerOutput
 from nautilus_runner.executors.data_mounts import DataMounts
@@ -54,6 +64,7 @@ class DockerExecutor:
         system_id: str,
         networking: Networking,
         shares: DataMounts,
+        shelf: Shelf,
         book: ImageBook | None = None,
     ) -> None:
         self._context = context
@@ -66,6 +77,7 @@ class DockerExecutor:
         self._networking = networking
         self._shares = shares
         self._book = book
+        self._shelf = shelf
         self._joined = Joined("none")
         self._container = ""
         self._is_running = False
@@ -89,18 +101,36 @@ class DockerExecutor:
 
     async def prepare(self) -> None:
         job = self._context.job
+        wish = building.wish_of(job, self._context.variables)
         image = self._context.variables.expand(job.image.name) or self._settings.image
-        self._context.say(f"Using Docker executor with image {image} ...")
+        named = f"the image of {wish.dockerfile}" if wish else f"image {image}"
+        self._context.say(f"Using Docker executor with {named} ...")
         if self._context.is_again:
             await self._call(self._remove_everything)
-        wanted = job.image.pull_policy or self._settings.pull_policy
-        found = await self._ensure_image(image, tuple(wanted))
-        await self._join_network()
+        if wish is None:
+            wanted = image_rules.policies(job.image.pull_policy, self._settings)
+            found = await self._ensure_image(image, wanted, job.image.executor_opts.docker.platform)
+            await self._join_network()
+        else:
+            await self._join_network()
+            image, found = await self._build_image(wish)
         await self._start_services()
         self._context.say(f"Using docker image {found['Id']} for {image} ...")
+        if self._settings.allow_docker_socket:
+            self._context.say("WARNING: this job has the Docker socket, and so the whole machine.")
         await self._call(self._create_container, image, found)
         await self._context.accepted.wait()
         self._launched = await self._launch(0)
+
+    async def _build_image(self, wish: building.BuildWish) -> tuple[str, dict[str, Any]]:
+        """From the checkout, as soon as it is there; nothing of a job's was in it yet."""
+        if self._context.sources is not None:
+            await asyncio.shield(self._context.sources)
+        builder = ImageBuilder(self._api, self._context, self._shelf, self._joined, self._ensure_image)
+        try:
+            return await builder.build(wish, self._stage)
+        except (DockerException, OSError) as error:
+            raise SystemFailure(f"Docker: {images.explain(error)}") from error
 
     async def _join_network(self) -> None:
         context = self._context
@@ -118,14 +148,20 @@ class DockerExecutor:
             led = ", ".join(map(str, self._joined.led)) or "nothing"
             context.say(f"Network of this job: {mode}; it reaches {led}.")
 
-    async def _ensure_image(self, image: str, policies: tuple[str, ...]) -> dict[str, Any]:
+    async def _ensure_image(
+        self, image: str, policies: tuple[str, ...], platform: str = "", *, is_service: bool = False
+    ) -> dict[str, Any]:
+        if not is_service:
+            image_rules.check(image, self._settings.allowed_images, (self._settings.image,), "allowed_images")
         store = images.Images(
             self._api,
             self._context.job.credentials,
-            self._context.variables.get("DOCKER_AUTH_CONFIG"),
+            self._context.variables.value("DOCKER_AUTH_CONFIG"),
             self._context.say,
             self._context.accepted,
             self._book,
+            self._settings.registry_auth_file,
+            platform,
         )
         return await store.ensure(image, policies)
 
@@ -146,6 +182,7 @@ class DockerExecutor:
             gpu_capabilities=capabilities,
         )
         host["Mounts"] += self._shares.mounts(image, context.key, context.shared)
+        host["Mounts"] += containers.folder_mounts(self._settings)
         config = containers.container_config(
             image,
             host=host
@@ -158,7 +195,8 @@ class DockerExecutor:
             user=user,
             has_input=True,
         )
-        self._container = self._api.create_container_from_config(config, name=self._name)["Id"]
+        platform = context.job.image.executor_opts.docker.platform or None
+        self._container = self._api.create_container_from_config(config, self._name, platform)["Id"]
         if gpus:
             neighbours.give_way(self._api, self._system_id, self._container, gpus)
         named = user or found.get("Config", {}).get("User") or ""
@@ -166,14 +204,24 @@ class DockerExecutor:
 
     async def _start_services(self) -> None:
         """On the job's network; their names are known there."""
-        for number, service in enumerate(self._context.job.services):
-            await self._start_service(number, service)
+        started = [await self._start_service(n, s) for n, s in enumerate(self._context.job.services)]
+        if self._context.variables.is_true("CI_DEBUG_SERVICES"):
+            for one in started:
+                services.tell_output(self._api, one, self._context.say)
+        wait_s = self._settings.wait_for_services_s
+        await services.wait_for(self._api, started, self._context.say, wait_s)
 
-    async def _start_service(self, number: int, service: Image) -> None:
+    async def _start_service(self, number: int, service: Image) -> services.Service:
         variables = self._context.variables
         image = variables.expand(service.name)
         self._context.say(f"Starting service {image} ...")
-        await self._ensure_image(image, tuple(service.pull_policy or self._settings.pull_policy))
+        image_rules.check(image, self._settings.allowed_services, (), "allowed_services")
+        await self._ensure_image(
+            image,
+            image_rules.policies(service.pull_policy, self._settings),
+            service.executor_opts.docker.platform,
+            is_service=True,
+        )
         own = {v.key: v.value if v.raw else variables.expand(v.value) for v in service.variables}
         config = containers.container_config(
             image,
@@ -191,9 +239,13 @@ class DockerExecutor:
             aliases=containers.service_aliases(service.model_copy(update={"name": image})),
         )
         made = await self._call(
-            self._api.create_container_from_config, config, f"{self._name}-service-{number}"
+            self._api.create_container_from_config,
+            config,
+            f"{self._name}-service-{number}",
+            service.executor_opts.docker.platform or None,
         )
         await self._call(self._api.start, made["Id"])
+        return services.Service(made["Id"], next(iter(service.aliases), image))
 
     # ---- run
 
@@ -350,9 +402,7 @@ class DockerExecutor:
     async def disk_bytes(self) -> int | None:
         if not self._is_running:
             return None
-        return await asyncio.to_thread(
-            container_usage.disk_bytes, self._api, self._container, self._name
-        )
+        return await asyncio.to_thread(container_usage.disk_bytes, self._api, self._container, self._name)
 
     def watched(self) -> frozenset[str]:
         return frozenset()  # the daemon keeps them all

@@ -50,12 +50,14 @@ class Factory:
         """Raises JobError where the daemon can't be reached."""
         settings = context.settings
         if settings.executor == "docker":
+            from nautilus_runner.building.shelf import Shelf
             from nautilus_runner.executors.docker import DockerExecutor
 
             api, _ = self.daemon(settings.docker.host)
             networking, shares = self.networking(settings.docker.host), self._shares[settings.docker.host]
             book = ImageBook(self.images, api)
-            return DockerExecutor(context, api, self._system_id, networking, shares, book=book)
+            shelf = Shelf(api, self._system_id, self._data_dir / "built-images")
+            return DockerExecutor(context, api, self._system_id, networking, shares, shelf, book=book)
         if settings.executor == "dummy":
             return DummyExecutor(context, self._builds(settings))
         if self._groups is None:
