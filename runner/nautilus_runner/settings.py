@@ -94,6 +94,10 @@ class DockerSettings(_Section):
         ""  # Docker's, for jobs with GPUs: nvidia; "" = the daemon's own, with a request for devices
     )
     gpu_capabilities: tuple[GpuCapability, ...] = ("compute", "utility")  # what of the driver those see
+    allowed_pull_policies: Annotated[tuple[PullPolicy, ...], BeforeValidator(_as_list)] = ()  # () = `pull_policy`
+    allowed_images: tuple[str, ...] = ()  # globs; () = any
+    allowed_services: tuple[str, ...] = ()
+    registry_auth_file: str = ""  # logins for private images, as Docker's config.json
     wait_for_services_s: float = Field(default=30.0, ge=0)  # until a port of each is open; 0: not at all
     grace_s: float = Field(default=10.0, ge=0)
     volumes: Volumes = ()  # `/HOST/FOLDER:/CONTAINER/FOLDER[:rw]`, for every job; read-only without :rw

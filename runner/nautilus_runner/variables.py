@@ -45,6 +45,11 @@ class Variables:
             return ""
         return f"{self.tmp_dir}/{found.key}" if found.file else found.value
 
+    def value(self, key: str) -> str:
+        """The value itself, also a file variable's content: what the runner minds may be given either way."""
+        found = self._last(key)
+        return found.value if found else ""
+
     def has(self, key: str) -> bool:
         return self._last(key) is not None
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from docker.errors import DockerException, ImageNotFound
@@ -20,7 +21,8 @@ _PASSWD_LIMIT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """`credentials` come from the server, `auth_config` from the user (DOCKER_AUTH_CONFIG); `say` writes to the log.
+    """`credentials` come from the server, `auth_config` from the user (DOCKER_AUTH_CONFIG), `auth_file` names the
+    runner's own logins; `say` writes to the log. `platform`: of the image, where the job names one (`linux/arm64`).
 
     Nothing is pulled before `accepted`: until the server has accepted our claim, its credentials open nothing.
     """
@@ -31,6 +33,8 @@ class Images:
     say: Callable[[str], None]
     accepted: asyncio.Event
     book: ImageBook | None = None
+    auth_file: str = ""
+    platform: str = ""
 
     async def ensure(self, image: str, policies: Sequence[str]) -> dict[str, Any]:
         """The image's description; pulled where the policies, tried in order, want it. Raises ImagePullFailed."""
@@ -48,7 +52,7 @@ class Images:
                 problem = f"{image} is not on this machine (pull policy {policy})"
             if policy in ("always", "if-not-present"):
                 await self.accepted.wait()
-                auth = containers.pull_credentials(image, self.credentials, self.auth_config)
+                auth = containers.pull_credentials(image, self.credentials, self.auth_config, self._own_logins())
                 if auth is not None:
                     registry = containers.registry_of(image)
                     self.say(f"Authenticating as {auth['username']} at {registry} ...")
@@ -73,6 +77,13 @@ class Images:
             await asyncio.to_thread(self.book.brought, str(found["Id"]), image)
         return found
 
+    def _own_logins(self) -> str:
+        try:
+            return Path(self.auth_file).read_text() if self.auth_file else ""
+        except (OSError, UnicodeDecodeError) as error:
+            self.say(f"WARNING: registry_auth_file {self.auth_file} can't be read: {error}")
+            return ""
+
     async def _inspect(self, image: str) -> dict[str, Any]:
         found: dict[str, Any] = await asyncio.to_thread(self.api.inspect_image, image)
         return found
@@ -80,7 +91,8 @@ class Images:
     def _pull(self, image: str, auth: dict[str, str] | None) -> None:
         has_tag = "@" in image or ":" in image.rpartition("/")[2]
         tag = None if has_tag else "latest"
-        for line in self.api.pull(image, tag=tag, stream=True, decode=True, auth_config=auth):
+        wanted = {"platform": self.platform} if self.platform else {}
+        for line in self.api.pull(image, tag=tag, stream=True, decode=True, auth_config=auth, **wanted):
             if error := line.get("error"):
                 raise DockerException(str(error))
 

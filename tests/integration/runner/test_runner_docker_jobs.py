@@ -26,7 +26,12 @@ IMAGE = "debian:trixie-slim"
 LABEL = "org.nautilus.runner.job"
 OPTIONS: dict[str, Any] = {
     "executor": "docker",
-    "docker": {"image": IMAGE, "pull_policy": ["never"], "grace_s": 2.0},
+    "docker": {
+        "image": IMAGE,
+        "pull_policy": ["never"],
+        "allowed_pull_policies": ["never", "if-not-present", "always"],
+        "grace_s": 2.0,
+    },
     "process": {},
 }
 pytestmark = pytest.mark.docker
