@@ -14,6 +14,7 @@ import os
 import random
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from nautilus_runner.disk import MIB, Reserve
 from nautilus_runner.errors import (
     ConfigurationError,
     ControlRefused,
+    DiskFull,
     ForbiddenError,
     JobError,
     RunnerError,
@@ -59,6 +61,7 @@ _STATUS_EVERY_S = 5.0
 _POLL_S = 1.0  # between two requests that the server does not hold
 _HELD_S = 2.0  # an answer that took this long was held: ask again at once
 _MAX_WAIT_S = 15.0
+_JOURNAL_S = 10.0  # well within the lease of a claim
 _QUICK_S, _QUICK_TRIES = 0.2, 25  # a server that starts again is met within a fifth of a second
 
 
@@ -310,7 +313,7 @@ class Agent:
                     self._say(registration, "")
                     last_update = offer.last_update
                     if offer.job is not None:
-                        is_used = self._begin(offer, registration.settings, client, slot)
+                        is_used = await self._begin(offer, registration.settings, client, slot)
                     elif time.monotonic() - asked_at < _HELD_S and (seen or not last_update):
                         wait_s = _POLL_S
                 except (ServerError, JobError) as error:
@@ -348,8 +351,8 @@ class Agent:
         if settings.executor == "docker":
             await asyncio.to_thread(self._machine.executors.daemon, settings.docker.host)
 
-    def _begin(self, offer: Offer, settings: RunnerSettings, client: Coordinator, slot: int) -> bool:
-        """Journal a job and set it going; True: the slot is its."""
+    async def _begin(self, offer: Offer, settings: RunnerSettings, client: Coordinator, slot: int) -> bool:
+        """Journal a job and set it going; True: the slot is its. Raises DiskFull where it can't be journaled."""
         job = offer.job
         assert job is not None
         key = entry_key(settings.url, job.id)
@@ -362,11 +365,23 @@ class Agent:
             "payload": offer.raw,
             "settings": _dumped(settings),
         }
-        entry = self._journal.open(key, first)
+        entry = await self._journaled(key, first)
         log.info("job %s (%s of %s) taken", job.id, job.job_info.name, job.job_info.project_full_path)
         self._slots.use(slot)
         self._run(entry, job, settings, client, slot)
         return True
+
+    async def _journaled(self, key: str, first: Mapping[str, Any]) -> Entry:
+        """A disk that is full just now may be given back by a job that is ending. Raises DiskFull: then the claim is
+        not confirmed, and the server offers the job again."""
+        deadline = time.monotonic() + _JOURNAL_S
+        while True:
+            try:
+                return self._journal.open(key, first)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise DiskFull(f"the journal can't take the job {key}: {error.strerror}") from error
+            await asyncio.sleep(_QUICK_S)
 
     def _resume(self, entry: Entry) -> None:
         job = Job.model_validate(entry.state["payload"])

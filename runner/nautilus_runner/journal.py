@@ -102,9 +102,17 @@ def _line(fields: Mapping[str, Any]) -> bytes:
 
 
 def _append(path: Path, line: bytes, is_durable: bool) -> None:
+    """Append the whole line, or nothing of it (a disk may take half of it and no more). Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, line)
+        before = os.fstat(fd).st_size
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        except OSError:
+            os.ftruncate(fd, before)
+            raise
         if is_durable:
             os.fdatasync(fd)
     finally:
