@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _EXIT_CODE = re.compile(rb"Job failed: (?:exit (?:code|status)|command terminated with exit code) (\d{1,3})")
 """What runners print last. Source: gitlab-runner, common/build.go and executors/docker."""
@@ -83,8 +84,10 @@ def runner_words(failure_reason: str | None, cause: str | None, reason: str | No
 
     Only where GitLab's reason is a runner's: what an earlier attempt's runner said is not believed of a later one.
     """
-    if failure_reason not in _OF_RUNNERS or not cause or not reason or cause in ("user", "succeeded"):
+    if failure_reason not in _OF_RUNNERS or not cause or not reason or cause == "succeeded":
         return None
+    if cause == "user":
+        return f"the command ended with {reason}" if "(" in reason else None
     return f"{_CAUSES.get(cause, 'it failed')}: {reason}"
 
 
@@ -94,8 +97,14 @@ def exit_code_in(trace_tail: bytes) -> int | None:
     return int(found[-1]) if found else None
 
 
-def runner_sentence(online: int, total: int, ahead: int) -> str:
-    """Why a job that no runner has taken waits: `ahead` jobs are before it, as far as is known."""
+def runner_sentence(online: int, total: int, ahead: int, tags: Sequence[str] = ()) -> str:
+    """Why a job that no runner has taken waits: `ahead` jobs are before it, as far as is known. With `tags` all
+    numbers are of the runners, and the jobs, with these tags."""
+    if tags and not online:
+        named = ("tag " if len(tags) == 1 else "tags ") + ", ".join(tags)
+        if total == 0:
+            return f"no runner has the {named}: is it spelt so? `nautilus runner add --tags` adds one"
+        return f"none of the runners with the {named} is online"
     if total == 0:
         return "no runner is registered: `nautilus runner token` says how to add one"
     if online == 0:

@@ -12,6 +12,8 @@ from nautilus.errors import GitLabError
 from nautilus.gitlab.port import GitLabAccount
 
 REFRESH_S = 5.0
+_MOST_QUEUES = 20
+Tags = tuple[str, ...]
 
 
 class WaitingReasons:
@@ -19,27 +21,37 @@ class WaitingReasons:
 
     def __init__(self) -> None:
         self._asked_at = float("-inf")
-        self._online, self._total = 0, 0
+        self._counts: dict[Tags, tuple[int, int]] = {}
 
     async def refresh(self, account: GitLabAccount, found: Sequence[Experiment]) -> dict[int, str]:
         """For each experiment whose job waits, a sentence. Where GitLab does not list runners, the last
         list counts."""
-        waiting = sorted(
-            (e for e in found if e.state == ExperimentState.QUEUED and e.launch_started_at is not None),
-            key=lambda e: e.id,
-        )
-        if not waiting:
-            return {}
+        waiting: dict[Tags, list[Experiment]] = {}
+        for experiment in sorted(found, key=lambda e: e.id):
+            if experiment.state == ExperimentState.QUEUED and experiment.launch_started_at is not None:
+                waiting.setdefault(_tags_of(experiment), []).append(experiment)
         if time.monotonic() - self._asked_at > REFRESH_S:
-            await self._ask(account)
-        return {e.id: runner_sentence(self._online, self._total, ahead) for ahead, e in enumerate(waiting)}
+            self._counts.clear()
+        for tags in list(waiting)[:_MOST_QUEUES]:
+            if tags not in self._counts:
+                await self._ask(account, tags)
+        return {
+            experiment.id: runner_sentence(*self._counts.get(tags, (0, 0)), ahead, tags)
+            for tags, queue in waiting.items()
+            if tags in self._counts
+            for ahead, experiment in enumerate(queue)
+        }
 
-    async def _ask(self, account: GitLabAccount) -> None:
+    async def _ask(self, account: GitLabAccount, tags: Tags) -> None:
         try:
-            runners = await account.runners()
+            runners = await account.runners(tags)
         except GitLabError:
             return
         usable = [runner for runner in runners if not runner.is_paused]
-        self._total = len(usable)
-        self._online = sum(runner.status == "online" for runner in usable)
+        self._counts[tags] = (sum(runner.status == "online" for runner in usable), len(usable))
         self._asked_at = time.monotonic()
+
+
+def _tags_of(experiment: Experiment) -> Tags:
+    """The queue that a run waits in: what GitLab's runners must have to take it."""
+    return tuple(sorted(experiment.resources.get("runner_tags", ())))

@@ -214,6 +214,13 @@ class _Account:
         except (GitLabConflict, GitLabRefused):
             return  # nothing of it can be cancelled any more
 
+    async def force_cancel_job(self, project: int, job_id: int) -> None:
+        template = _PROJECT + "/jobs/{job}/cancel"
+        try:
+            await self._response("POST", template, body={"force": True}, project=project, job=job_id)
+        except (GitLabConflict, GitLabRefused):
+            return  # it is not canceling, or over
+
     async def job(self, project: int, job_id: int) -> Job:
         return job_of(await self._json("GET", _PROJECT + "/jobs/{job}", project=project, job=job_id))
 
@@ -236,13 +243,14 @@ class _Account:
         )
         return await self._client.run(_read_limited, response, path, limit_bytes)
 
-    async def runners(self) -> list[Runner]:
+    async def runners(self, tags: Sequence[str] = ()) -> list[Runner]:
+        query: dict[str, Any] = {"per_page": 100} | ({"tag_list": ",".join(tags)} if tags else {})
         try:
-            data = await self._json("GET", "/runners/all", query={"per_page": 100})
+            data = await self._json("GET", "/runners/all", query=query)
         except GitLabError as error:
             if error.status != 403:
                 raise
-            data = await self._json("GET", "/runners", query={"per_page": 100})
+            data = await self._json("GET", "/runners", query=query)
         return [runner_of(item) for item in data]
 
     async def ssh_keys(self) -> list[SshKey]:

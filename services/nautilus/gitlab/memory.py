@@ -205,6 +205,15 @@ class _MemoryAccount:
         self._server.end_pipeline(pipeline_id)
         self._leave("cancel_pipeline")
 
+    async def force_cancel_job(self, project: int, job_id: int) -> None:
+        owner = self._find(project, user := self._enter("force_cancel_job"))
+        if self._level(owner, user) < AccessLevel.MAINTAINER:
+            raise GitLabForbidden("GitLab does not allow this: 403 Forbidden")
+        stored = self._server.jobs[job_id]
+        if stored.job.state is JobState.CANCELING:
+            stored.job = replace(stored.job, state=JobState.CANCELED, finished_at=datetime.now(UTC))
+        self._leave("force_cancel_job")
+
     async def job(self, project: int, job_id: int) -> Job:
         return self._stored_job(project, job_id, "job").job
 
@@ -228,9 +237,10 @@ class _MemoryAccount:
             raise TooLarge(f"{path} is longer than {limit_bytes} bytes")
         return artifacts[path]
 
-    async def runners(self) -> list[Runner]:
+    async def runners(self, tags: Sequence[str] = ()) -> list[Runner]:
         self._enter("runners")
-        return list(self._server.runner_list)
+        tagged = self._server.runner_tags
+        return [one for one in self._server.runner_list if set(tags) <= tagged.get(one.id, set())]
 
     async def ssh_keys(self) -> list[SshKey]:
         user = self._enter("ssh_keys")

@@ -61,6 +61,7 @@ class MemoryServer:
         self.pipelines: dict[int, Pipeline] = {}
         self.jobs: dict[int, StoredJob] = {}
         self.runner_list: list[Runner] = []
+        self.runner_tags: dict[int, set[str]] = {}
         self.ssh_keys: dict[int, tuple[User, SshKey]] = {}
         self.is_down = False
         self.calls: list[str] = []

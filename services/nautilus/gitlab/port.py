@@ -260,6 +260,11 @@ class GitLabAccount(Protocol):
         """Cancels what has not ended; does nothing where all has."""
         ...
 
+    async def force_cancel_job(self, project: int, job_id: int) -> None:
+        """Ends a job that is canceling without waiting for its runner; does nothing where it is not. Raises
+        GitLabForbidden for who is no maintainer."""
+        ...
+
     async def job(self, project: int, job_id: int) -> Job: ...
 
     async def active_jobs(self, project: int) -> list[Job]:
@@ -288,8 +293,9 @@ class GitLabAccount(Protocol):
         """Raises GitLabNotFound for what is not the caller's."""
         ...
 
-    async def runners(self) -> list[Runner]:
-        """All of the instance for an administrator, else those that the caller may use (the first 100)."""
+    async def runners(self, tags: Sequence[str] = ()) -> list[Runner]:
+        """All of the instance for an administrator, else those that the caller may use (the first 100); with
+        `tags` only those that have all of them."""
         ...
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from nautilus.core.reasons import exit_code_in, failure_sentence, runner_sentence
+from nautilus.core.reasons import exit_code_in, failure_sentence, runner_sentence, runner_words
 from nautilus.core.states import (
     FINAL_STATES,
     OF_JOB,
@@ -87,3 +87,17 @@ def test_why_it_waits_for_a_runner() -> None:
     assert runner_sentence(0, 3, 0) == "none of the 3 runners is online"
     assert runner_sentence(1, 1, 0) == "waiting for a runner"
     assert runner_sentence(1, 1, 2) == "waiting for a runner: 2 runs are before it"
+
+
+def test_a_queue_without_a_live_runner_says_so() -> None:
+    assert runner_sentence(0, 0, 0, ("gpuu",)).startswith("no runner has the tag gpuu: is it spelt so?")
+    assert runner_sentence(0, 2, 0, ("a", "b")) == "none of the runners with the tags a, b is online"
+    assert runner_sentence(1, 2, 1, ("a",)) == "waiting for a runner: 1 run is before it"
+
+
+def test_the_runners_own_words_are_said_where_they_say_more() -> None:
+    peak = "peak 64 MiB of the 64 MiB that the job may use"
+    assert runner_words("script_failure", "out_of_memory", peak) == f"out of memory: {peak}"
+    assert runner_words("script_failure", "user", "exit code 3") is None
+    killed = "exit code 137 (killed with SIGKILL, by no limit of this runner)"
+    assert runner_words("script_failure", "user", killed) == f"the command ended with {killed}"
