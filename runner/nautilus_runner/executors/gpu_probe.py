@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from nautilus_runner.errors import JobError
@@ -43,14 +44,24 @@ def find_all(host: str) -> tuple[Gpu, ...]:
         return ()
 
 
-def ask_daemons(settings: Settings, daemon: Daemon, system_id: str) -> tuple[Gpu, ...]:
-    """What the first daemon that has some tells; () where we live in no container. Blocking."""
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """GPUs, and the daemon and our own container there by which they were found."""
+
+    gpus: tuple[Gpu, ...] = ()
+    api: Any = None
+    own_container: str = ""
+
+
+def ask_daemons(settings: Settings, daemon: Daemon, system_id: str) -> Probed:
+    """What the first daemon that answers tells; nothing where we live in no container. Blocking."""
     own = containers.own_container_id(containers.read_mountinfo())
     hosts = dict.fromkeys(r.docker.host for r in settings.runners if r.executor == "docker")
     for host in hosts if own else ():
         with contextlib.suppress(JobError):
-            return probe_gpus(daemon(host)[0], own or "", system_id)
-    return ()
+            api = daemon(host)[0]
+            return Probed(probe_gpus(api, own or "", system_id), api, own or "")
+    return Probed()
 
 
 def probe_gpus(api: Any, own_container: str, system_id: str) -> tuple[Gpu, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nautilus_runner.executors import containers, gpu_probe
 from nautilus_runner.executors.factory import Factory
+from nautilus_runner.executors.gpu_monitor import GpuMonitor
 from nautilus_runner.gpu import Gpu, find_gpus, library
 from nautilus_runner.gpus import neighbours
 from nautilus_runner.gpus.health import Health
@@ -47,6 +48,7 @@ class GpuKeeper:
         self._nvml = nvml
         self._tests = tests or SelfTests(executors, data_dir)
         self._health: Health | None = None
+        self._monitor: GpuMonitor | None = None
         self._told: dict[str, str] = {}
         self._testing: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, tuple[float, float]] = {}  # when a GPU is tested again, and how long that was
@@ -84,8 +86,9 @@ class GpuKeeper:
             for task in self._testing.values():
                 task.cancel()
             await asyncio.gather(*self._testing.values(), return_exceptions=True)
-            if self._health is not None:
-                await asyncio.to_thread(self._health.close)
+            for source in (self._health, self._monitor):
+                if source is not None:
+                    await asyncio.to_thread(source.close)
 
     # ---- finding
 
@@ -99,7 +102,10 @@ class GpuKeeper:
         probed = await asyncio.to_thread(
             gpu_probe.ask_daemons, settings, self._executors.daemon, self._system_id
         )
-        return self._limits.apply(probed, is_whole_machine=True)
+        if probed.gpus:
+            self._monitor = GpuMonitor(probed.api, probed.own_container, self._system_id, probed.gpus)
+            self._pool.read_use = self._monitor.use
+        return self._limits.apply(probed.gpus, is_whole_machine=True)
 
     def _ask_driver(self) -> tuple[Gpu, ...]:
         nvml = self._nvml or library()
@@ -139,9 +145,14 @@ class GpuKeeper:
 
     async def _look(self) -> dict[str, str]:
         """What is wrong and was not told before: a test that was passed since then is not overruled by it."""
-        if self._health is None:
+        if self._health is not None:
+            found = await asyncio.to_thread(self._health.problems)
+        elif self._monitor is not None and self._pool.is_any_used:
+            found = await asyncio.to_thread(self._monitor.problems)
+        else:
+            if self._monitor is not None:
+                await asyncio.to_thread(self._monitor.close)
             return {}
-        found = await asyncio.to_thread(self._health.problems)
         fresh = {uuid: reason for uuid, reason in found.items() if self._told.get(uuid) != reason}
         self._told = found
         return fresh

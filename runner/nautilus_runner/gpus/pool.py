@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from nautilus_runner.errors import JobMisconfigured, SystemFailure
-from nautilus_runner.gpu import Allotment, Gpu
+from nautilus_runner.gpu import Allotment, Gpu, GpuUse, usage
 from nautilus_runner.gpus.locks import HostLocks
 from nautilus_runner.gpus.wish import Wish
 
@@ -49,6 +49,8 @@ class GpuPool:
         self.is_sharing = True
         self.on_aside: Callable[[str, str], None] = lambda uuid, reason: None
         """Hears of each GPU that is set aside, and why."""
+        self.read_use: Callable[[Iterable[str]], Mapping[str, GpuUse]] = usage
+        """What GPUs do now; blocks."""
         self.locks = locks or HostLocks(None)
         self._elsewhere: Elsewhere = _nowhere
         self._taken_elsewhere: frozenset[str] = frozenset()
@@ -146,6 +148,10 @@ class GpuPool:
     def aside(self) -> Mapping[str, str]:
         """The GPUs that no job gets at present, and why."""
         return dict(self._aside)
+
+    @property
+    def is_any_used(self) -> bool:
+        return bool(self._users)
 
     def is_used(self, uuid: str) -> bool:
         return uuid in self._users

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from nautilus_runner import gpu
 from nautilus_runner.executors.base import Executor
 from nautilus_runner.usage.reading import Usage
 from nautilus_runner.usage.tracking import RunLog
@@ -26,7 +25,7 @@ async def metered(work: Work, executor: Executor, run_log: RunLog | None) -> Asy
         context.limits,
         work.control.fail,
         gpus=lambda: context.gpus.uuids,
-        read_gpus=gpu.usage,
+        read_gpus=work.machine.gpus.read_use,
         on_look=tell,
     ):
         yield

@@ -15,6 +15,7 @@ import pytest
 
 from nautilus_runner.errors import SystemFailure
 from nautilus_runner.executors import containers
+from nautilus_runner.executors.gpu_monitor import monitor_config
 from nautilus_runner.gpu import Allotment
 from nautilus_runner.gpus import devices, keeper, neighbours
 from nautilus_runner.gpus.locks import HostLocks
@@ -239,6 +240,8 @@ def test_a_container_is_created_with_its_gpus_alone_and_other_runners_give_way(
         assert neighbours.taken_by_others(daemon, "s_two") >= {"GPU-test-aa", "GPU-test-bb"}
         neighbours.give_way(daemon, "s_three", create("s_three", "GPU-test-cc"), ["GPU-test-cc"])
 
+        made.append(daemon.create_container_from_config(monitor_config(IMAGE, "s_test"))["Id"])
+        assert daemon.inspect_container(made[-1])["Path"] == "timeout"
         none = daemon.inspect_container(create("s_one"))
         assert (
             not none["HostConfig"]["DeviceRequests"]

@@ -103,5 +103,5 @@ def test_only_a_runner_in_a_container_makes_one_to_ask(
 ) -> None:
     api = FakeDaemon()
     monkeypatch.setattr("nautilus_runner.executors.containers.own_container_id", lambda _: own)
-    assert ask_daemons(settings(), lambda host: (api, ()), "s_1") == found
+    assert ask_daemons(settings(), lambda host: (api, ()), "s_1").gpus == found
     assert len(api.created) == (1 if own else 0)
