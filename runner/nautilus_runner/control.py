@@ -24,9 +24,14 @@ class Control:
         self.soft = asyncio.Event()
         self.hard = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_finishing = False
+
+    def finish(self) -> None:
+        """The scripts are over: who cancels now does not wait for caches and artifacts on their way."""
+        self._is_finishing = True
 
     def cancel(self) -> None:
-        self._end(JobCanceled("canceled"), self.soft)
+        self._end(JobCanceled("canceled"), self.hard if self._is_finishing else self.soft)
 
     def time_out(self, limit_s: float) -> None:
         self._end(JobTimedOut(f"execution took longer than {limit_s:.0f} seconds"), self.soft)

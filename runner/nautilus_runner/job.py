@@ -76,6 +76,9 @@ class JobRun:
         self._settings = settings
         self._machine = machine
         self._slot = slot
+        self._project = f"{settings.url} {job.job_info.project_id}"
+        self._number = machine.project_numbers.take(self._project, entry.state.get("project_number"))
+        entry.state["project_number"] = self._number
         self._on_change = on_change
         self._phase: str = entry.state.get("phase", "prepare")
         self._executor: Executor | None = None
@@ -180,6 +183,7 @@ class JobRun:
             builds_dir=place.builds_dir,
             project_dir=place.project_dir,
             slot=self._slot,
+            project_slot=self._number,
             is_shared=place.is_shared,
             environment=self._settings.environment,
             defaults=self._settings.default_environment,
@@ -226,6 +230,7 @@ class JobRun:
         if self._phase != "finish":
             error = await scripts.run_after(error) or error
         self._enter("finishing")
+        self.control.finish()
         await self._record("finish", error=ending.saved(error))
         await self.control.guard(keeping.keep(work, executor.tree(), error), is_final=True)
         await finish(work, executor.tree(), error)
@@ -281,6 +286,7 @@ class JobRun:
             log.warning("job %s: not everything of it could be removed: %s", self.job.id, error)
         self._machine.gpus.give_back(self._context.gpus)
         self._machine.capacity.give_back(self._entry.key)
+        self._machine.project_numbers.give_back(self._project, self._number)
         self._machine.data.release(self._entry.key)
         self.is_off_slot.set()
 

@@ -156,11 +156,28 @@ class Scripts:
             async with asyncio.timeout(limit_s):
                 return await control.guard(self._executor.wait(handle), is_final=is_after)
         except TimeoutError as error:
-            await self._executor.stop(handle, self._work.grace_s)
+            await self._stop(handle)
             raise JobTimedOut(self._overdue(is_after)) from error
         except JobError:
-            await self._executor.stop(handle, 0.0 if control.hard.is_set() else self._work.grace_s)
+            await self._stop(handle)
             raise
+
+    async def _stop(self, handle: dict[str, Any]) -> None:
+        """Ask the script to end and give it its grace, unless (or until) a hard end is asked for."""
+        hard = self._work.control.hard
+        if not hard.is_set():
+            stopping = asyncio.ensure_future(self._executor.stop(handle, self._work.grace_s))
+            hardening = asyncio.ensure_future(hard.wait())
+            try:
+                await asyncio.wait({stopping, hardening}, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    return await stopping
+                await self._executor.stop(handle, 0.0)
+                return await stopping
+            finally:
+                hardening.cancel()
+                stopping.cancel()
+        await self._executor.stop(handle, 0.0)
 
     def _overdue(self, is_after: bool) -> str:
         limits = self._work.context.limits

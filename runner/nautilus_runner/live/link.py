@@ -18,6 +18,7 @@ import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -27,7 +28,9 @@ from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.transport import Transport
 from nautilus_runner.usage.tracking import is_trusted
 from nautilus_runner.variables import Variables
-from nautilus_runner.work import Work
+
+if TYPE_CHECKING:
+    from nautilus_runner.work import Work
 
 log = logging.getLogger(__name__)
 

@@ -134,9 +134,15 @@ def show(
 
 
 @app.command("cancel")
-def cancel(experiment: Annotated[str, typer.Argument(help="Its id.")], as_json: Json = False) -> None:
-    """Stop an experiment, whether it waits or runs."""
-    found = local_api().post(f"/experiments/{experiment}/cancel")
+def cancel(
+    experiment: Annotated[str, typer.Argument(help="Its id.")],
+    now: Annotated[
+        bool, typer.Option("--now", help="Give its script no time to end, keep nothing (Maintainer).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop an experiment, whatever it does: waits, is prepared, runs, or uploads what it keeps."""
+    found = local_api().post(f"/experiments/{experiment}/cancel{'?now=true' if now else ''}")
     emit(found, as_json, lambda: print(f"{found['name']}: {found['state']}"))
 
 

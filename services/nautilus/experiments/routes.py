@@ -42,8 +42,10 @@ def experiment_routes(
         return await experiments.get(caller, number)
 
     @router.post("/{number}/cancel")
-    async def cancel(number: int = _Id, caller: Identity = Depends(auth.user)) -> ExperimentView:
-        return await experiments.cancel(caller, number)
+    async def cancel(
+        number: int = _Id, now: bool = False, caller: Identity = Depends(auth.user)
+    ) -> ExperimentView:
+        return await experiments.cancel(caller, number, is_now=now)
 
     @router.post("/{number}/preempt")
     async def preempt(number: int = _Id, caller: Identity = Depends(auth.user)) -> ExperimentView:

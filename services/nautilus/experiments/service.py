@@ -109,12 +109,15 @@ class ExperimentService:
             await self._add(session, [again], old.name)
         return self._accepted(caller, [again])
 
-    async def cancel(self, caller: Identity, experiment_id: int) -> ExperimentView:
-        """Ends it, whatever it does now; one that has ended stays as it is. Raises NotFound, Forbidden."""
+    async def cancel(self, caller: Identity, experiment_id: int, *, is_now: bool = False) -> ExperimentView:
+        """Ends it, whatever it does now; one that has ended stays as it is. `is_now`: its script gets no time to end,
+        nothing is kept. Raises NotFound, Forbidden, GitLabForbidden (`is_now` is for maintainers)."""
         known = await self.writable(caller, experiment_id)
         if known.pipeline_id is not None and known.finished_at is None:
             account = self._gitlab.acting(caller.credential)
             await account.cancel_pipeline(known.project_id, known.pipeline_id)
+            if is_now and known.job_id is not None:
+                await account.force_cancel_job(known.project_id, known.job_id)
         async with self._database.transaction() as session:
             experiment = await find_experiment(session, experiment_id, for_update=True)
             await self._request_cancel(session, experiment)

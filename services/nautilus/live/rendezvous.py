@@ -103,7 +103,7 @@ class Rendezvous:
         finally:
             leaving.cancel()
             station.present -= 1
-            asyncio.get_running_loop().call_later(AWAY_S, self._check_away, station)
+            asyncio.get_running_loop().call_later(AWAY_S, self._check_away, station, station.turn)
 
     async def deliver(self, job_id: int, question_id: str, body: AsyncIterator[bytes]) -> None:
         """Hand an answer on as it comes. Raises NotFound where nobody waits for it (any longer), InvalidRequest."""
@@ -172,9 +172,9 @@ class Rendezvous:
                 question.answer.cancel()
             self._forget(station)
 
-    def _check_away(self, station: _Station) -> None:
-        """A runner that has gone answers none of what it took."""
-        if not station.present:
+    def _check_away(self, station: _Station, turn: int) -> None:
+        """A runner that has not come again since its request `turn` answers none of what it took."""
+        if not station.present and station.turn == turn:
             for question in station.questions.values():
                 if question.is_taken and not question.answer.done() and question.upload is None:
                     question.answer.set_exception(_unreachable())

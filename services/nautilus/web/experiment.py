@@ -124,7 +124,8 @@ class ExperimentPages:
 
     async def cancel(self, visit: Visit) -> Response:
         number = experiment_id(visit.request)
-        await self._experiments.cancel(visit.identity, number)
+        is_now = (await visit.request.form()).get("now") == "yes"
+        await self._experiments.cancel(visit.identity, number, is_now=is_now)
         return self._site.redirect(f"/experiments/{number}")
 
     async def rerun(self, visit: Visit) -> Response:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from nautilus.core.states import JobState
-from nautilus.errors import GitLabError, GitLabNotFound, GitLabUnauthenticated, TooLarge
+from nautilus.errors import GitLabError, GitLabForbidden, GitLabNotFound, GitLabUnauthenticated, TooLarge
 from nautilus.gitlab.port import Commit, FileChange, GitLabAccount, Job, Project
 from nautilus.testing.gitlab_worlds import GitLabWorld, ci_file, job_credential
 
@@ -144,6 +144,22 @@ async def test_a_running_job_is_cancelled_when_its_runner_lets_go(
     assert found.state in (JobState.CANCELING, JobState.CANCELED)
     await world.finish(taken, JobState.FAILED, "unknown_failure")
     await until(lambda: account.job(project.id, job.id), lambda j: j.state is JobState.CANCELED)
+
+
+async def test_a_job_that_is_canceling_is_ended_without_its_runner(
+    world: GitLabWorld, project: Project
+) -> None:
+    account = world.gitlab.acting(world.admin)
+    await world.make_runner()
+    job = await pushed_job(world, account, project)
+    await world.take_job()
+    await account.cancel_pipeline(project.id, job.pipeline_id)
+    await account.force_cancel_job(project.id, job.id)
+    await until(lambda: account.job(project.id, job.id), lambda j: j.state is JobState.CANCELED)
+    await account.force_cancel_job(project.id, job.id)
+    stranger = world.gitlab.acting(await world.make_user())
+    with pytest.raises((GitLabForbidden, GitLabNotFound)):
+        await stranger.force_cancel_job(project.id, job.id)
 
 
 async def test_a_cancelled_job_is_tried_again_and_both_attempts_are_told_of(

@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[GitLabAccount], Awaitable[Any]]] = {
     "pipeline": lambda a: a.pipeline(1, 2),
     "pipeline_jobs": lambda a: a.pipeline_jobs(1, 2),
     "cancel_pipeline": lambda a: a.cancel_pipeline(1, 2),
+    "force_cancel_job": lambda a: a.force_cancel_job(1, 2),
     "retry_job": lambda a: a.retry_job(1, 2),
     "job": lambda a: a.job(1, 2),
     "active_jobs": lambda a: a.active_jobs(1),
