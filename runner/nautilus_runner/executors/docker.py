@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 from docker.errors import APIError, DockerException, NotFound
 
 from nautilus_runner import shell
+from nautilus_runner.clone_path import project_path
 from nautilus_runner.building import wishes as building
 from nautilus_runner.building.builder import ImageBuilder
 from nautilus_runner.building.shelf import Shelf
 from nautilus_runner.errors import JobError, SystemFailure
 from nautilus_runner.executors import (
+    carrier,
     container_files,
     container_usage,
     containers,
@@ -71,7 +73,7 @@ class DockerExecutor:
         self._settings = context.settings.docker
         self._api = api
         self._system_id = system_id
-        self._project = context.job.project_path
+        self._project = project_path(context.job)
         self._stage = context.folder / "stage"
         self._name = f"nautilus-{system_id[-6:]}-{context.key}"
         self._networking = networking
@@ -80,6 +82,7 @@ class DockerExecutor:
         self._shelf = shelf
         self._joined = Joined("none")
         self._container = ""
+        self._mounts: list[dict[str, Any]] = []
         self._is_running = False
         self._is_adopted = False
         self._owner = (0, 0)
@@ -87,7 +90,9 @@ class DockerExecutor:
         self._files: dict[int, OutputFile] = {}
         self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._totals = {"out": 0, "err": 0}
-        self._launched: Handle | None = None
+        self._launching: asyncio.Task[Handle] | None = None
+        self._carrier: asyncio.Task[str] | None = None
+        self._removing: asyncio.Task[None] | None = None
 
     def place(self) -> Place:
         return Place(containers.BUILDS, f"{containers.BUILDS}/{self._project}", is_shared=False)
@@ -120,7 +125,8 @@ class DockerExecutor:
             self._context.say("WARNING: this job has the Docker socket, and so the whole machine.")
         await self._call(self._create_container, image, found)
         await self._context.accepted.wait()
-        self._launched = await self._launch(0)
+        self._launching = asyncio.create_task(self._launch(0))
+        self._carrier = asyncio.create_task(self._call(self._make_carrier, found["Id"]))
 
     async def _build_image(self, wish: building.BuildWish) -> tuple[str, dict[str, Any]]:
         """From the checkout, as soon as it is there; nothing of a job's was in it yet."""
@@ -181,6 +187,7 @@ class DockerExecutor:
             gpus=gpus,
             gpu_capabilities=capabilities,
         )
+        self._mounts = list(host["Mounts"])
         host["Mounts"] += self._shares.mounts(image, context.key, context.shared)
         host["Mounts"] += containers.folder_mounts(self._settings)
         config = containers.container_config(
@@ -201,6 +208,9 @@ class DockerExecutor:
             neighbours.give_way(self._api, self._system_id, self._container, gpus)
         named = user or found.get("Config", {}).get("User") or ""
         self._owner = images.owner_of(self._api, self._container, named)
+
+    def _make_carrier(self, image: str) -> str:
+        return carrier.make_carrier(self._api, self._name, image, self._mounts, self._labels("carrier"))
 
     async def _start_services(self) -> None:
         """On the job's network; their names are known there."""
@@ -253,19 +263,23 @@ class DockerExecutor:
         files = self._context.variables.files()
         if self._context.first is not None:
             files[".script"] = self._context.first.text
+        through = await self._carrier if self._carrier else self._container
         await self._call(
             container_files.put_tree,
             self._api,
-            self._container,
+            through,
             self._stage,
             self._project,
             files,
             self._owner,
         )
         self._is_adopted = True
+        if through != self._container:
+            self._removing = asyncio.create_task(self._call(carrier.remove_carrier, self._api, through))
 
     async def start(self, script: Script, announce: Announce) -> Handle:
-        handle, self._launched = self._launched, None
+        launching, self._launching = self._launching, None
+        handle = await launching if launching else None
         if handle is None or script != self._context.first:  # the first one came with the sources
             put = container_files.put_files
             tmp = f"{self._project}.tmp"
@@ -429,6 +443,8 @@ class DockerExecutor:
     # ---- cleanup
 
     async def cleanup(self) -> None:
+        under_way = [task for task in (self._launching, self._carrier, self._removing) if task]
+        await asyncio.gather(*under_way, return_exceptions=True)
         for output in self._outputs.values():
             output.close()
         with contextlib.suppress(JobError, DockerException):
