@@ -38,15 +38,14 @@ async def _figures(runs: int, home: Path) -> list[dict[str, Any]]:
     async with running("process", concurrent=4) as rig:
         found = [_idle(await _idle_mib(rig), stock)]
         first, known = await _latencies(rig, runs)
-        found += _latency_rows("process", first, known, _PROCESS_FIRST_LINE_S, [], stock)
+        found += _latency_rows("process", first, known, [], stock)
         found += [await _burst(rig, stock)]
         found += [await _log_speed(rig, home)]
     if await asyncio.to_thread(_has_docker):
         async with running("docker", concurrent=2) as rig:
             bare = [await asyncio.to_thread(_bare_docker) for _ in range(runs)]
             first, known = await _latencies(rig, runs)
-            limit = statistics.median(bare) + _DOCKER_EXTRA_S
-            found += _latency_rows("docker", first, known, limit, bare, {})
+            found += _latency_rows("docker", first, known, bare, {})
             found += [await _kill(rig, runs)]
     return found
 
@@ -80,32 +79,38 @@ def _latency_rows(
     executor: str,
     first: list[float],
     known: list[float],
-    limit: float,
-    bare: list[float],
+    bare: list[tuple[float, float]],
     stock: dict[str, list[float]],
 ) -> list[dict[str, Any]]:
-    yardstick = "Docker's API: create + start" if bare else "gitlab-runner (shell)" if stock else ""
-    words = f"≤ the yardstick + {_DOCKER_EXTRA_S * 1000:.0f} ms" if bare else f"≤ {limit * 1000:.0f} ms"
+    """`bare`: of Docker's API, create + start, and last line → ended."""
+    yardstick = "gitlab-runner (shell)" if stock else ""
+    starts, ends = [start for start, _ in bare], [end for _, end in bare]
+    first_limit = statistics.median(starts) + _DOCKER_EXTRA_S if bare else _PROCESS_FIRST_LINE_S
+    known_limit = _KNOWN_S + (statistics.median(ends) if bare else 0.0)
     return [
         figure(
             f"job given → first line ({executor})",
             "s",
             first,
-            target=words,
-            ok=statistics.median(first) <= limit,
-            yardstick=yardstick,
-            yardstick_values=bare or stock.get("first", []),
+            target=f"≤ the yardstick + {_ms(_DOCKER_EXTRA_S)}" if bare else f"≤ {_ms(first_limit)}",
+            ok=statistics.median(first) <= first_limit,
+            yardstick="Docker's API: create + start" if bare else yardstick,
+            yardstick_values=starts or stock.get("first", []),
         ),
         figure(
             f"last line → the server knows the result ({executor})",
             "s",
             known,
-            target=f"≤ {_KNOWN_S * 1000:.0f} ms",
-            ok=statistics.median(known) <= _KNOWN_S,
-            yardstick="gitlab-runner (shell)" if stock else "",
-            yardstick_values=stock.get("known", []),
+            target=f"≤ the yardstick + {_ms(_KNOWN_S)}" if bare else f"≤ {_ms(known_limit)}",
+            ok=statistics.median(known) <= known_limit,
+            yardstick="Docker's API: last line → wait returns" if bare else yardstick,
+            yardstick_values=ends or stock.get("known", []),
         ),
     ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
 
 
 # ---- many jobs, long logs, idle
@@ -230,20 +235,24 @@ def _containers(rig: Rig) -> int:
         api.close()
 
 
-def _bare_docker() -> float:
-    """Seconds that the daemon takes for a container of the same image, created and started, on the same network."""
+def _bare_docker() -> tuple[float, float]:
+    """Seconds of Docker's API for a container of the same image: created and started; its last line → it has ended."""
     import docker
 
     api = docker.APIClient()
     try:
         began = time.monotonic()
-        made = api.create_container_from_config({"Image": IMAGE, "Cmd": ["true"], "HostConfig": {}})
+        command = ["bash", "-c", "sleep 0.2; " + stamp("last")]
+        made = api.create_container_from_config({"Image": IMAGE, "Cmd": command, "HostConfig": {}})
         api.start(made["Id"])
         took_s = time.monotonic() - began
+        api.wait(made["Id"])
+        ended_at = time.time()
+        said = api.logs(made["Id"]).decode().split()[-1]
         api.remove_container(made["Id"], force=True)
     finally:
         api.close()
-    return took_s
+    return took_s, ended_at - float(said)
 
 
 def _has_docker() -> bool:
