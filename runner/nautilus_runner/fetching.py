@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nautilus_runner.errors import GitError, ScriptFailed, SourceRefused, SystemFailure
@@ -100,8 +100,10 @@ async def _place_lfs(
     oid_bytes = 32 if info.repo_object_format == "sha256" else 20
     unserved: list[str] = []
     public = server.public(info.repo_url)
-    main = next((r for r in server.remotes(info.repo_url) if r.ssh is None), None)
-    places = [("", staging.target, main, public), *((m.path, m.folder, _http(m), m.public) for m in made)]
+    by_http = replace(server, clone_url="") if server.clone_url.startswith("ssh") else server
+    main = by_http.remotes(info.repo_url)[0]
+    places: list[tuple[str, Path, git.Remote | None, git.Remote]] = [("", staging.target, main, public)]
+    places += [(m.path, m.folder, _http(m), m.public) for m in made]
     for path, folder, remote, known_as in places:
         if not await lfs.has_lfs(folder):
             continue

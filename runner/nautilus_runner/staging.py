@@ -75,15 +75,19 @@ async def restore_caches(staging: Staging) -> None:
         fallbacks = _fallback_keys(staging.variables, cache)
         staging.trace.notice(f"Checking cache for {key}...")
         keys = await bring_caches(staging.work, [key, *(k for k in fallbacks if k)])
-        try:
-            found = await asyncio.to_thread(local.restore, scope, keys, staging.target, staging.limit_bytes)
-        except ArchiveError as error:
-            staging.trace.warning(f"Failed to extract cache: {error}")
-            continue
-        if found is None:
-            staging.trace.warning("Failed to extract cache: none is there yet")
-        else:
-            staging.trace.notice("Successfully extracted cache" + (f" {found}" if found != key else ""))
+        for _attempt in range(attempts(staging.variables, "RESTORE_CACHE_ATTEMPTS")):
+            try:
+                found = await asyncio.to_thread(
+                    local.restore, scope, keys, staging.target, staging.limit_bytes
+                )
+            except ArchiveError as error:
+                staging.trace.warning(f"Failed to extract cache: {error}")
+                continue
+            if found is None:
+                staging.trace.warning("Failed to extract cache: none is there yet")
+            else:
+                staging.trace.notice("Successfully extracted cache" + (f" {found}" if found != key else ""))
+            break
 
 
 def _fallback_keys(variables: Variables, cache: Cache) -> list[str]:

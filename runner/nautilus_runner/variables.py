@@ -132,13 +132,15 @@ def job_variables(
     defaults: Iterable[str] = (),
     ca_certificates: str = "",
     short_token: str = "",
+    project_slot: int = 0,
 ) -> Variables:
     """All variables of a job, expanded: ours, the configuration's `defaults`, the server's, then the
     configuration's `environment` (which wins).
 
     `ca_certificates`: PEM of those that the runner trusts besides its system's; a job finds them in the file
     CI_SERVER_TLS_CA_FILE (as gitlab-runner's `getCITLSVariables`). `short_token`: what may be
-    shown of the runner's. `slot` counts from 0 (CI_CONCURRENT_ID);
+    shown of the runner's. `slot` counts from 0 (CI_CONCURRENT_ID), `project_slot` among
+    the jobs of the project (CI_CONCURRENT_PROJECT_ID);
     `is_shared` says that jobs share this machine's environment.
     """
     plain = {
@@ -146,7 +148,7 @@ def job_variables(
         "CI_BUILDS_DIR": builds_dir,
         "CI_PROJECT_DIR": project_dir,
         "CI_CONCURRENT_ID": str(slot),
-        "CI_CONCURRENT_PROJECT_ID": "0",
+        "CI_CONCURRENT_PROJECT_ID": str(project_slot),
         "CI_SERVER": "yes",
         "CI_JOB_STATUS": "running",
         "CI_JOB_TIMEOUT": str(job.runner_info.timeout),

@@ -15,6 +15,7 @@ from nautilus_runner.executors.base import Context, Place
 from nautilus_runner.executors.factory import Factory
 from nautilus_runner.gpus.pool import GpuPool
 from nautilus_runner.journal import Entry
+from nautilus_runner.numbering import ProjectNumbers
 from nautilus_runner.payload import Job
 from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.sources.lfs_store import LfsStore
@@ -37,6 +38,7 @@ class Machine:
     gpus: GpuPool
     executors: Factory
     capacity: Capacity = field(default_factory=Capacity)
+    project_numbers: ProjectNumbers = field(default_factory=ProjectNumbers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from typing import Any
 
 from nautilus_runner.cgroup_tree import Tree as GroupTree
 from nautilus_runner.cgroups import FACTS, Facts, Group
+from nautilus_runner.clone_path import project_path
 from nautilus_runner.errors import SystemFailure
 from nautilus_runner.executors import processes, sandboxing
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
@@ -122,7 +123,7 @@ class ProcessExecutor:
         self._context = context
         self._settings = context.settings.process
         self._home = builds / context.key
-        self._relative = context.job.project_path
+        self._relative = project_path(context.job)
         self._project = self._home / self._relative
         self._groups = groups if self._settings.cgroup else GroupTree()
         self._running: Handle | None = None

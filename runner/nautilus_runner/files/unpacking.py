@@ -83,7 +83,7 @@ class Unpacker:
             for part in parts:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, 0o755, dir_fd=folder)
-                    os.chmod(part, 0o755, dir_fd=folder)  # whatever our own umask is
+                    os.chmod(part, 0o755, dir_fd=folder)  # noqa: S103 - whatever our own umask is
                 try:
                     inner = os.open(
                         part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder

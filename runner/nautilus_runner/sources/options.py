@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nautilus_runner import clone_path
 from nautilus_runner.errors import JobMisconfigured
 from nautilus_runner.payload import Job
 from nautilus_runner.variables import Variables
@@ -69,6 +70,8 @@ class SourceOptions:
 
 def source_options(job: Job, variables: Variables) -> SourceOptions:
     """Raises JobMisconfigured, naming the variable."""
+    if clone_path.is_refused(job):
+        raise JobMisconfigured("GIT_CLONE_PATH must be a folder below $CI_BUILDS_DIR: $CI_BUILDS_DIR/NAME")
     default = "fetch" if job.allow_git_fetch else "clone"
     strategy = variables.get("GIT_STRATEGY") or default
     unknown = ""
