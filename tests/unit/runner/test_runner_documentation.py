@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from nautilus_runner.causes import Cause
 from nautilus_runner.cli import app
 from nautilus_runner.errors import FailureReason
+from nautilus_runner.limit_settings import CapacitySettings, KindSettings, LimitSettings
 from nautilus_runner.other_workers import KNOWN
 from nautilus_runner.settings import DockerSettings, ProcessSettings, RunnerSettings, Settings
 from nautilus_runner.storage_settings import DataSettings, DiskSettings, S3Settings, StoreSettings
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/runner.md").read_text()
+LIMITS_PAGE = (Path(__file__).parents[3] / "docs/reference/runner-limits.md").read_text()
 UNREPORTED = {FailureReason.CANCELED}
 STORAGE = [DataSettings, DiskSettings, S3Settings, StoreSettings]
 
@@ -21,6 +24,13 @@ STORAGE = [DataSettings, DiskSettings, S3Settings, StoreSettings]
 def test_every_setting_is_documented(model: type) -> None:
     fields = set(model.model_fields) - {"runners", "process", "docker"}  # type: ignore[attr-defined]
     assert [name for name in sorted(fields) if f"`{name}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize("model", [CapacitySettings, KindSettings, LimitSettings])
+def test_every_limit_and_cause_is_documented(model: type) -> None:
+    fields = set(model.model_fields) - {"limits"}  # type: ignore[attr-defined]
+    words = [*sorted(fields), *Cause]
+    assert [word for word in words if f"`{word}`" not in LIMITS_PAGE] == []
 
 
 def test_every_command_is_documented() -> None:
