@@ -55,8 +55,8 @@ async def fetch_inputs(work: Work, wanted: tuple[Input, ...]) -> Placement:
             for wish in wanted:
                 providing = hub.provide(work.entry.key, wish, access, outbound, work.trace.raw, limit)
                 tasks.append(group.create_task(providing))
-    except* JobError as errors:
-        raise _first(errors) from None
+    except BaseExceptionGroup as group_of_errors:  # an `except*` would put what it raises into a group again
+        raise _first(group_of_errors) from None
     held = tuple(task.result() for task in tasks)
     work.trace.raw(f"{len(held)} inputs, {mib(sum(one.size for one in held))}.")
     is_docker = work.settings.executor == "docker"
@@ -162,5 +162,5 @@ def _is_web(url: str) -> bool:
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     found: BaseException = group
     while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
+        found = next((one for one in found.exceptions if isinstance(one, JobError)), found.exceptions[0])
     return found
