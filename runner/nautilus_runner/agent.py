@@ -44,6 +44,7 @@ from nautilus_runner.gpus.pool import GpuPool
 from nautilus_runner.job import JobRun
 from nautilus_runner.journal import Entry, Journal, entry_key
 from nautilus_runner.limits import usual_limits
+from nautilus_runner.network.probing import Prober
 from nautilus_runner.payload import Job
 from nautilus_runner.pruning.janitor import Belongings, Janitor
 from nautilus_runner.quota import Quota
@@ -73,6 +74,7 @@ class Registration:
     reason: str = "connecting"
     client: Coordinator | None = None
     task: asyncio.Task[None] | None = None
+    probing: asyncio.Task[None] | None = None
 
 
 def _identity(settings: RunnerSettings) -> tuple[str, ...]:
@@ -126,6 +128,7 @@ class Agent:
         )
         self._machine.gpus.on_aside = self._lose_gpu
         self._gpu_task: asyncio.Task[None] | None = None
+        self._prober = Prober(self._machine.executors, system_id, self._note_change)
 
     async def start(self, settings: Settings) -> None:
         """Take up what the journal knows, remove what it does not, then ask for jobs."""
@@ -158,11 +161,14 @@ class Agent:
         for identity in set(self._registrations) - set(wanted):
             self._leave(self._registrations.pop(identity))
         for identity, runner in wanted.items():
-            if identity in self._registrations:
-                self._registrations[identity].settings = runner
-            else:
+            joined = self._registrations.get(identity)
+            if joined is None:
                 joined = self._registrations[identity] = Registration(runner)
                 joined.task = asyncio.create_task(self._serve(joined))
+            elif joined.settings == runner:
+                continue
+            joined.settings = runner
+            self._probe(joined)
         self._note_change()
 
     def _lose_gpu(self, uuid: str, reason: str) -> None:
@@ -180,8 +186,17 @@ class Agent:
         return self._journal.has(key) or self._gpu_keeper.is_testing(key)
 
     def _leave(self, registration: Registration) -> None:
-        if registration.task is not None:
-            registration.task.cancel()
+        for task in (registration.task, registration.probing):
+            if task is not None:
+                task.cancel()
+        self._prober.forget(registration.settings.label)
+
+    def _probe(self, registration: Registration) -> None:
+        """Ask, beside everything else, whether jobs reach what they are told of."""
+        if registration.probing is not None:
+            registration.probing.cancel()
+        watching = self._prober.watch(registration.settings, lambda: not registration.reason)
+        registration.probing = asyncio.create_task(watching)
 
     # ---- draining
 
@@ -213,7 +228,9 @@ class Agent:
     async def stop_taking(self) -> None:
         self._is_stopping = True
         self._note_change()
-        tasks = [registration.task for registration in self._registrations.values() if registration.task]
+        tasks = [
+            task for r in self._registrations.values() for task in (r.task, r.probing) if task is not None
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -452,6 +469,7 @@ class Agent:
             executors=tuple(dict.fromkeys(runner.executor for runner in self._settings.runners)),
             total=self._settings.concurrent,
             busy=self._slots.busy,
+            warnings=self._prober.warnings,
             gpus=self._machine.gpus.states(),
             capacity=self._machine.capacity.as_json(),
             jobs=[

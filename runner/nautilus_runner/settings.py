@@ -141,6 +141,7 @@ class RunnerSettings(_Section):
     network_mode: NetworkMode = "full"  # the most that a job gets: none, internal (the server alone) or full
     reachable: Reachable = ()  # `host:port`, besides the server's, that jobs reach also in mode internal
     build: BuildSettings = BuildSettings()
+    registry: str = ""  # `host:port` of the server's registry, as the daemon reaches it: asked at the start
     process: ProcessSettings = ProcessSettings()
     docker: DockerSettings = DockerSettings()
 

@@ -29,6 +29,7 @@ class Status:
     gpus: Sequence[Mapping[str, Any]] = ()
     capacity: Mapping[str, Any] = field(default_factory=dict)
     jobs: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    warnings: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -42,6 +43,7 @@ class Status:
             "gpus": list(self.gpus),
             "capacity": dict(self.capacity),
             "jobs": list(self.jobs),
+            "warnings": list(self.warnings),
         }
 
 

@@ -38,6 +38,8 @@ def show_status(config: Config, as_json: AsJson = False) -> None:
         print(f"{found['state']}, pid {found['pid']}, {slots['busy']} of {slots['total']} slots busy")
         if found["reason"]:
             print(found["reason"])
+        for warning in found.get("warnings") or ():
+            print(f"warning: {warning}")
         for job in found["jobs"]:
             print(f"  job {job['id']}: {job['state']} since {job['started_at']}")
     if not is_running:

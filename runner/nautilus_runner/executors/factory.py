@@ -86,6 +86,10 @@ class Factory:
         self.daemon(host)
         return self._networks[host]
 
+    def warnings(self) -> list[str]:
+        """What an administrator should know of the daemons."""
+        return [text for networking in self._networks.values() for text in networking.pool.warnings.values()]
+
     def close(self) -> None:
         """Remove what the jobs' networks were made of, where no job has one. Blocking."""
         for networking in self._networks.values():

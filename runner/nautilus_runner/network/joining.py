@@ -58,7 +58,7 @@ class Networking:
     """Networks for the jobs at one daemon."""
 
     def __init__(self, api: Any, system_id: str, own: OwnContainer) -> None:
-        self._api = api
+        self.api = api
         self._system_id = system_id
         self.own = own
         self.pool = NetworkPool(api, system_id)
@@ -128,7 +128,7 @@ class Networking:
         from docker.errors import APIError
 
         with contextlib.suppress(APIError):
-            return str(self._api.inspect_image(name)["Id"]) if name else ""
+            return str(self.api.inspect_image(name)["Id"]) if name else ""
         return ""
 
 

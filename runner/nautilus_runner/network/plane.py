@@ -80,7 +80,7 @@ def forwarder_config(plane: Plane, group: dict[int, Address]) -> dict[str, Any]:
     """The body of POST /containers/create. It has no right but to listen, and nothing to write to."""
     forward = {str(port): [address.host, address.port] for port, address in group.items()}
     host = {
-        **_powerless(),
+        **powerless(),
         "NetworkMode": plane.home or "bridge",
         "ExtraHosts": list(plane.extra_hosts),
         "Sysctls": {"net.ipv4.ip_forward": "0", "net.ipv4.ip_unprivileged_port_start": "0"},
@@ -92,7 +92,7 @@ def forwarder_config(plane: Plane, group: dict[int, Address]) -> dict[str, Any]:
 
 def guard_config(plane: Plane, bridges: Sequence[str]) -> dict[str, Any]:
     """The body of POST /containers/create for the program that keeps bridges away from `blocked`."""
-    host = {**_powerless(), "NetworkMode": "host", "CapAdd": ["NET_ADMIN"]}
+    host = {**powerless(), "NetworkMode": "host", "CapAdd": ["NET_ADMIN"]}
     wanted = json.dumps({"bridges": list(bridges), "blocked": list(plane.blocked)})
     return _container(plane, ROLE_GUARD, host, {"GUARD": wanted}, "guard", "0:0")
 
@@ -110,7 +110,7 @@ def small_subnets(within: str) -> list[str]:
     return [str(net) for net in ipaddress.ip_network(within).subnets(new_prefix=_SMALL_BITS)]
 
 
-def _powerless() -> dict[str, Any]:
+def powerless() -> dict[str, Any]:
     return {
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],

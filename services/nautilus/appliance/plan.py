@@ -19,6 +19,7 @@ from nautilus.appliance.addresses import host_of, is_local, make_url, port_of, w
 from nautilus.appliance.errors import PortTaken
 from nautilus.appliance.executor import JOB_HOST, Choice, choose_executor
 from nautilus.appliance.ports import can_bind, has_ipv6
+from nautilus.appliance.registry import choose_registry
 from nautilus.appliance.settings import ApplianceSettings, tls_mode, trusted_ca_files
 
 _PREFERRED = {
@@ -62,6 +63,7 @@ class Plan:
     job_host: str = ""
     """Host name under which jobs reach the gateway; '' = as this machine does itself."""
     registry_external_url: str = ""
+    has_registry: bool = False
     ssh_host: str = "localhost"
     ssh_port: int = 22
     """The published port, as clone addresses have it; sshd itself listens on ports["ssh"]."""
@@ -177,6 +179,7 @@ def make_plan(settings: ApplianceSettings, previous: Plan | None, choice: Choice
         extra_hosts=_extra_hosts(choice, job_host),
         job_host=job_host,
         registry_external_url=settings.registry_external_url or with_port(external, ports["registry"]),
+        has_registry=choose_registry(settings).is_on,
         ssh_host=settings.ssh_host or host_of(external),
         ssh_port=(settings.ssh_port if settings.in_image else None) or ports["ssh"],
         tls=mode,

@@ -83,6 +83,7 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
         f"environment = {toml(environment)}",
         f"default_environment = {toml(job_defaults(plan))}",
         f"tls_ca_file = {toml(plan.ca_bundle)}",
+        f"registry = {toml(_registry(plan))}",
         f"nautilus_url = {toml(plan.web_url)}",
         "",
         "[runners.process]",
@@ -97,6 +98,13 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
         'pull_policy = "if-not-present"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _registry(plan: Plan) -> str:
+    """host:port by which the daemon is told to reach the registry; "" where there is none, or no daemon."""
+    if plan.executor != "docker" or not plan.has_registry:
+        return ""
+    return plan.registry_external_url.partition("://")[2]
 
 
 def job_environment(plan: Plan) -> list[str]:

@@ -1,0 +1,61 @@
+"""A wrong address is named before any job meets it: in the log, in status.json and by `status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nautilus_runner.network.probing import targets
+from nautilus_runner.testing.running import RunningAgent, settings_for, silent_listener
+from nautilus_runner.testing.server import ProtocolServer
+
+
+def test_what_jobs_are_told_of_is_what_is_asked(data_dir: Path) -> None:
+    environment = [
+        *("NAUTILUS_URL=http://n", "MLFLOW_TRACKING_URI=http://n/", "CI_API_V4_URL=http://g:1/api/v4"),
+        *("A=http://x", "B=1"),
+    ]
+    [runner] = settings_for("http://here", data_dir, environment=environment, clone_url="http://g:1").runners
+    assert [(target.name, target.path) for target in targets(runner)] == [
+        ("NAUTILUS_URL", "/-/nautilus"),
+        ("MLFLOW_TRACKING_URI", "/health"),
+        ("CI_API_V4_URL", "/version"),
+        ("clone_url", "/api/v4/version"),
+    ]
+
+
+async def warned(data_dir: Path, count: int) -> list[str]:
+    deadline = time.monotonic() + 20
+    while True:
+        found: dict[str, Any] = json.loads((data_dir / "status.json").read_text())
+        if len(found["warnings"]) == count:
+            return list(found["warnings"])
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
+
+
+async def test_wrong_addresses_are_named_at_once_and_taken_back_when_they_are_right(
+    server: ProtocolServer, runner: RunningAgent, data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    port = silent_listener().getsockname()[1]  # closed again: nothing listens
+    wrong = [f"CI_SERVER_URL=http://127.0.0.1:{port}", "MLFLOW_TRACKING_URI=http://no-such-host.invalid:1"]
+    agent = await runner.start(server.url, environment=wrong)
+    first, second = await warned(data_dir, 2)
+    assert first.startswith(
+        f"bundled: jobs do not reach CI_SERVER_URL http://127.0.0.1:{port} from processes: "
+    )
+    assert second.endswith("the name no-such-host.invalid is not known")
+    assert first.partition(": ")[2] in caplog.text
+    other = [f"NAUTILUS_URL={server.url}"]  # it answers, but is no Nautilus
+    await agent.apply(settings_for(server.url, data_dir, environment=other))
+    [third] = await warned(data_dir, 1)
+    assert "something else answers there: 401 for /-/nautilus" in third
+    await agent.apply(settings_for(server.url, data_dir))
+    await warned(data_dir, 0)
