@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from nautilus_runner.gpu import COUNT_VARIABLE
+from nautilus_runner.gpus.wish import COUNT_VARIABLE
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.proxy import FaultyProxy
