@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 EVERY_S = 5.0
 _FIRST_S = (0.5, 0.5, 1.0, 1.0, 2.0)  # short jobs are seen too
 _WATCHED_EVERY_S = 0.5  # where nobody else keeps a limit
-_DISK_SHARE = 100  # counting a job's disk takes at most one part in so many of the time
+_SHARE = 100  # looking takes at most one part in so many of the time
 _MIB = 1 << 20
 _IDLE_PERCENT = 1
 
@@ -81,12 +81,16 @@ class Meter:
         on_look: Callable[[Usage], Awaitable[None]] | None,
     ) -> None:
         looks = 0
+        took_s = 0.0
         while True:
-            is_fast = bool(probe.watched() & _limited(limits))
             pause_s = _FIRST_S[looks] if looks < len(_FIRST_S) else EVERY_S
-            await asyncio.sleep(min(pause_s, _WATCHED_EVERY_S) if is_fast else pause_s)
+            if probe.watched() & _limited(limits):
+                pause_s = min(pause_s, max(_WATCHED_EVERY_S, took_s * _SHARE))
+            await asyncio.sleep(pause_s)
             try:
+                began = time.monotonic()
                 reading = await probe.usage()
+                took_s = time.monotonic() - began
                 if reading is None:
                     continue
                 looks += 1
@@ -113,7 +117,7 @@ class Meter:
             with contextlib.suppress(JobError):
                 used = await probe.disk_bytes()
             took_s = time.monotonic() - began
-            pause_s = max(1.0 if limits.disk_mib else EVERY_S, took_s * _DISK_SHARE)
+            pause_s = max(1.0 if limits.disk_mib else EVERY_S, took_s * _SHARE)
             if limits.disk_mib:  # a limit is kept within a minute, whatever that costs
                 pause_s = min(pause_s, 60.0)
             if used is None:
