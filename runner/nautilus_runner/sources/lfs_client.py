@@ -109,11 +109,8 @@ class LfsClient:
             raise SourceRefused(
                 f"Git LFS: the server names an address that is not fetched: {parts.scheme}://…"
             )
-        if f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" in (
-            self._public.origin,
-            self._remote.origin,
-        ):
-            base = urlsplit(self._remote.origin)
+        base = urlsplit(self._remote.origin)
+        if parts.netloc.rpartition("@")[2] in (base.netloc, urlsplit(self._public.origin).netloc):
             href = parts._replace(scheme=base.scheme, netloc=base.netloc).geturl()
             if not any(name.lower() == "authorization" for name in headers):
                 headers = {**headers, **self._authorization()}

@@ -21,32 +21,19 @@ from nautilus_runner.testing.server import ProtocolServer
 def certificate(tmp_path: Path) -> Path:
     """One file with key and certificate of 127.0.0.1, by nobody's authority."""
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ]
-        + [
-            "-subj",
-            "/CN=test",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            str(key),
-            "-out",
-            str(cert),
-        ],
-        check=True,
-        capture_output=True,
+    kind = (
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test",
     )
+    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert))
+    subprocess.run(["openssl", "req", "-x509", *kind, *names], check=True, capture_output=True)
     return cert
 
 
@@ -95,9 +82,8 @@ async def test_sources_come_from_a_server_that_only_the_named_authority_vouches_
     sha = repository.commit(files)
     repository.point("refs/pipelines/7", sha)
     payload = job_payload(["cat a; wc -c < model.bin"], sha=sha, url=secured)
-    payload["git_info"]["repo_url"] = (
-        payload["git_info"]["repo_url"].replace("http://", "https://", 1).replace("@https://", "@", 1)
-    )
+    git_info = payload["git_info"]
+    git_info["repo_url"] = git_info["repo_url"].replace("http://", "https://", 1).replace("@https://", "@", 1)
     job = server.add_job(payload)
     trusting = {"tls_ca_file": str(certificate)} if is_trusted else {"clone_url": secured}
     await runner.start(secured if is_trusted else server.url, **trusting)
