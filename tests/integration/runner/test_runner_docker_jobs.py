@@ -17,6 +17,7 @@ import pytest
 import nautilus_runner
 from nautilus_runner import shell
 from nautilus_runner.executors.container_output import ContainerOutput
+from nautilus_runner.executors.containers import LABEL_ROLE
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import RunnerProcess, RunningAgent, config_text, silent_listener
@@ -362,9 +363,12 @@ async def test_a_container_that_waits_runs_nothing_when_its_runner_dies(
     service.start()
     job = server.add_job(job_payload(["cat a; echo ran"], url=server.url, sha=sha))
     await server.until(lambda: b"Fetching changes" in job.trace)
-    [container] = [thing for thing in of_job(daemon, job) if "Image" in thing]
+    [container] = [thing for thing in of_job(daemon, job) if thing["Labels"].get(LABEL_ROLE) == "job"]
+    deadline = time.monotonic() + 20
+    while not daemon.inspect_container(container["Id"])["State"]["Running"]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
     await service.kill()
-    deadline = time.monotonic() + 10
     while (state := daemon.inspect_container(container["Id"])["State"])["Running"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
