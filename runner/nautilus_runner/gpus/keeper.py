@@ -24,6 +24,7 @@ from nautilus_runner.settings import Settings
 log = logging.getLogger(__name__)
 
 _WATCH_EVERY_S = 5.0
+_PATIENCE_S = 60.0
 _AGAIN_S, _AGAIN_AT_MOST_S = 15.0, 600.0
 """A GPU that is set aside is tested again after this long, each time twice as long."""
 
@@ -49,7 +50,11 @@ class GpuKeeper:
         self._tests = tests or SelfTests(executors, data_dir)
         self._health: Health | None = None
         self._monitor: GpuMonitor | None = None
+        self._here: frozenset[str] = frozenset()
+        """All of the machine's, also those that are not ours to give; none: they could not be looked for."""
         self._told: dict[str, str] = {}
+        self._looking: asyncio.Future[dict[str, str]] | None = None
+        """A look that the driver does not answer."""
         self._testing: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, tuple[float, float]] = {}  # when a GPU is tested again, and how long that was
 
@@ -77,6 +82,8 @@ class GpuKeeper:
             found, neighbours.looker(settings, self._executors.daemon, self._system_id) if found else None
         )
         on_change()
+        for uuid in pool.used - self._here if self._here else ():
+            pool.on_aside(uuid, "it is not here any more since the runner was restarted")
         if not found:
             return
         log.info("GPUs: %s", ", ".join(f"{gpu.name} ({gpu.uuid})" for gpu in found))
@@ -87,7 +94,7 @@ class GpuKeeper:
                 task.cancel()
             await asyncio.gather(*self._testing.values(), return_exceptions=True)
             for source in (self._health, self._monitor):
-                if source is not None:
+                if source is not None and self._looking is None:
                     await asyncio.to_thread(source.close)
 
     # ---- finding
@@ -98,11 +105,13 @@ class GpuKeeper:
         is_contained = containers.own_container_id(containers.read_mountinfo()) is not None
         found = await asyncio.to_thread(self._ask_driver)
         if found:
+            self._here = frozenset(gpu.uuid for gpu in found)
             return self._limits.apply(found, is_whole_machine=not is_contained)
         probed = await asyncio.to_thread(
             gpu_probe.ask_daemons, settings, self._executors.daemon, self._system_id
         )
         if probed.gpus:
+            self._here = frozenset(gpu.uuid for gpu in probed.gpus)
             self._monitor = GpuMonitor(probed.api, probed.own_container, self._system_id, probed.gpus)
             self._pool.read_use = self._monitor.use
         return self._limits.apply(probed.gpus, is_whole_machine=True)
@@ -124,10 +133,12 @@ class GpuKeeper:
                 self._begin_tests(settings, on_change)
                 await asyncio.sleep(_WATCH_EVERY_S)
                 self._pool.hold_on()
+                ours = self._pool.used | {gpu.uuid for gpu in self._pool.gpus}
                 for uuid, reason in (await self._look()).items():
-                    self._again[uuid] = (time.monotonic() + _AGAIN_S, 0.0)
-                    self._pool.set_aside(uuid, reason)
-                    on_change()
+                    if uuid in ours:
+                        self._again[uuid] = (time.monotonic() + _AGAIN_S, 0.0)
+                        self._pool.set_aside(uuid, reason)
+                        on_change()
             except Exception:  # whatever it is, GPUs must stay watched
                 log.exception("GPUs are not looked at now: an error of ours")
                 await asyncio.sleep(_WATCH_EVERY_S)
@@ -145,14 +156,19 @@ class GpuKeeper:
 
     async def _look(self) -> dict[str, str]:
         """What is wrong and was not told before: a test that was passed since then is not overruled by it."""
-        if self._health is not None:
-            found = await asyncio.to_thread(self._health.problems)
-        elif self._monitor is not None and self._pool.is_any_used:
-            found = await asyncio.to_thread(self._monitor.problems)
-        else:
-            if self._monitor is not None:
-                await asyncio.to_thread(self._monitor.close)
+        source = self._health or self._monitor
+        if source is None:
             return {}
+        if self._health is None and not self._pool.used:
+            await asyncio.to_thread(source.close)
+            return {}
+        looking = self._looking or asyncio.ensure_future(asyncio.to_thread(source.problems))
+        await asyncio.wait({looking}, timeout=_PATIENCE_S)
+        self._looking = None if looking.done() else looking
+        if not looking.done():  # what runs may go on, but nothing more is begun there
+            unused = (gpu.uuid for gpu in self._pool.gpus if gpu.uuid not in self._pool.used)
+            return dict.fromkeys(unused, f"the driver does not answer for {_PATIENCE_S:.0f} s")
+        found = looking.result()
         fresh = {uuid: reason for uuid, reason in found.items() if self._told.get(uuid) != reason}
         self._told = found
         return fresh

@@ -150,8 +150,9 @@ class GpuPool:
         return dict(self._aside)
 
     @property
-    def is_any_used(self) -> bool:
-        return bool(self._users)
+    def used(self) -> frozenset[str]:
+        """The UUIDs of what jobs have."""
+        return frozenset(self._users)
 
     def is_used(self, uuid: str) -> bool:
         return uuid in self._users

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -169,8 +170,46 @@ async def test_a_gpu_that_a_job_still_has_is_not_tested(tmp_path: Path) -> None:
         await rig.until(lambda: rig.states() == "free")
 
 
+async def test_a_driver_that_hangs_gives_out_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "_PATIENCE_S", 0.05)
+    rig, hung = Rig(tmp_path, FakeNvml([FakeGpu("GPU-a"), FakeGpu("GPU-b")])), threading.Event()
+    rig.pool.claim(["GPU-a"])
+
+    def problems(_: Health) -> dict[str, str]:
+        hung.wait(5)
+        return {}
+
+    async with rig.running("gpu_selftest = false\n"):
+        await rig.until(lambda: rig.states() == "busy free")
+        monkeypatch.setattr(Health, "problems", problems)
+        rig.tests.wrong["GPU-b"] = "took longer than 120 s"
+        await rig.until(lambda: rig.states() == "busy aside")
+        assert "does not answer" in rig.pool.aside["GPU-b"]
+        hung.set()
+        rig.tests.wrong.clear()
+        await rig.until(lambda: rig.states() == "busy free")
+
+
+async def test_a_gpu_that_went_while_the_runner_was_away_is_lost_to_its_job(tmp_path: Path) -> None:
+    rig, told = Rig(tmp_path, FakeNvml([FakeGpu("GPU-a")])), list[str]()
+    rig.pool.on_aside = lambda uuid, reason: told.append(uuid)
+    rig.pool.claim(["GPU-gone"])
+    rig.pool.claim(["GPU-a"])
+    async with rig.running('gpus = "none"\n'):
+        await asyncio.sleep(0.05)
+        assert told == []  # they were not looked for
+    async with rig.running():
+        await rig.until(lambda: told == ["GPU-gone"])
+
+
 async def test_what_is_not_ours_to_give_is_not_even_tested(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, FakeNvml([FakeGpu("GPU-a"), FakeGpu("GPU-b")]))
+    nvml = FakeNvml([FakeGpu("GPU-a"), FakeGpu("GPU-b")])
+    rig = Rig(tmp_path, nvml)
     async with rig.running('gpus = "1"\n'):
         await rig.until(lambda: rig.states() == "free")
+        nvml.gpus[0].is_broken = True
+        await asyncio.sleep(0.05)
+        assert rig.pool.aside == {}
     assert [gpu.uuid for gpu in rig.pool.gpus] == rig.tests.tried == ["GPU-b"]
