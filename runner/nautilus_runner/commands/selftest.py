@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,8 +41,8 @@ def selftest(
             print(f"{word:<10} {name}: {one['detail']}")
         if not found["gpus"]:
             print("no GPUs were found")
-    if not is_ok:
-        raise typer.Exit(1)
+    sys.stdout.flush()
+    os._exit(0 if is_ok else 1)  # not held up by a thread that waits for a daemon
 
 
 async def _run(settings: Settings, wanted: str) -> dict[str, list[dict[str, Any]]]:
