@@ -169,6 +169,8 @@ COPY --from=runner-python /out /
 ARG VERSION=0.1.0
 RUN --mount=type=bind,source=image/parts,target=/mnt \
     set -eu; start=$(date +%s); \
+    # git reaches private repositories by ssh.
+    /mnt/layer install openssh-client; \
     useradd --system --uid 992 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nautilus-job; \
     mkdir -p /etc/nautilus/ca /usr/share/nautilus; \
     PYTHONDONTWRITEBYTECODE=1 python3 /mnt/sbom.py nautilus-runner "$VERSION" /opt/nautilus/venv > /usr/share/nautilus/sbom.json; \

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,8 @@ class SshAccess:
                 f"{address.url} wants SSH, and this runner has no key for it: set ssh_key_file and "
                 "ssh_known_hosts_file of its [[runners]] entry, or use an https or relative address"
             )
+        if shutil.which("ssh") is None:
+            raise SourceRefused(f"{address.url} wants SSH, and this machine has no ssh: install openssh-client")
         for name, path in (("ssh_key_file", self.key_file), ("ssh_known_hosts_file", self.known_hosts_file)):
             try:
                 info = Path(path).stat()
