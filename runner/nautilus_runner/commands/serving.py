@@ -26,6 +26,10 @@ def run(config: Config) -> None:
 
 def show_status(config: Config, as_json: AsJson = False) -> None:
     """What the running service does; status 1 where none runs."""
+    if not config.exists():
+        reason = f"{config} is not there yet: `nautilus-runner register` writes it"
+        print(json.dumps({"is_running": False, "state": "down", "reason": reason}) if as_json else reason)
+        raise typer.Exit(1)
     path = status_file(load_settings(config), config)
     found = status.read_status(path)
     is_running = bool(found and found["is_running"])

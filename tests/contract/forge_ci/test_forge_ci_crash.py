@@ -121,7 +121,7 @@ def test_a_result_is_stored_once_however_often_it_is_reported(program: Program) 
 def test_a_damaged_log_is_found_and_mended_by_the_runner(program: Program) -> None:
     """Power went: the end of the log is gone. The runner hears 416 and goes on from what is there."""
     job, _ = taken(program)
-    job.patch(b"0123456789")
+    assert job.patch(b"0123456789").status_code == 202
     program.kill()
     log = program.folder / "data" / "traces" / "0" / f"{job.id}.log"
     os.truncate(log, 4)

@@ -74,6 +74,8 @@ async def test_status_json_has_the_documented_shape(server: ProtocolServer, serv
         "slots",
         "gpus",
         "jobs",
+        "capacity",
+        "warnings",
     }
     assert service.process is not None and found["pid"] == service.process.pid
     assert found["executors"] == ["process"]
@@ -276,3 +278,17 @@ async def test_one_registration_with_a_wrong_address_does_not_stop_the_others(
     await server.finished(job)
     assert status_of(service)["state"] == "ready"
     assert "broken: not an address: 'gopher://x'" in status_of(service)["reason"]
+
+
+async def test_before_it_has_joined_a_server_status_says_what_to_do(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    said = await cli("status", "--config", str(config))
+    assert said.returncode == 1
+    assert said.stdout == f"{config} is not there yet: `nautilus-runner register` writes it\n"
+    assert (
+        said.stderr,
+        json.loads((await cli("status", "--json", "--config", str(config))).stdout)["state"],
+    ) == (
+        "",
+        "down",
+    )
