@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -47,6 +49,23 @@ async def runner(data_dir: Path) -> AsyncIterator[RunningAgent]:
     running = RunningAgent(data_dir)
     yield running
     await running.stop()
+    remove_networks(data_dir)
+
+
+def remove_networks(data_dir: Path) -> None:
+    """Those of a runner that never starts again; a daemon has addresses for some thirty only."""
+    if "docker" not in sys.modules or not (data_dir / "system_id").exists():
+        return
+    import docker
+
+    label = f"org.nautilus.runner.system-id={(data_dir / 'system_id').read_text().strip()}"
+    with contextlib.suppress(docker.errors.DockerException):
+        api = docker.APIClient(version="auto", timeout=60)
+        for container in api.containers(all=True, filters={"label": label}):
+            api.remove_container(container["Id"], force=True, v=True)
+        for network in api.networks(filters={"label": label}):
+            api.remove_network(network["Id"])
+        api.close()
 
 
 @pytest.fixture
@@ -59,3 +78,4 @@ async def service(data_dir: Path) -> AsyncIterator[RunnerProcess]:
             await running.wait(15.0)
         except AssertionError:
             running.process.kill()
+    remove_networks(data_dir)
