@@ -19,6 +19,8 @@ def free_bytes(path: Path) -> int:
 
 def mib(size: float) -> str:
     """A size for people."""
+    if size < 1 << 20:
+        return f"{size:.0f} B" if size < 1024 else f"{size / 1024:.0f} KiB"
     if size < 10 * MIB:
         return f"{size / MIB:.1f} MiB"
     return f"{size / MIB:.0f} MiB" if size < 10240 * MIB else f"{size / MIB / 1024:.1f} GiB"

@@ -21,11 +21,13 @@ from nautilus_runner.disk import mib
 from nautilus_runner.errors import DataFailed, JobError, JobMisconfigured
 from nautilus_runner.executors.base import SharedFolder
 from nautilus_runner.executors.processes import account_of, can_reach
+from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.work import Work
 
 _MIB = 1 << 20
 INPUTS = "/nautilus/inputs"  # in containers
-PLACED = "inputs"  # in the journal: the paths of inputs below the project folder
+_SERVER = ("CI_SERVER_URL", "CI_API_V4_URL")  # how the configuration tells jobs of the server
+_TRACKER = ("MLFLOW_TRACKING_URI", "NAUTILUS_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,6 @@ async def fetch_inputs(work: Work, wanted: tuple[Input, ...]) -> Placement:
     is_linked = is_docker or await asyncio.to_thread(_is_reachable, work, hub)
     if is_linked:
         work.context.shared = tuple(_shared(hub, one, is_docker) for one in held)
-    await work.entry.record(is_durable=False, **{PLACED: [one.path for one in held]})
     return Placement(held, is_linked)
 
 
@@ -89,7 +90,8 @@ def place(work: Work, placement: Placement, project: Path) -> None:
 def _shared(hub: DataHub, held: Held, is_docker: bool) -> SharedFolder:
     """Containers have the folder at a place of their own; processes go to where it lies."""
     folder = hub.store.path_of(held.name)
-    seen_at = f"{INPUTS}/{held.name.rpartition('/')[2][:32]}" if is_docker else str(folder)
+    kind, _, sha256 = held.name.partition("/")
+    seen_at = f"{INPUTS}/{kind}-{sha256[:32]}" if is_docker else str(folder)
     return SharedFolder(held.name, folder, seen_at, held.size)
 
 
@@ -133,26 +135,34 @@ def _exclude(project: Path, paths: list[str]) -> None:
 
 def _access(work: Work) -> Access:
     settings, job = work.settings, work.job
-    repository = urlsplit(job.git_info.repo_url)
-    bare = urlunsplit((repository.scheme, repository.netloc.rpartition("@")[2], repository.path, "", ""))
-    servers = [settings.url, settings.clone_url, bare]
-    if settings.clone_url:
-        ours = urlsplit(settings.clone_url)
-        bare = urlunsplit((ours.scheme, ours.netloc, repository.path, "", ""))
-    lines = (*settings.environment, *settings.default_environment)
-    trackers = [line.partition("=")[2] for line in lines]
+    repository, own = urlsplit(job.git_info.repo_url), urlsplit(settings.clone_url or settings.url)
+    given = urlunsplit((repository.scheme, repository.netloc.rpartition("@")[2], repository.path, "", ""))
+    lines = [line.partition("=") for line in (*settings.default_environment, *settings.environment)]
+    told = {name: value for name, _, value in lines if _is_web(value)}
+    servers = [settings.url, settings.clone_url, given, *(told.get(name, "") for name in _SERVER)]
+    trackers = [settings.nautilus_url, *(told.get(name, "") for name in _TRACKER)]
     data = work.machine.data.settings
     return Access(
         scope=work.cache_scope,
         server_url=settings.url,
-        repository_url=bare,
+        repository_url=urlunsplit((own.scheme, own.netloc, repository.path, "", "")),
         job_token=job.token,
         servers=frozenset(origin_of(url) for url in servers if _is_web(url)),
         trackers=frozenset(origin_of(url) for url in trackers if _is_web(url)),
         get=work.variables.get,
         place=data.s3.place if data.s3 is not None else None,
         ca_file=settings.tls_ca_file,
+        aliases=_aliases(settings, [given, *(told.get(name, "") for name in _SERVER)], trackers),
     )
+
+
+def _aliases(settings: RunnerSettings, servers: list[str], trackers: list[str]) -> dict[tuple[str, int], str]:
+    """Addresses that are good in jobs alone, and our own ways to the same servers."""
+    found = {origin_of(url): settings.url for url in servers if _is_web(url)}
+    if settings.nautilus_url:
+        found |= {origin_of(url): settings.nautilus_url for url in trackers if _is_web(url)}
+    own = {origin_of(url) for url in (settings.url, settings.nautilus_url) if _is_web(url)}
+    return {origin: base for origin, base in found.items() if origin not in own}
 
 
 def _is_web(url: str) -> bool:

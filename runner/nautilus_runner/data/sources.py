@@ -55,6 +55,16 @@ class Access:
     get: Callable[[str], str] = field(repr=False)  # the job's variables
     place: Place | None = None  # the bucket that every job of this runner may read
     ca_file: str = ""
+    aliases: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """What jobs call our servers, and the base URL by which we reach the same one."""
+
+    def reachable(self, url: str) -> str:
+        """The URL as this machine reaches it."""
+        base = self.aliases.get(origin_of(url))
+        if base is None:
+            return url
+        parts, ours = urlsplit(url), urlsplit(base)
+        return urlunsplit((ours.scheme, ours.netloc, f"{ours.path.rstrip('/')}{parts.path}", parts.query, ""))
 
     @property
     def origins(self) -> frozenset[tuple[str, int]]:
@@ -69,7 +79,7 @@ async def source_of(wanted: Input, access: Access, outbound: Outbound) -> Source
     if scheme == "":
         return _web(f"{access.server_url}{wanted.url}", wanted, access)
     if scheme in ("http", "https"):
-        return _web(wanted.url, wanted, access)
+        return _web(access.reachable(wanted.url), wanted, access)
     if scheme == "s3":
         return _object(wanted, access)
     if scheme == "lfs":
@@ -163,7 +173,10 @@ async def _lfs(wanted: Input, access: Access, outbound: Outbound) -> Source:
     said = await _asked(outbound, "POST", url, headers, question, wanted)
     try:
         action = said["objects"][0]["actions"]["download"]
-        href, given = str(action["href"]), {str(k): str(v) for k, v in action.get("header", {}).items()}
+        href, given = (
+            access.reachable(str(action["href"])),
+            {str(k): str(v) for k, v in action.get("header", {}).items()},
+        )
     except (KeyError, IndexError, TypeError) as error:
         raise DataFailed(f"{wanted.url}: the project has no such LFS object") from error
     name = f"lfs://{oid} of {access.repository_url}"
@@ -178,6 +191,7 @@ async def _tracked(wanted: Input, access: Access, outbound: Outbound) -> Source:
     tracking = access.get("MLFLOW_TRACKING_URI").rstrip("/")
     if not tracking.startswith(("http://", "https://")):
         raise JobMisconfigured(f"{wanted.url}: the job has no MLFLOW_TRACKING_URI to ask")
+    tracking = access.reachable(tracking).rstrip("/")
     token = access.get("MLFLOW_TRACKING_TOKEN") or (
         access.job_token if origin_of(tracking) in access.trackers else ""
     )

@@ -12,7 +12,6 @@ from nautilus_runner.data.store import Store
 from nautilus_runner.errors import ArchiveError, DataFailed
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.unpacking import unpack_zip
-from nautilus_runner.files.untarring import unpack_tar
 
 
 def unpack(store: Store, sha256: str, shown: str, limit: int, make_room: Callable[[int], None]) -> None:
@@ -28,6 +27,8 @@ def unpack(store: Store, sha256: str, shown: str, limit: int, make_room: Callabl
                 unpack_zip(archive, made, limit)
             else:
                 make_room(min(os.fstat(archive.fileno()).st_size, limit))
+                from nautilus_runner.files.untarring import unpack_tar  # with its libraries, where one comes
+
                 unpack_tar(archive, made, limit)
         size = _seal(made)
         make_room(size)

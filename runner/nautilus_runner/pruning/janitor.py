@@ -110,10 +110,21 @@ class Janitor:
         yield DataShelf(own.data)
         yield FileShelf("cache", own.data_dir / "cache", "*/*.zip")
         yield FileShelf("lfs", own.data_dir / "lfs", "??/??/*", own.lfs.is_used)
-        for folder in own.executors.work_folders(settings.runners):
+        for folder in self._work_folders(settings):
             yield WorkTreeShelf(folder, own.is_known, end_processes)
         for host in {runner.docker.host for runner in settings.runners if runner.executor == "docker"}:
             yield from self._docker_shelves(host)
+
+    def _work_folders(self, settings: Settings) -> set[Path]:
+        """Where work trees lie; their disks are looked after from now on."""
+        own = self._own
+        try:
+            folders = own.executors.work_folders(settings.runners)
+        except RunnerError as error:
+            log.warning("pruning: work trees are left out: %s", error)
+            return set()
+        own.disk.folders = (own.data_dir, *sorted(folders))
+        return folders
 
     def _docker_shelves(self, host: str) -> Iterator[Shelf]:
         from nautilus_runner.pruning.docker_shelves import ImageShelf, LeftoverShelf, VolumeShelf, marks_of
