@@ -365,3 +365,24 @@ async def test_a_running_jobs_inputs_survive_a_restart(
     assert "[data] limit_mib" in other.log
     await server.finished(job)
     assert "1000000" in job.log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs jobs as somebody else")
+async def test_where_the_jobs_user_can_not_come_to_the_data_it_gets_a_copy_of_its_own(
+    server: ProtocolServer, data_dir: Path, host: DataHost
+) -> None:
+    host.files["/set"] = Served(b"copied")
+    closed = data_dir / "closed"
+    closed.mkdir(mode=0o700)
+    inner = closed / "runner"
+    inner.mkdir(mode=0o711)
+    runner = RunningAgent(inner)
+    try:
+        job = await run(
+            server, runner, wanting(f"{host.url}/set", ["cat set; echo", "echo mine > set", "cat set"])
+        )
+        assert printed(job) == ["copied", "mine"], job.log
+        again = await run(server, runner, wanting(f"{host.url}/set", ["cat set; echo"]))
+        assert printed(again) == ["copied"], again.log
+    finally:
+        await runner.stop()
