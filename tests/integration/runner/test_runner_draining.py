@@ -198,3 +198,21 @@ async def stopping(service: RunnerProcess) -> None:
     async with asyncio.timeout(15):
         while (await asked(service, "status"))["state"] != "stopping":
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.docker
+async def test_a_preempted_container_s_checkpoint_is_in_the_next_container(
+    server: ProtocolServer, service: RunnerProcess
+) -> None:
+    docker = {"image": "debian:trixie-slim", "pull_policy": ["never"], "grace_s": 5.0}
+    service.configure(server.url, executor="docker", docker=docker, process={})
+    service.start()
+    first = server.add_job(attempt())
+    await server.until(lambda: "begins at step 0" in first.log)
+    assert (await command(service, "preempt", str(first.id))).returncode == 0
+    await server.finished(first)
+    assert (first.finals[-1]["failure_reason"], first.finals[-1]["requeue"]) == ("runner_interrupted", True)
+    second = server.add_job(attempt())
+    await server.finished(second)
+    assert "begins at step 1" in second.log
+    assert second.status == "success"
