@@ -51,7 +51,7 @@ class Target:
 _KNOWN = {
     "CI_SERVER_URL": Target("", "", "/api/v4/version", _API_ANSWERS, is_json=True),
     "CI_API_V4_URL": Target("", "", "/version", _API_ANSWERS, is_json=True),
-    "MLFLOW_TRACKING_URI": Target("", "", "/health", _API_ANSWERS),
+    "MLFLOW_TRACKING_URI": Target("", "", "/api/2.0/mlflow/experiments/search", is_json=True),
     "NAUTILUS_URL": Target("", "", "/-/nautilus", (200,)),
 }
 
@@ -59,12 +59,19 @@ _KNOWN = {
 def targets(settings: RunnerSettings) -> tuple[Target, ...]:
     """What jobs of a registration are told to use, as its configuration says. Pure."""
     found = []
-    lines = [*settings.environment, *([f"clone_url={settings.clone_url}"] if settings.clone_url else [])]
-    for name, _, url in (line.partition("=") for line in lines):
-        known = _KNOWN.get(name) or (_KNOWN["CI_SERVER_URL"] if name == "clone_url" else None)
+    for name, _, url in (line.partition("=") for line in settings.environment):
+        known = _KNOWN.get(name)
         if known is not None and url.startswith(("http://", "https://")):
             found.append(Target(name, url, known.path, known.statuses, known.is_json))
     return tuple(found)
+
+
+def own_targets(settings: RunnerSettings) -> tuple[Target, ...]:
+    """What the runner itself fetches sources from, for jobs. Pure."""
+    known = _KNOWN["CI_SERVER_URL"]
+    is_http = settings.clone_url.startswith(("http://", "https://"))
+    found = Target("clone_url", settings.clone_url, known.path, known.statuses, known.is_json)
+    return (found,) if is_http else ()
 
 
 class Prober:
@@ -101,12 +108,17 @@ class Prober:
         self._found.pop(label, None)
 
     async def _problems(self, settings: RunnerSettings) -> tuple[str, ...]:
-        wanted = targets(settings)
+        wanted, own = targets(settings), own_targets(settings)
         try:
+            here = await asyncio.to_thread(_from_here, settings, own)
+            told = [f"sources can't be fetched from {text}" for text in _told(own, here, "this machine")]
             if settings.executor == "docker":
-                found = await asyncio.to_thread(self._from_containers, settings, wanted)
-                return (*found, *await asyncio.to_thread(self._registry, settings))
-            return tuple(_told(wanted, await asyncio.to_thread(_from_here, settings, wanted), "processes"))
+                told += await asyncio.to_thread(self._from_containers, settings, wanted)
+                return (*told, *await asyncio.to_thread(self._registry, settings))
+            if settings.network_mode != "none":
+                answers = await asyncio.to_thread(_from_here, settings, wanted)
+                told += [f"jobs do not reach {text}" for text in _told(wanted, answers, "processes")]
+            return tuple(told)
         except (JobError, OSError, ValueError, subprocess.SubprocessError) as error:
             return (f"whether jobs reach the server can't be asked: {error}",)
 
@@ -139,7 +151,8 @@ class Prober:
             answers = self._asked(networking, image, joined.host_config(), _question(settings, seen))
         finally:
             networking.pool.release(key)
-        return list(_told(wanted, answers, f"containers (network {joined.network})"))
+        where = f"containers (network {joined.network})"
+        return [f"jobs do not reach {text}" for text in _told(wanted, answers, where)]
 
     def _asked(self, networking: Networking, image: str, network: dict[str, Any], question: str) -> list[str]:
         api = networking.api
@@ -185,7 +198,7 @@ class Prober:
 
 def _from_here(settings: RunnerSettings, wanted: tuple[Target, ...]) -> list[str]:
     """As a job that is a process would. Blocking."""
-    if not wanted or settings.network_mode == "none":
+    if not wanted:
         return []
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-c", planes.program("probe")],
@@ -213,4 +226,4 @@ def _told(wanted: Iterable[Target], answers: Iterable[str], where: str) -> Itera
                 and "cont" in where
             ):
                 hint = "; in a container that is the container itself"
-            yield f"jobs do not reach {target.name} {target.url} from {where}: {problem}{hint}"
+            yield f"{target.name} {target.url} from {where}: {problem}{hint}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nautilus_runner.network.probing import targets
+from nautilus_runner.network.probing import own_targets, targets
 from nautilus_runner.testing.running import RunningAgent, settings_for, silent_listener
 from nautilus_runner.testing.server import ProtocolServer
 
@@ -22,11 +22,11 @@ def test_what_jobs_are_told_of_is_what_is_asked(data_dir: Path) -> None:
         *("A=http://x", "B=1"),
     ]
     [runner] = settings_for("http://here", data_dir, environment=environment, clone_url="http://g:1").runners
+    assert [(target.name, target.path) for target in own_targets(runner)] == [("clone_url", "/api/v4/version")]
     assert [(target.name, target.path) for target in targets(runner)] == [
         ("NAUTILUS_URL", "/-/nautilus"),
-        ("MLFLOW_TRACKING_URI", "/health"),
+        ("MLFLOW_TRACKING_URI", "/api/2.0/mlflow/experiments/search"),
         ("CI_API_V4_URL", "/version"),
-        ("clone_url", "/api/v4/version"),
     ]
 
 
