@@ -13,6 +13,7 @@ from nautilus.gitlab.memory import MemoryGitLab
 from nautilus.gitlab.port import AccessLevel
 from nautilus.testing.experiments import submit, taken
 from nautilus.testing.management import RunningManagement
+from nautilus_runner.gpus.wish import Wish, wish_of
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,16 @@ async def test_the_generated_file_replaces_the_one_at_the_projects_own_path(
     base = stored.commits[experiment["commit_sha"]][1]
     assert tree.keys() - base.keys() == {"ci/main.yml"}
     assert {path: tree[path] for path in base} == base
+
+
+async def test_what_is_asked_of_gpus_is_in_the_jobs_variables(
+    management: RunningManagement, gitlab: MemoryGitLab, ada: httpx.AsyncClient, project: dict[str, Any]
+) -> None:
+    asked = {"gpus": 2, "gpu_memory": "16GiB", "gpu_model": "A100, H100"}
+    [experiment] = await submit(ada, project, resources=asked)
+    assert experiment["resources"] == asked
+    job = await taken(gitlab)
+    assert wish_of(job.script["variables"]) == Wish(2, memory_mib=16384, model="A100, H100")
 
 
 async def test_a_project_without_a_commit_says_so(ada: httpx.AsyncClient, gitlab: MemoryGitLab) -> None:

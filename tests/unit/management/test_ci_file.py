@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from nautilus.core.ci_file import RunSpec, ci_file, commit_message, run_trailer
 from nautilus.core.params import Params
+from nautilus.experiments.schemas import Resources
+from nautilus_runner.gpus.wish import wish_of
 
 SPEC = RunSpec(
     experiment_id=12,
@@ -116,3 +119,19 @@ def test_the_parameters_arrive_in_their_file(tmp_path: Path, shell: str, value: 
     done = subprocess.run([shell], input=script.encode(), capture_output=True, cwd=tmp_path, check=True)
     assert json.loads(done.stdout) == params
     assert os.listdir(tmp_path) == [".nautilus"]
+
+
+@given(
+    st.from_regex(r"[0-9]{1,9}(\.[0-9]{1,3})? ?([KMGTkmgt]i?[Bb]?)?", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ,._-]{0,30}", fullmatch=True),
+    st.integers(0, 1024),
+)
+def test_what_is_accepted_of_gpus_is_what_the_runner_reads(memory: str, model: str, count: int) -> None:
+    asked = {"gpus": count, "gpu_memory": memory, "gpu_model": model}
+    try:
+        accepted = Resources.model_validate(asked).model_dump(exclude_none=True)
+    except ValidationError:
+        return
+    variables = job_of(replace(SPEC, wishes={name: accepted[name] for name in asked}))["variables"]
+    wish = wish_of(variables)
+    assert wish.count == count and wish.memory_mib > 0 and wish.model == model.strip()
