@@ -59,6 +59,7 @@ log = logging.getLogger(__name__)
 DRAINED = "drained"
 """A file in the data folder: this machine takes no jobs, whatever restarts."""
 _STATUS_EVERY_S = 5.0
+_STATUS_AT_MOST_EVERY_S = 0.05
 _POLL_S = 1.0  # between two requests that the server does not hold
 _HELD_S = 2.0  # an answer that took this long was held: ask again at once
 _MAX_WAIT_S = 15.0
@@ -448,9 +449,10 @@ class Agent:
 
     async def _keep_status(self) -> None:
         while True:
+            self._changed.clear()
             if self._settings.status_file is not None:
                 status.write_status(self._settings.status_file, self.status())
-            self._changed.clear()
+            await asyncio.sleep(_STATUS_AT_MOST_EVERY_S)  # a job changes five times within a blink
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_STATUS_EVERY_S):
                     await self._changed.wait()

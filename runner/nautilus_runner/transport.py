@@ -6,13 +6,16 @@ and 12 MiB (it imports a command-line program of its own).
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpcore
@@ -72,6 +75,13 @@ class Answer:
             return None
 
 
+def _say_that_sniffio_is_missing() -> None:
+    """httpcore tries to import it for every lock that it takes; where it is not installed each try walks all of
+    sys.path: a third of a request's CPU time. Source: httpcore 1.0 `_synchronization.py`, current_async_library."""
+    if "sniffio" not in sys.modules and importlib.util.find_spec("sniffio") is None:
+        sys.modules["sniffio"] = cast(ModuleType, None)  # importing it fails at once (sys.modules, data model)
+
+
 class Transport:
     """Requests below one base URL. Raises UnavailableError where no whole answer came."""
 
@@ -82,6 +92,7 @@ class Transport:
         self._host = parts.netloc.rpartition("@")[2]
         self._origin = f"{parts.scheme}://{self._host}"
         self._prefix = parts.path.rstrip("/")
+        _say_that_sniffio_is_missing()
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(ca_file) if parts.scheme == "https" else None,
             max_connections=None,
