@@ -168,6 +168,7 @@ ARG SOURCE_DATE_EPOCH
 COPY --from=runner-python /out /
 ARG VERSION=0.1.0
 RUN --mount=type=bind,source=image/parts,target=/mnt \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     set -eu; start=$(date +%s); \
     # git reaches private repositories by ssh.
     /mnt/layer install openssh-client; \
