@@ -12,6 +12,7 @@ from typing import Any
 
 from docker.errors import DockerException, NotFound
 
+from nautilus_runner.building.shelf import LABEL_BUILD, REPOSITORY
 from nautilus_runner.executors import containers
 from nautilus_runner.executors.data_mounts import MARKS, ROLE
 from nautilus_runner.executors.docker import remove_labelled
@@ -78,6 +79,43 @@ class ImageShelf:
             self._record.forget(self._daemon, image)
             return None
         return found
+
+
+class BuiltImageShelf:
+    """Images that were built here from a job's Dockerfile; each has our label and one tag, of ours."""
+
+    def __init__(self, api: Any, system_id: str, uses: Path, is_local: bool) -> None:
+        self._api = api
+        self._labels = [f"{containers.LABEL_RUNNER}={system_id}", LABEL_BUILD]
+        self._uses = uses
+        self._is_local = is_local
+
+    def items(self) -> Iterator[Item]:
+        with contextlib.suppress(DockerException, OSError):
+            used = {one["ImageID"] for one in self._api.containers(all=True)}
+            for image in self._api.images(name=REPOSITORY, filters={"label": self._labels}):
+                tag = next(iter(image.get("RepoTags") or ()), "")
+                used_at = self._used_at(tag.rpartition(":")[2], float(image.get("Created") or 0))
+                is_held = image["Id"] in used or time.time() - used_at < _REST_S
+                if tag:
+                    size = int(image.get("Size", 0))
+                    yield Item("built-image", tag, size, used_at, is_held, is_local=self._is_local)
+
+    def remove(self, item: Item) -> bool:
+        try:
+            self._api.remove_image(item.name, force=False)
+        except NotFound:
+            pass
+        except (DockerException, OSError):
+            return False
+        (self._uses / item.name.rpartition(":")[2]).unlink(missing_ok=True)
+        return True
+
+    def _used_at(self, key: str, created_at: float) -> float:
+        try:
+            return (self._uses / key).stat().st_mtime
+        except OSError:
+            return created_at
 
 
 class VolumeShelf:

@@ -127,7 +127,7 @@ class Janitor:
         return folders
 
     def _docker_shelves(self, host: str) -> Iterator[Shelf]:
-        from nautilus_runner.pruning.docker_shelves import ImageShelf, LeftoverShelf, VolumeShelf, marks_of
+        from nautilus_runner.pruning import docker_shelves as shelves
 
         own = self._own
         try:
@@ -139,9 +139,10 @@ class Janitor:
         except Exception as error:  # whatever the daemon's client raises
             log.warning("pruning: Docker is left out: %s", error)
             return
-        yield LeftoverShelf(api, own.system_id, own.is_known)
-        yield VolumeShelf(api, own.system_id, marks_of(own.data.folder), is_local)
-        yield ImageShelf(api, own.executors.images, is_local)
+        yield shelves.LeftoverShelf(api, own.system_id, own.is_known)
+        yield shelves.VolumeShelf(api, own.system_id, shelves.marks_of(own.data.folder), is_local)
+        yield shelves.ImageShelf(api, own.executors.images, is_local)
+        yield shelves.BuiltImageShelf(api, own.system_id, own.data_dir / "built-images", is_local)
 
 
 def _limits(settings: Settings) -> dict[str, int]:

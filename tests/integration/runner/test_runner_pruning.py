@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
+from nautilus_runner.building.shelf import LABEL_BUILD, REPOSITORY
 from nautilus_runner.executors.image_record import ImageRecord
 from nautilus_runner.status import read_status
 from nautilus_runner.testing.datahost import DataHost, Served
 from nautilus_runner.testing.payloads import job_payload, variable
-from nautilus_runner.testing.running import RunnerProcess, RunningAgent
+from nautilus_runner.testing.running import RunnerProcess, RunningAgent, settings_for
 from nautilus_runner.testing.server import ProtocolServer
 
 HERE = '\n[data]\nlocal_hosts = ["127.0.0.1"]\n'
@@ -109,8 +112,6 @@ async def test_below_the_reserve_no_job_is_taken_until_there_is_room(
         await asyncio.sleep(0.05)
     assert job.claims == 0
     assert runner.agent is not None
-    from nautilus_runner.testing.running import settings_for
-
     await runner.agent.apply(settings_for(server.url, runner.data_dir))
     await server.finished(job)
     assert job.status == "success"
@@ -127,17 +128,17 @@ def daemon() -> Iterator[docker.APIClient]:
     api.close()
 
 
-def make_image(daemon: docker.APIClient, name: str, content: str) -> str:
-    import io
-    import tarfile
-
+def make_image(
+    daemon: docker.APIClient, name: str, content: str, tag: str = "latest", labels: Sequence[str] = ()
+) -> str:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         info = tarfile.TarInfo("content")
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content.encode()))
-    daemon.import_image_from_data(buffer.getvalue(), repository=name, tag="latest")
-    return str(daemon.inspect_image(name)["Id"])
+    changes = [f"LABEL {label}" for label in labels]
+    daemon.import_image_from_data(buffer.getvalue(), repository=name, tag=tag, changes=changes)
+    return str(daemon.inspect_image(f"{name}:{tag}")["Id"])
 
 
 @pytest.mark.docker
@@ -160,6 +161,11 @@ async def test_of_images_containers_and_volumes_only_our_own_go(
         entry["used_at"] = 1.0
     (service.data_dir / "images.json").write_text(json.dumps(aged))
     (service.data_dir / "system_id").write_text("s_0123456789ab\n")
+    key = f"{time.monotonic_ns():032x}"
+    make_image(daemon, REPOSITORY, key, key, [f"{SYSTEM}=s_0123456789ab", f"{LABEL_BUILD}={key}"])
+    (service.data_dir / "built-images").mkdir()
+    (service.data_dir / "built-images" / key).touch()
+    os.utime(service.data_dir / "built-images" / key, (1, 1))
     container = daemon.create_container(names["used"], command="x", name=f"{mark}-container")["Id"]
     foreign = daemon.create_volume(f"nautilus-{mark}")["Name"]
     other = daemon.create_volume(
@@ -171,6 +177,7 @@ async def test_of_images_containers_and_volumes_only_our_own_go(
     try:
         said = await prune(service, "--all")
         assert sorted((removal["kind"], removal["name"]) for removal in said["removals"]) == [
+            ("built-image", f"{REPOSITORY}:{key}"),
             ("container", "gone-1"),
             ("image", images["ours"]),
         ]
