@@ -24,15 +24,11 @@ VARIABLES = (COUNT_VARIABLE, MEMORY_VARIABLE, MODEL_VARIABLE, SHARE_VARIABLE)
 _MOST = 1024
 _MIB = 1 << 20
 _UNITS = {
-    "": _MIB,
-    "m": _MIB,
-    "mib": _MIB,
-    "mb": 10**6,
-    "g": 1 << 30,
-    "gib": 1 << 30,
-    "gb": 10**9,
-    "tib": 1 << 40,
+    **{"": _MIB, "m": _MIB, "mi": _MIB, "mib": _MIB, "mb": 10**6},
+    **{"g": 1 << 30, "gi": 1 << 30, "gib": 1 << 30, "gb": 10**9},
+    **{"t": 1 << 40, "ti": 1 << 40, "tib": 1 << 40, "tb": 10**12},
 }
+"""GB are those on the box: a card "of 24 GB" has 24564 MiB, which is less than 24 GiB."""
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([a-z]*)", re.IGNORECASE)
 _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{4,80}")
 _PART = re.compile(r"[a-z]+|\d+")

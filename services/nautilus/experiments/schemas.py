@@ -17,7 +17,7 @@ from nautilus.errors import InvalidRequest
 from nautilus.gitlab.port import Job
 
 _MEMORY = re.compile(
-    r"(?!0+(\.0+)? ?[a-z]*$)[0-9]{1,9}(\.[0-9]{1,3})? ?(mib|gib|tib|mb|gb|m|g)?", re.ASCII | re.IGNORECASE
+    r"(?!0+(\.0+)? ?[a-z]*$)[0-9]{1,9}(\.[0-9]{1,3})? ?([mgt](i?b?)?)?", re.ASCII | re.IGNORECASE
 )
 
 

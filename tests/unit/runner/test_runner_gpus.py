@@ -152,6 +152,7 @@ def test_a_device_that_a_control_group_keeps_from_us_is_not_ours(
         ({"NAUTILUS_GPU_MEMORY": "16GiB"}, Wish(1, memory_mib=16384)),
         ({"NAUTILUS_GPU_MEMORY": "16 GB"}, Wish(1, memory_mib=15258)),
         ({"NAUTILUS_GPU_MEMORY": "512"}, Wish(1, memory_mib=512)),
+        ({"NAUTILUS_GPU_MEMORY": "32Gi"}, Wish(1, memory_mib=32768)),
         ({"NAUTILUS_GPU_MODEL": "A100", "NAUTILUS_GPUS": "4"}, Wish(4, model="A100")),
         ({"NAUTILUS_GPU_SHARED": "1.5GiB"}, Wish(1, share_mib=1536)),
     ],
