@@ -20,10 +20,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nautilus_runner.building.wishes import DOCKERFILE
 from nautilus_runner.cgroup_tree import Tree as GroupTree
 from nautilus_runner.cgroups import FACTS, Facts, Group
 from nautilus_runner.clone_path import project_path
-from nautilus_runner.errors import SystemFailure
+from nautilus_runner.errors import JobMisconfigured, SystemFailure
 from nautilus_runner.executors import processes, sandboxing
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.executors.bubblewrap import Sandboxes
@@ -149,6 +150,11 @@ class ProcessExecutor:
         return self._project
 
     async def prepare(self) -> None:
+        if self._context.variables.get(DOCKERFILE):
+            raise JobMisconfigured(
+                f"{DOCKERFILE}: jobs of this runner are processes, which have no image; a runner with the docker "
+                "executor builds it"
+            )
         await self._choose_sandbox()
         self._wardens[0] = Warden.spawn(self._context.folder / "run-0", self._context.lock_files)
 
