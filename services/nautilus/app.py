@@ -113,9 +113,7 @@ class Parts:
             settings, self.database, self.gitlab, self.tracking, self.access, self.events
         )
         self.rendezvous = Rendezvous(self.events)
-        self.live_files = LiveFiles(
-            self.experiments.service, self.experiments.reader, self.gitlab, self.rendezvous
-        )
+        self.live_files = LiveFiles(self.experiments.service, self.gitlab, self.rendezvous)
         self.probes = Probes(
             self.readiness,
             self.gitlab,

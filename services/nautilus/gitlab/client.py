@@ -33,6 +33,7 @@ from nautilus.gitlab.entities import (
 )
 from nautilus.gitlab.port import (
     TRACE_PART_BYTES,
+    ArtifactFile,
     Commit,
     FileChange,
     GitLabAccount,
@@ -242,6 +243,22 @@ class _Account:
             "GET", template, streamed=True, project=project, job=job_id, file=path
         )
         return await self._client.run(_read_limited, response, path, limit_bytes)
+
+    async def job_artifact_files(self, project: int, job_id: int) -> list[ArtifactFile]:
+        from nautilus.gitlab.archive import files_of_archive
+
+        def fetch(span: str) -> Any:
+            return self._client.transport.response(
+                self._credential,
+                "GET",
+                _PROJECT + "/jobs/{job}/artifacts",
+                headers={"Range": span, "Accept-Encoding": "identity"},
+                streamed=True,
+                project=project,
+                job=job_id,
+            )
+
+        return await self._client.run(files_of_archive, fetch)
 
     async def runners(self, tags: Sequence[str] = ()) -> list[Runner]:
         query: dict[str, Any] = {"per_page": 100} | ({"tag_list": ",".join(tags)} if tags else {})

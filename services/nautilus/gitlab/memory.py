@@ -30,6 +30,7 @@ from nautilus.gitlab.memory_server import ENDED, MemoryServer, StoredJob, Stored
 from nautilus.gitlab.port import (
     TRACE_PART_BYTES,
     AccessLevel,
+    ArtifactFile,
     Commit,
     FileChange,
     GitLabAccount,
@@ -241,6 +242,12 @@ class _MemoryAccount:
         self._enter("runners")
         tagged = self._server.runner_tags
         return [one for one in self._server.runner_list if set(tags) <= tagged.get(one.id, set())]
+
+    async def job_artifact_files(self, project: int, job_id: int) -> list[ArtifactFile]:
+        artifacts = self._stored_job(project, job_id, "job_artifact_files").artifacts
+        if not artifacts:
+            raise GitLabNotFound("GitLab: 404 Not found")
+        return [ArtifactFile(path, len(data)) for path, data in artifacts.items()]
 
     async def ssh_keys(self) -> list[SshKey]:
         user = self._enter("ssh_keys")

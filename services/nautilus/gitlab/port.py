@@ -158,6 +158,14 @@ class TracePart:
 
 
 @dataclass(frozen=True)
+class ArtifactFile:
+    """A file in a job's archive; `path` from the project folder."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Runner:
     """`status` is GitLab's: online, offline, stale, never_contacted."""
 
@@ -279,6 +287,10 @@ class GitLabAccount(Protocol):
 
     async def job_artifact_file(self, project: int, job_id: int, path: str, limit_bytes: int) -> bytes:
         """One file out of the job's archive. Raises GitLabNotFound; TooLarge beyond the limit."""
+        ...
+
+    async def job_artifact_files(self, project: int, job_id: int) -> list[ArtifactFile]:
+        """What is in the job's archive. Raises GitLabNotFound where there is none; TooLarge."""
         ...
 
     async def ssh_keys(self) -> list[SshKey]:

@@ -5,7 +5,7 @@ Who may see the run may look, who may change it may write.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -26,9 +26,8 @@ from nautilus.errors import (
     TooLarge,
     Unavailable,
 )
-from nautilus.experiments.reading import ExperimentReader
 from nautilus.experiments.service import ExperimentService
-from nautilus.gitlab.port import GitLab
+from nautilus.gitlab.port import ArtifactFile, GitLab
 from nautilus.live.pipe import PipeBroken
 from nautilus.live.rendezvous import Delivery, Rendezvous
 from nautilus.live.schemas import FileView, Folder, Item, Kind, Listed
@@ -58,12 +57,10 @@ class LiveFiles:
     def __init__(
         self,
         experiments: ExperimentService,
-        reader: ExperimentReader,
         gitlab: GitLab,
         rendezvous: Rendezvous,
     ) -> None:
         self._experiments = experiments
-        self._reader = reader
         self._gitlab = gitlab
         self._rendezvous = rendezvous
 
@@ -136,19 +133,28 @@ class LiveFiles:
         return answer
 
     async def _kept_folder(self, caller: Identity, experiment: Experiment, path: str) -> Folder:
-        """What the run's artifacts have in a folder."""
+        """What the archive of the job's files has in a folder."""
         found: dict[str, FileView] = {}
         before = f"{path}/" if path else ""
-        for artifact in await self._reader.artifacts(caller, experiment.id):
-            if not artifact.path.startswith(before):
+        for kept in await self._archive(caller, experiment):
+            if not kept.path.startswith(before):
                 continue
-            name, _, below = artifact.path.removeprefix(before).partition("/")
-            size = None if below else artifact.size_bytes
+            name, _, below = kept.path.removeprefix(before).partition("/")
             kind: Kind = "folder" if below else "file"
+            size = None if below else kept.size_bytes
             found[name] = FileView(name=name, path=before + name, kind=kind, size_bytes=size)
         if path and not found:
             raise NotFound(f"the job has ended, and its artifacts have no folder {path}")
         return Folder(path=path, source="artifacts", files=[found[name] for name in sorted(found)])
+
+    async def _archive(self, caller: Identity, experiment: Experiment) -> Sequence[ArtifactFile]:
+        if experiment.job_id is None:
+            return []
+        account = self._gitlab.acting(caller.credential)
+        try:
+            return await account.job_artifact_files(experiment.project_id, experiment.job_id)
+        except GitLabNotFound:
+            return []
 
     async def _kept_file(
         self, caller: Identity, experiment: Experiment, path: str, offset: int, length: int | None

@@ -111,11 +111,15 @@ async def test_one_file_is_read_out_of_the_artifacts(world: GitLabWorld, project
     account = world.gitlab.acting(world.admin)
     await world.make_runner()
     job = await pushed_job(world, account, project)
+    with pytest.raises(GitLabNotFound):
+        await account.job_artifact_files(project.id, job.id)
     taken = await world.take_job()
     await world.upload_artifacts(taken, {"out/metrics.jsonl": b"{}\n", "out/a b/ä.txt": b"x" * 5000})
     await world.finish(taken, JobState.SUCCESS)
     await until(lambda: account.job(project.id, job.id), lambda j: j.has_artifacts)
     assert await account.job_artifact_file(project.id, job.id, "out/metrics.jsonl", 100) == b"{}\n"
+    listed = {one.path: one.size_bytes for one in await account.job_artifact_files(project.id, job.id)}
+    assert listed == {"out/metrics.jsonl": 3, "out/a b/ä.txt": 5000}
     assert await account.job_artifact_file(project.id, job.id, "out/a b/ä.txt", 5000) == b"x" * 5000
     with pytest.raises(TooLarge):
         await account.job_artifact_file(project.id, job.id, "out/a b/ä.txt", 4999)

@@ -167,12 +167,14 @@ async def test_a_running_job_is_looked_into_and_written_into(
 
     # Afterwards the same way leads to what the job kept.
     assert (await user.get(f"{files}/outputs/said")).text == "now"
+    kept = (await user.get(files, params={"path": "outputs"})).json()["files"]
+    assert {one["name"]: one["size_bytes"] for one in kept} == {"model.bin": 3_000_000, "said": 3}
     gone = await user.get(f"{files}/log.txt")
     assert gone.status_code == 404 and "artifacts" in gone.json()["message"]
     assert (await user.put(f"{files}/go", content=b"x")).status_code == 409
 
 
-async def test_a_runner_or_a_server_that_restarts_is_found_again(
+async def test_a_runner_that_is_killed_is_followed_by_the_next(
     forge: ServerWorld, user: httpx.AsyncClient, nautilus: RunningManagement, runner: Path
 ) -> None:
     run = await running(forge, user, "echo 1 > a; until [ -s end ]; do sleep 0.05; done")
@@ -192,7 +194,9 @@ async def test_a_runner_or_a_server_that_restarts_is_found_again(
     assert there == b"1\n"
 
     # The runner is killed: who asks while it is away waits, and is answered by the next one.
-    [pid] = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if _is_runner(path, runner)]
+    [pid] = [
+        int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if _is_runner(path, runner)
+    ]
     os.kill(pid, signal.SIGKILL)
     asked = asyncio.create_task(user.get(url))
     again = start(runner)

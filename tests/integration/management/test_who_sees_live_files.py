@@ -196,5 +196,8 @@ async def test_before_it_starts_and_after_it_ended(
     gone = await ada.get(f"{url}/train.log")
     assert gone.status_code == 404 and "artifacts have no file" in gone.json()["message"]
     listed = (await ada.get(url)).json()
-    assert listed["source"] == "artifacts" and [one["name"] for one in listed["files"]] == ["artifacts.zip"]
+    assert listed["source"] == "artifacts" and [one["name"] for one in listed["files"]] == ["outputs"]
+    listed = (await ada.get(url, params={"path": "outputs"})).json()
+    assert [(one["path"], one["size_bytes"]) for one in listed["files"]] == [("outputs/a.txt", 5)]
+    assert (await ada.get(url, params={"path": "src"})).status_code == 404
     assert (await ada.put(f"{url}/x", content=b"1")).status_code == 409

@@ -46,6 +46,7 @@ CALLS: dict[str, Callable[[GitLabAccount], Awaitable[Any]]] = {
     "active_jobs": lambda a: a.active_jobs(1),
     "job_trace": lambda a: a.job_trace(1, 2, 3),
     "job_artifact_file": lambda a: a.job_artifact_file(1, 2, "a/b", 10),
+    "job_artifact_files": lambda a: a.job_artifact_files(1, 2),
     "ssh_keys": lambda a: a.ssh_keys(),
     "add_ssh_key": lambda a: a.add_ssh_key("t", "ssh-ed25519 AAAA"),
     "remove_ssh_key": lambda a: a.remove_ssh_key(1),
