@@ -112,7 +112,13 @@ async def _take_gpus(work: Work) -> None:
     wish = wish_of(work.variables.environment())
     if not wish.count:
         return
-    work.context.gpus = given = await work.control.guard(work.machine.gpus.take(wish, work.trace.raw))
+
+    def say(why: str) -> None:
+        work.context.waits_for = why
+        work.trace.raw(why)
+
+    work.context.gpus = given = await work.control.guard(work.machine.gpus.take(wish, say))
+    work.context.waits_for = ""
     work.context.lock_files = work.machine.gpus.lock_files(given)
     await work.entry.record(gpus=given.uuids, gpu_share_mib=given.share_mib)
     share = f" ({given.share_mib} MiB of it)" if given.share_mib else ""

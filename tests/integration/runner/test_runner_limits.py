@@ -185,6 +185,38 @@ async def test_kinds_have_their_own_parallelism(
     assert second.status == "success"
 
 
+async def test_a_restarted_runner_knows_what_its_jobs_have(
+    server: ProtocolServer, service: RunnerProcess
+) -> None:
+    gate = service.data_dir / "gate"
+    os.mkfifo(gate)
+    gate.chmod(0o644)
+    asks = [variable("NAUTILUS_MEMORY", "300Mi"), variable("NAUTILUS_CPUS", "1")]
+    job = server.add_job(job_payload([f"echo begun; cat {gate}; exit 3"], variables=asks))
+    service.configure(server.url, tables="\n[capacity]\nmemory_mib = 512\n")
+    service.start()
+    await server.until(lambda: "begun" in job.log)
+    await service.kill()
+    (service.data_dir / "status.json").unlink()
+    service.start()
+
+    def memory() -> dict[str, int]:
+        try:
+            found: dict[str, int] = json.loads((service.data_dir / "status.json").read_text())["capacity"][
+                "memory_mib"
+            ]
+        except OSError:
+            return {}
+        return found
+
+    async with asyncio.timeout(30):
+        while memory() != {"total": 512, "used": 300}:
+            await asyncio.sleep(0.05)
+    await asyncio.to_thread(gate.write_text, "go")
+    await server.finished(job)
+    assert last_line(job) == "Job failed: exit code 3"
+
+
 @needs_groups
 async def test_usage_of_a_known_load_is_in_the_status_and_the_log(
     server: ProtocolServer, service: RunnerProcess
