@@ -143,7 +143,7 @@ class DataMounts:
 
 def bind(source: str, target: str) -> dict[str, Any]:
     """Exactly this folder, read-only; never made where it is not there."""
-    options = {"Propagation": "rprivate"}
+    options = {"Propagation": "rslave"}  # what the daemon asks for below its own folder, where volumes lie
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True, "BindOptions": options}
 
 
