@@ -9,6 +9,7 @@ import pytest
 from nautilus_runner.causes import Cause
 from nautilus_runner.cli import app
 from nautilus_runner.errors import FailureReason
+from nautilus_runner.isolation_settings import BuildSettings
 from nautilus_runner.limit_settings import CapacitySettings, KindSettings, LimitSettings
 from nautilus_runner.other_workers import KNOWN
 from nautilus_runner.settings import DockerSettings, ProcessSettings, RunnerSettings, Settings
@@ -17,7 +18,7 @@ from nautilus_runner.storage_settings import DataSettings, DiskSettings, S3Setti
 PAGE = (Path(__file__).parents[3] / "docs/reference/runner.md").read_text()
 LIMITS_PAGE = (Path(__file__).parents[3] / "docs/reference/runner-limits.md").read_text()
 UNREPORTED = {FailureReason.CANCELED}
-STORAGE = [DataSettings, DiskSettings, S3Settings, StoreSettings]
+STORAGE = [BuildSettings, DataSettings, DiskSettings, S3Settings, StoreSettings]
 
 
 @pytest.mark.parametrize("model", [Settings, RunnerSettings, ProcessSettings, DockerSettings, *STORAGE])
