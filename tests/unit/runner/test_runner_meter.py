@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from nautilus_runner import gpu
 from nautilus_runner.causes import Cause
 from nautilus_runner.errors import GpuIdle, JobError
 from nautilus_runner.gpu import GpuUse
 from nautilus_runner.limits import Limits
 from nautilus_runner.settings import RunnerSettings
+from nautilus_runner.testing.nvml import FakeGpu, FakeNvml
 from nautilus_runner.usage import meter as meters
 from nautilus_runner.usage.meter import Meter
 from nautilus_runner.usage.reading import Reading, Usage
@@ -43,8 +45,10 @@ async def test_a_job_whose_gpus_stand_idle_for_too_long_is_ended(
     looks = 0
     enough = asyncio.Event()
 
+    nvml = FakeNvml([FakeGpu("GPU-1", memory_mib=80000, utilization=percent, used_mib=1000)])
+
     def use(uuids: tuple[str, ...]) -> Mapping[str, GpuUse]:
-        return {uuid: GpuUse(percent, 1000, 80000) for uuid in uuids}
+        return gpu.usage(uuids, nvml)
 
     async def count(usage: Usage) -> None:
         nonlocal looks
