@@ -289,13 +289,14 @@ async def test_extra_hosts_and_the_configured_network(
 
 
 async def test_gpus_are_asked_of_the_daemon_by_uuid(
-    server: ProtocolServer, runner: RunningAgent, monkeypatch: pytest.MonkeyPatch
+    server: ProtocolServer, runner: RunningAgent, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nautilus_runner import agent as agent_module
-    from nautilus_runner.gpu import Gpu
+    from nautilus_runner.gpus import keeper
+    from nautilus_runner.testing.nvml import FakeGpu, FakeNvml
 
-    gpus = (Gpu("GPU-aaaa", "H200", 143771), Gpu("GPU-bbbb", "H200", 143771))
-    monkeypatch.setattr(agent_module, "find_gpus", lambda visible: gpus)
+    nvml = FakeNvml([FakeGpu("GPU-aaaa"), FakeGpu("GPU-bbbb")])
+    monkeypatch.setattr(keeper, "library", lambda: nvml)
+    await runner.start(server.url, **OPTIONS, gpu_selftest=False, gpu_lock_dir=str(data_dir / "locks"))
     asked: list[dict[str, Any]] = []
     create = docker.APIClient.create_container_from_config
 
@@ -307,9 +308,11 @@ async def test_gpus_are_asked_of_the_daemon_by_uuid(
     monkeypatch.setattr(docker.APIClient, "create_container_from_config", record)
     script = ['echo "$CUDA_VISIBLE_DEVICES"']
     job = await run_job(server, runner, job_payload(script, variables=[variable("NAUTILUS_GPUS", "1")]))
-    assert asked[0]["HostConfig"]["DeviceRequests"] == [
-        {"Driver": "", "DeviceIDs": ["GPU-aaaa"], "Capabilities": [["gpu"]]}
+    [mine] = [config for config in asked if config["Labels"].get("org.nautilus.runner.role") == "job"]
+    assert mine["HostConfig"]["DeviceRequests"] == [
+        {"Driver": "", "DeviceIDs": ["GPU-aaaa"], "Capabilities": [["gpu", "compute", "utility"]]}
     ]
+    assert mine["Labels"]["org.nautilus.runner.gpus"] == "GPU-aaaa"
     assert printed(job) == ["GPU-aaaa"]
 
 

@@ -21,10 +21,10 @@ from nautilus_runner.executors import containers
 from nautilus_runner.executors.container_output import frames
 from nautilus_runner.journal import Journal, entry_key
 from nautilus_runner.payload import Credentials, Image, Job
-from nautilus_runner.settings import DockerSettings
+from nautilus_runner.settings import DockerSettings, RunnerSettings
 from nautilus_runner.slots import Slots
 from nautilus_runner.sources import git
-from nautilus_runner.sources.checkout import remotes_of
+from nautilus_runner.sources.checkout import Server
 from nautilus_runner.testing.payloads import job_payload
 from nautilus_runner.trace.spool import Spool
 from nautilus_runner.trace.writer import TraceWriter
@@ -273,12 +273,15 @@ def test_only_http_repositories_are_fetched(url: str) -> None:
 
 def test_the_way_to_the_repository_is_the_way_to_the_server_first() -> None:
     info = Job.model_validate(job_payload(sha="a" * 40, url="http://outside:80")).git_info
-    ours = [remote.url for remote in remotes_of(info, "http://127.0.0.1:10080", "")]
-    assert ours == ["http://127.0.0.1:10080/group/project.git", "http://outside:80/group/project.git"]
-    assert [r.url for r in remotes_of(info, "http://127.0.0.1:1", "http://clone")] == [
-        "http://clone/group/project.git"
-    ]
-    assert len(remotes_of(info, "http://outside:80", "")) == 1
+
+    def ways(url: str, clone_url: str = "") -> list[str]:
+        settings = RunnerSettings(url=url, token="glrt-x", clone_url=clone_url)
+        return [remote.url for remote in Server.of(settings).remotes(info.repo_url)]
+
+    outside = "http://outside:80/group/project.git"
+    assert ways("http://127.0.0.1:10080") == ["http://127.0.0.1:10080/group/project.git", outside]
+    assert ways("http://127.0.0.1:1", "http://clone") == ["http://clone/group/project.git"]
+    assert len(ways("http://outside:80")) == 1
 
 
 # ---- Docker
@@ -377,6 +380,9 @@ def test_errors_know_gitlabs_reasons() -> None:
         "JobLost": "unknown_failure",
         "JobInterrupted": "runner_interrupted",
         "ImagePullFailed": "image_pull_failure",
+        "ImageBuildFailed": "script_failure",
+        "DataFailed": "runner_external_dependency_failure",
+        "DiskFull": "runner_system_failure",
         "JobMisconfigured": "runner_configuration_error",
         "SystemFailure": "runner_system_failure",
     }
