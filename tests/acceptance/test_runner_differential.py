@@ -22,7 +22,15 @@ import gitlab
 import pytest
 
 from nautilus.testing.command_line import Appliance
-from nautilus.testing.runner_worlds import Seen, World, our_world, run_pipeline, runner_token, stock_world
+from nautilus.testing.runner_worlds import (
+    Relay,
+    Seen,
+    World,
+    our_world,
+    run_pipeline,
+    runner_token,
+    stock_world,
+)
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.gitlab_runner, pytest.mark.timeout(900)]
 
@@ -319,8 +327,10 @@ def worlds(
     """The stock runner's and ours, each after the whole pipeline."""
     in_containers = request.param == "docker"
     url, stock_docker, our_docker = appliance.gitlab_url, {}, {}
+    relay = None
     if in_containers:
-        url = _address_for_containers(appliance)
+        relay = _relay(appliance)
+        url = relay.url
         common = {
             "image": "nautilus-job",
             "pull_policy": "never",
@@ -344,14 +354,19 @@ def worlds(
     finally:
         for world in started:
             world.stop()
+        if relay is not None:
+            relay.close()
+            pytest.importorskip("docker").from_env(timeout=60).images.remove(HELPER_IMAGE, force=True)
 
 
-def _address_for_containers(appliance: Appliance) -> str:
-    plan = appliance.cli.plan
-    outside = [address for address in plan.listen if not address.startswith("127.")]
-    if not outside:
-        pytest.skip("the appliance listens on no address that containers reach")
-    return f"http://{outside[0]}:{plan.ports['gitlab']}"
+def _relay(appliance: Appliance) -> Relay:
+    """The server at the address of the containers' bridge: the appliance itself may listen on loopback alone."""
+    docker = pytest.importorskip("docker")
+    try:
+        bridge = docker.from_env(timeout=60).networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+        return Relay(bridge, appliance.cli.plan.ports["gitlab"])
+    except (docker.errors.DockerException, OSError, KeyError) as error:
+        pytest.skip(f"no Docker daemon on this machine with a bridge: {error}")
 
 
 def _helper_image(program: str) -> str:

@@ -77,7 +77,9 @@ class SshAccess:
                 "ssh_known_hosts_file of its [[runners]] entry, or use an https or relative address"
             )
         if shutil.which("ssh") is None:
-            raise SourceRefused(f"{address.url} wants SSH, and this machine has no ssh: install openssh-client")
+            raise SourceRefused(
+                f"{address.url} wants SSH, and this machine has no ssh: install openssh-client"
+            )
         for name, path in (("ssh_key_file", self.key_file), ("ssh_known_hosts_file", self.known_hosts_file)):
             try:
                 info = Path(path).stat()

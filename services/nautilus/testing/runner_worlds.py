@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Mapping
@@ -113,6 +116,38 @@ def _started(argv: list[str], tag: str, folder: Path, more: Mapping[str, str]) -
             argv, cwd=folder, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL
         )
     return World(tag, process, log, folder)
+
+
+class Relay:
+    """Connections to `address` (one that containers reach) carried on to a port of this machine's loopback."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._listener = socket.create_server((address, 0))
+        self.url = f"http://{address}:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                outer, _ = self._listener.accept()
+                inner = socket.create_connection(self._target)
+            except OSError:
+                return
+            for source, sink in ((outer, inner), (inner, outer)):
+                threading.Thread(target=_carry, args=(source, sink), daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def _carry(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
 
 
 def run_pipeline(
