@@ -35,7 +35,7 @@ class DataMounts:
     def __init__(self, api: Any, system_id: str) -> None:
         self._api = api
         self._system_id = system_id
-        self._roots: dict[Path, str] = {}
+        self._roots: dict[Path, tuple[str, str] | None] = {}
         self._lock = threading.Lock()
 
     def mounts(self, image: str, job: str, shared: Sequence[SharedFolder]) -> list[dict[str, Any]]:
@@ -48,16 +48,19 @@ class DataMounts:
         with self._lock:
             if root not in self._roots:
                 self._roots[root] = self._outside(image, job, root)
-        if outside := self._roots[root]:
-            source = str(PurePosixPath(outside) / shared.name)
-            return bind(source, shared.seen_at)
+        if (found := self._roots[root]) is not None:
+            outside, propagation = found
+            return bind(str(PurePosixPath(outside) / shared.name), shared.seen_at, propagation)
         with self._lock:
             return volume(self._filled(image, job, root, shared), shared.seen_at)
 
     # ---- the same disk
 
-    def _outside(self, image: str, job: str, root: Path) -> str:
-        """The path by which the daemon knows our folder; "" where it does not see it."""
+    def _outside(self, image: str, job: str, root: Path) -> tuple[str, str] | None:
+        """The path by which the daemon knows our folder, and how it can be bound; None where it does not see it.
+
+        Below its own folder, where volumes lie, the daemon wants `rslave`, which is refused elsewhere.
+        """
         word = secrets.token_hex(16)
         probe = root / "probe"
         remove_tree(probe)
@@ -65,16 +68,17 @@ class DataMounts:
         try:
             (probe / word).write_text(word)
             for path in candidates(root, self._own_mounts()):
-                if self._sees(image, job, f"{path}/probe", word):
-                    return path
-            return ""
+                for propagation in ("rprivate", "rslave"):
+                    if self._sees(image, job, bind(f"{path}/probe", _PROBE, propagation), word):
+                        return path, propagation
+            return None
         finally:
             remove_tree(probe)
 
-    def _sees(self, image: str, job: str, path: str, word: str) -> bool:
+    def _sees(self, image: str, job: str, mount: Mapping[str, Any], word: str) -> bool:
         made = ""
         try:
-            made = self._create(image, job, bind(path, _PROBE))
+            made = self._create(image, job, mount)
             return container_files.read_file(self._api, made, f"{_PROBE}/{word}") == word.encode()
         except DockerException:
             return False
@@ -141,9 +145,9 @@ class DataMounts:
                 self._api.remove_container(container, force=True)
 
 
-def bind(source: str, target: str) -> dict[str, Any]:
+def bind(source: str, target: str, propagation: str = "rprivate") -> dict[str, Any]:
     """Exactly this folder, read-only; never made where it is not there."""
-    options = {"Propagation": "rslave"}  # what the daemon asks for below its own folder, where volumes lie
+    options = {"Propagation": propagation}
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True, "BindOptions": options}
 
 

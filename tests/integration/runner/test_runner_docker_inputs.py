@@ -120,5 +120,5 @@ def test_a_bind_names_exactly_one_folder_and_never_makes_it() -> None:
         "Source": "/d/blobs/ab",
         "Target": "/nautilus/inputs/ab",
         "ReadOnly": True,
-        "BindOptions": {"Propagation": "rslave"},
+        "BindOptions": {"Propagation": "rprivate"},
     }
