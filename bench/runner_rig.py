@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nautilus_runner.testing.payloads import job_payload
-from nautilus_runner.testing.running import config_text
+from nautilus_runner.testing.running import JOB_USER, config_text
 from nautilus_runner.testing.server import RUNNER_TOKEN, ProtocolServer, ServedJob
 
 IMAGE = "debian:trixie-slim"
@@ -88,8 +88,11 @@ def _start(executor: str, url: str, home: Path, concurrent: int) -> subprocess.P
         config.write_text(_STOCK_CONFIG.format(concurrent=concurrent, url=url, token=RUNNER_TOKEN, home=home))
         argv = [STOCK, "run", "--config", str(config), "--working-directory", str(home)]
     else:
-        docker = {"image": IMAGE, "pull_policy": ["never"]} if executor == "docker" else {}
-        config.write_text(config_text(url, home, concurrent=concurrent, executor=executor, docker=docker))
+        parts = {
+            "docker": {"image": IMAGE, "pull_policy": ["never"]} if executor == "docker" else {},
+            "process": {"user": JOB_USER, "sandbox": "auto"},  # as a runner has it that is told nothing
+        }
+        config.write_text(config_text(url, home, concurrent=concurrent, executor=executor, **parts))
         argv = [sys.executable, "-m", "nautilus_runner", "run", "--config", str(config)]
     with (home / "runner.log").open("wb") as log:
         return subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
