@@ -38,7 +38,7 @@ _FIRST_AFTER_S = 0.5  # a job that is over by then costs nothing
 _HOLD_S = 45.0
 _HELD_S = 2.0
 _MAX_WAIT_S = 10.0
-_MOST_AT_ONCE = 8
+_MOST_AT_ONCE = 16
 _FOR_GOOD = (400, 401, 403, 404, 405, 410, 422)
 """Not a Nautilus run, no Nautilus, or a job that is over: nobody will ever ask."""
 

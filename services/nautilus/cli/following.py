@@ -15,6 +15,8 @@ _LAST_BYTES = 256 * 1024
 """In which the last lines are looked for."""
 _ENDED = frozenset({"succeeded", "failed", "canceled"})
 _RETRY_S = 1.0
+_NOT_YET = frozenset({404, 409, 503})
+"""No such file, no job, no runner: perhaps later."""
 _TOTAL = re.compile(r"bytes \*/(\d+)")
 
 
@@ -36,7 +38,7 @@ class Tail:
         try:
             data = self._read(f"bytes=-{max(wanted, 1)}")
         except Refused as error:
-            if error.status != 404 or not is_awaited or self._has_ended():
+            if error.status not in _NOT_YET or not is_awaited or self._has_ended():
                 raise
             _say(f"{self._path} is not there yet")
             return
@@ -50,7 +52,7 @@ class Tail:
             try:
                 self._print(self._read(f"bytes={self._offset}-", _WAIT_S))
             except Refused as error:
-                if error.status not in (404, 503):
+                if error.status not in _NOT_YET:
                     raise
                 if self._has_ended():
                     self._finish()

@@ -25,7 +25,7 @@ AWAY_S = 3.0
 """A runner that holds no request for so long answers nothing any more."""
 ANSWERS_WITHIN_S = 30.0
 WRITES_WITHIN_S = 600.0
-MOST_QUESTIONS = 6
+MOST_QUESTIONS = 12
 """For one job at a time."""
 HEAD_LIMIT_BYTES = 4 * 1024 * 1024
 
