@@ -8,42 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
-import random
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import SecretStr
-
-from nautilus_runner import clock, status
+from nautilus_runner import status
+from nautilus_runner.asking import Asking, Registration, identity_of
 from nautilus_runner.cache import LocalCache
 from nautilus_runner.capacity import machine_room
 from nautilus_runner.checkpoints.store import CheckpointStore
+from nautilus_runner.claims import journaled
 from nautilus_runner.client import Coordinator, Offer
 from nautilus_runner.data.hub import DataHub
 from nautilus_runner.disk import MIB, Reserve
 from nautilus_runner.errors import (
     ConfigurationError,
     ControlRefused,
-    DiskFull,
-    ForbiddenError,
-    JobError,
     RunnerError,
-    ServerError,
-    UnavailableError,
 )
 from nautilus_runner.executors.factory import Factory
 from nautilus_runner.gpus.keeper import GpuKeeper
 from nautilus_runner.gpus.pool import GpuPool
 from nautilus_runner.job import JobRun
 from nautilus_runner.journal import Entry, Journal, entry_key
-from nautilus_runner.limits import usual_limits
 from nautilus_runner.network.probing import Prober
 from nautilus_runner.payload import Job
 from nautilus_runner.pruning.janitor import Belongings, Janitor
@@ -60,27 +49,6 @@ DRAINED = "drained"
 """A file in the data folder: this machine takes no jobs, whatever restarts."""
 _STATUS_EVERY_S = 5.0
 _STATUS_AT_MOST_EVERY_S = 0.05
-_POLL_S = 1.0  # between two requests that the server does not hold
-_HELD_S = 2.0  # an answer that took this long was held: ask again at once
-_MAX_WAIT_S = 15.0
-_JOURNAL_S = 10.0  # well within the lease of a claim
-_QUICK_S, _QUICK_TRIES = 0.2, 25  # a server that starts again is met within a fifth of a second
-
-
-@dataclass(slots=True)
-class Registration:
-    """One registration that is served. `settings` may change under way: a held request is not disturbed by that."""
-
-    settings: RunnerSettings
-    reason: str = "connecting"
-    client: Coordinator | None = None
-    task: asyncio.Task[None] | None = None
-    probing: asyncio.Task[None] | None = None
-
-
-def _identity(settings: RunnerSettings) -> tuple[str, ...]:
-    """What makes a registration another one for its server."""
-    return (settings.url, settings.token.get_secret_value(), settings.executor, settings.tls_ca_file)
 
 
 class Agent:
@@ -123,6 +91,9 @@ class Agent:
         self._drained = data_dir / DRAINED
         self._changed = asyncio.Event()
         self._news = asyncio.Event()
+        self._asking = Asking(
+            self._machine.capacity, self._slots, self._quota, self._check_executor, self._begin, self._say
+        )
         self._status_task: asyncio.Task[None] | None = None
         self._gpu_keeper = GpuKeeper(
             self._machine.gpus, self._machine.executors, system_id, data_dir, os.environ
@@ -158,7 +129,7 @@ class Agent:
         self._quota.set_bound(settings.exit_after_jobs)
         if self._gpu_task is None and settings.runners:
             self._gpu_task = asyncio.create_task(self._gpu_keeper.run(settings, self._note_change))
-        wanted = {} if self.is_draining else {_identity(runner): runner for runner in settings.runners}
+        wanted = {} if self.is_draining else {identity_of(runner): runner for runner in settings.runners}
         for identity in set(self._registrations) - set(wanted):
             self._leave(self._registrations.pop(identity))
         for identity, runner in wanted.items():
@@ -312,46 +283,8 @@ class Agent:
             self._say(registration, str(error))
             return
         registration.client = client
-        last_update = ""
-        failures = 0
         try:
-            while True:
-                await self._machine.capacity.until_welcome(usual_limits(registration.settings))
-                slot = await self._slots.take(_identity(registration.settings), registration.settings.limit)
-                wait_s = 0.0
-                is_used = is_asking = False
-                try:
-                    await self._quota.ask()
-                    is_asking = True
-                    await self._check_executor(registration.settings)
-                    asked_at = time.monotonic()
-                    seen = "" if self._slots.is_contended else last_update
-                    offer = await client.request_job(seen)
-                    failures = 0
-                    self._say(registration, "")
-                    last_update = offer.last_update
-                    if offer.job is not None:
-                        is_used = await self._begin(offer, registration.settings, client, slot)
-                    elif time.monotonic() - asked_at < _HELD_S and (seen or not last_update):
-                        wait_s = _POLL_S
-                except (ServerError, JobError) as error:
-                    failures += 1
-                    last_update = (
-                        ""  # so the next request is not held: it tells at once that the server is back
-                    )
-                    self._say(registration, str(error))
-                    wait_s = _patience_s(failures, error)
-                except Exception as error:
-                    log.exception("%s: an error of ours", registration.settings.label)
-                    failures += 1
-                    self._say(registration, f"{type(error).__name__}: {error}")
-                    wait_s = _MAX_WAIT_S
-                finally:
-                    if is_asking:
-                        self._quota.answered(is_job=is_used)
-                    if not is_used:
-                        self._slots.give_back(slot)
-                await asyncio.sleep(wait_s)
+            await self._asking.run(registration, client)
         finally:
             await asyncio.shield(self._release(client))
 
@@ -377,36 +310,18 @@ class Agent:
         if key in self._jobs:
             log.warning("job %s was offered twice; the one that runs goes on", job.id)
             return False
-        first = {
-            "claimed_at": time.time(),
-            "clock": clock.mark(),
-            "payload": offer.raw,
-            "settings": _dumped(settings),
-        }
-        entry = await self._journaled(key, first)
+        entry = await journaled(self._journal, key, offer, settings)
         log.info("job %s (%s of %s) taken", job.id, job.job_info.name, job.job_info.project_full_path)
         self._slots.use(slot)
         self._run(entry, job, settings, client, slot)
         return True
-
-    async def _journaled(self, key: str, first: Mapping[str, Any]) -> Entry:
-        """A disk that is full just now may be given back by a job that is ending. Raises DiskFull: then the claim is
-        not confirmed, and the server offers the job again."""
-        deadline = time.monotonic() + _JOURNAL_S
-        while True:
-            try:
-                return self._journal.open(key, first)
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise DiskFull(f"the journal can't take the job {key}: {error.strerror}") from error
-            await asyncio.sleep(_QUICK_S)
 
     def _resume(self, entry: Entry) -> None:
         job = Job.model_validate(entry.state["payload"])
         settings = RunnerSettings.model_validate(entry.state["settings"])
         client = Coordinator(settings, self._machine.system_id)
         log.info("job %s: taken up again (%s)", job.id, entry.state.get("phase", "prepare"))
-        self._run(entry, job, settings, client, self._slots.occupy(_identity(settings)))
+        self._run(entry, job, settings, client, self._slots.occupy(identity_of(settings)))
 
     def _run(self, entry: Entry, job: Job, settings: RunnerSettings, client: Coordinator, slot: int) -> None:
         run = JobRun(entry, job, settings, client, self._machine, slot, self._note_change)
@@ -512,24 +427,3 @@ def ensure_system_id(data_dir: Path) -> str:
     made = f"s_{secrets.token_hex(6)}"
     path.write_text(made + "\n")
     return made
-
-
-def _patience_s(failures: int, error: Exception) -> float:
-    """How long to wait after an error: seconds, never an hour; short at first, since servers mostly restart."""
-    if isinstance(error, ForbiddenError):
-        return _MAX_WAIT_S
-    asked = error.retry_after_s if isinstance(error, UnavailableError) else None
-    if failures <= _QUICK_TRIES and (asked or 0.0) <= 1.0:
-        return _QUICK_S
-    wait_s: float = min(0.25 * 2.0 ** min(failures - _QUICK_TRIES, 10), _MAX_WAIT_S)
-    return min(max(wait_s * random.uniform(0.8, 1.2), asked or 0.0), _MAX_WAIT_S)  # noqa: S311
-
-
-def _dumped(settings: RunnerSettings) -> dict[str, Any]:
-    """Settings with their secrets, for the journal alone."""
-    dumped: dict[str, Any] = json.loads(json.dumps(settings.model_dump(), default=_bare))
-    return dumped
-
-
-def _bare(value: Any) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
