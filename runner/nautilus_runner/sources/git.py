@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -148,6 +149,15 @@ def environment(
         env[f"GIT_CONFIG_KEY_{index}"] = key
         env[f"GIT_CONFIG_VALUE_{index}"] = value
     return env
+
+
+async def version() -> tuple[int, ...]:
+    """Of the git on this machine, as (2, 39). Raises GitError."""
+    said = (await run(["git", "--version"], cwd=Path("/"), env=environment(Path("/")))).decode(
+        errors="replace"
+    )
+    found = re.search(r"(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def fetch_argv(url: str, refspecs: Sequence[str], *, depth: int = 0, unshallow: bool = False) -> list[str]:

@@ -16,13 +16,19 @@ from nautilus_runner.errors import GitError, SourceRefused
 from nautilus_runner.sources import git
 
 _PORTS = {"http": 80, "https": 443}
+_PINS_SINCE = (2, 37)  # git with http.curloptResolve
 
 
 async def pinned(remote: git.Remote, named_hosts: Collection[str]) -> git.Remote:
     """The remote, bound to the addresses that its host has now. Raises SourceRefused, GitError."""
     host, port = remote.host, remote.port or _PORTS.get(remote.scheme, 0)
-    if host in named_hosts or f"{host}:{port}" in named_hosts:
+    if {host, f"{host}:{port}"} & {name.lower() for name in named_hosts}:
         return remote
+    if await git.version() < _PINS_SINCE:
+        raise SourceRefused(
+            f"{remote.url} is on another server, and this machine's git can't be held to one address: install git "
+            "2.37 or later, or name the host in source_hosts of this runner's [[runners]] entry"
+        )
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

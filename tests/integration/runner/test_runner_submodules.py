@@ -10,6 +10,7 @@ import pytest
 
 from nautilus_runner.errors import GitError, SourceRefused
 from nautilus_runner.payload import GitInfo, Job
+from nautilus_runner.sources import git as git_program
 from nautilus_runner.sources.checkout import Server, check_out
 from nautilus_runner.sources.gitmodules import Whereabouts, absolute, is_plain
 from nautilus_runner.sources.mirror import Mirrors
@@ -375,3 +376,31 @@ async def test_a_refused_submodule_is_the_projects_own_error(
     await server.finished(job)
     assert job.finals[-1]["failure_reason"] == "script_failure"
     assert "submodule library: the submodule address 'file:///etc' is not fetched" in job.log
+
+
+async def test_a_public_address_is_the_one_that_git_connects_to(
+    server: ProtocolServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the name leads to later (DNS rebinding) does not count; a git that can't be held to it is not used."""
+    places = Whereabouts(
+        Server("http://gitlab.example.com"), "http://t:x@gitlab.example.com/group/project.git"
+    )
+    [remote], _, is_ours = await places.remotes("http://93.184.216.34/x.git")
+    assert (remote.resolve, is_ours) == ("93.184.216.34:80:93.184.216.34", False)
+    bound = git_program.Remote(f"http://nowhere.invalid:{server.port}/group/library.git").pinned_to(
+        f"nowhere.invalid:{server.port}:127.0.0.1"
+    )
+    with pytest.raises(GitError, match="Username"):  # it got there, and has no token for that name
+        await git_program.run(
+            ["git", "ls-remote", "--", bound.url],
+            cwd=Path("/"),
+            env=git_program.environment(Path("/"), bound),
+        )
+    assert any(path.startswith("/group/library.git/info/refs") for _, path in server.requests)
+
+    async def old() -> tuple[int, ...]:
+        return (2, 30)
+
+    monkeypatch.setattr(git_program, "version", old)
+    with pytest.raises(SourceRefused, match=r"install git 2\.37"):
+        await places.remotes("http://93.184.216.34/x.git")
