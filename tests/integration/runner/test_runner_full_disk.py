@@ -16,7 +16,10 @@ from nautilus_runner.testing.running import RunningAgent
 from nautilus_runner.testing.server import ProtocolServer, ServedJob
 
 MIB = 1 << 20
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+pytestmark = [
+    pytest.mark.drill,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk"),
+]
 
 
 @pytest.fixture

@@ -146,6 +146,7 @@ async def test_a_canceled_job_does_not_take_the_download_from_another(
     assert host.downloads_of("/set") == 1
 
 
+@pytest.mark.drill
 async def test_a_killed_runner_goes_on_with_the_bytes_that_it_has(
     server: ProtocolServer, service: RunnerProcess, host: DataHost
 ) -> None:
@@ -349,6 +350,7 @@ async def test_inputs_stay_out_of_git_and_never_replace_files_of_the_repository(
     assert job.finals[-1]["failure_reason"] == "runner_configuration_error"
 
 
+@pytest.mark.drill
 async def test_a_running_jobs_inputs_survive_a_restart(
     server: ProtocolServer, service: RunnerProcess, host: DataHost
 ) -> None:
