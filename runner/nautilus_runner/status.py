@@ -60,6 +60,35 @@ def write_status(path: Path, status: Status) -> None:
         part.rename(path)
 
 
+def room_of(capacity: Mapping[str, Any]) -> str:
+    """What of the machine is given to jobs, in one line; "" where nothing is counted."""
+    units = {"cpus": "cpus", "memory_mib": "MiB of memory", "disk_mib": "MiB of disk"}
+    parts = [
+        f"{capacity[name]['used']:g} of {capacity[name]['total']:g} {unit}"
+        for name, unit in units.items()
+        if capacity.get(name, {}).get("used")
+    ]
+    parts += [
+        f"{kind['running']} of {kind['limit'] or 'any number of'} {name} jobs"
+        for name, kind in capacity.get("kinds", {}).items()
+        if kind["running"]
+    ]
+    return f"given to jobs: {', '.join(parts)}" if parts else ""
+
+
+def details_of(job: Mapping[str, Any]) -> str:
+    """What a job waits for, or uses, for the end of its line."""
+    if waits_for := job.get("waits_for"):
+        return f"; {waits_for}"
+    usage = job.get("usage") or {}
+    words = {"cpu_percent": "% of a cpu", "memory_mib": "MiB of memory", "disk_mib": "MiB of disk"}
+    parts = [f"{usage[name]['now']:.0f} {unit}" for name, unit in words.items() if name in usage]
+    parts += [
+        f"GPU {n} {usage[f'gpu_{n}_percent']['now']:.0f} %" for n in range(64) if f"gpu_{n}_percent" in usage
+    ]
+    return f"; uses {', '.join(parts)}" if parts else ""
+
+
 def read_status(path: Path) -> dict[str, Any] | None:
     """What the file says, with `is_running` from the process and the file's age; None where there is none."""
     try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import typer
 
-from nautilus_runner import __version__, status
+from nautilus_runner import __version__, environment, status
 from nautilus_runner.commands.options import AsJson, Config, status_file
 from nautilus_runner.settings import load_settings
 
@@ -26,7 +27,7 @@ def run(config: Config) -> None:
 
 def show_status(config: Config, as_json: AsJson = False) -> None:
     """What the running service does; status 1 where none runs."""
-    if not config.exists():
+    if not config.exists() and environment.registration(os.environ) is None:
         reason = f"{config} is not there yet: `nautilus-runner register` writes it"
         print(json.dumps({"is_running": False, "state": "down", "reason": reason}) if as_json else reason)
         raise typer.Exit(1)
@@ -42,10 +43,12 @@ def show_status(config: Config, as_json: AsJson = False) -> None:
         print(f"{found['state']}, pid {found['pid']}, {slots['busy']} of {slots['total']} slots busy")
         if found["reason"]:
             print(found["reason"])
+        if room := status.room_of(found.get("capacity") or {}):
+            print(room)
         for warning in found.get("warnings") or ():
             print(f"warning: {warning}")
         for job in found["jobs"]:
-            print(f"  job {job['id']}: {job['state']} since {job['started_at']}")
+            print(f"  job {job['id']}: {job['state']} since {job['started_at']}{status.details_of(job)}")
     if not is_running:
         raise typer.Exit(1)
 

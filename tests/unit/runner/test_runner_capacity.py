@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from nautilus_runner import status
 from nautilus_runner.capacity import Capacity, Room
 from nautilus_runner.cgroups import Facts
 from nautilus_runner.errors import JobMisconfigured, OutOfMemory, PidsExceeded, ScriptFailed
@@ -173,3 +174,23 @@ def test_usage_goes_on_where_the_next_script_begins() -> None:
     assert summary(usage, Limits(memory_mib=512)) == (
         "Used: CPU 3.7 s (peak 1.0 cpus); memory peak 300 of 512 MiB; processes peak 5"
     )
+
+
+def test_status_says_for_people_what_is_given_used_and_waited_for() -> None:
+    given = {
+        "cpus": {"total": 8, "used": 2.5},
+        "memory_mib": {"total": 1000, "used": 0},
+        "kinds": {"learn": {"limit": 1, "running": 1}, "predict": {"limit": 0, "running": 2}},
+    }
+    assert (
+        status.room_of(given)
+        == "given to jobs: 2.5 of 8 cpus, 1 of 1 learn jobs, 2 of any number of predict jobs"
+    )
+    assert status.room_of({}) == ""
+    usage = {"cpu_percent": {"now": 99.6}, "memory_mib": {"now": 12.2}, "gpu_0_percent": {"now": 7}}
+    assert status.details_of({"usage": usage}) == "; uses 100 % of a cpu, 12 MiB of memory, GPU 0 7 %"
+    assert (
+        status.details_of({"waits_for": "waiting for 2 cpus, free are 1"})
+        == "; waiting for 2 cpus, free are 1"
+    )
+    assert status.details_of({}) == ""
