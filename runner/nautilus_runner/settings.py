@@ -6,6 +6,7 @@ the Docker client minds `DOCKER_HOST`. Shape: docs/reference/internals.md, "Runn
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -94,7 +95,9 @@ class DockerSettings(_Section):
         ""  # Docker's, for jobs with GPUs: nvidia; "" = the daemon's own, with a request for devices
     )
     gpu_capabilities: tuple[GpuCapability, ...] = ("compute", "utility")  # what of the driver those see
-    allowed_pull_policies: Annotated[tuple[PullPolicy, ...], BeforeValidator(_as_list)] = ()  # () = `pull_policy`
+    allowed_pull_policies: Annotated[
+        tuple[PullPolicy, ...], BeforeValidator(_as_list)
+    ] = ()  # () = `pull_policy`
     allowed_images: tuple[str, ...] = ()  # globs; () = any
     allowed_services: tuple[str, ...] = ()
     registry_auth_file: str = ""  # logins for private images, as Docker's config.json
@@ -233,7 +236,7 @@ def load_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     except (OSError, UnicodeDecodeError) as error:
         if not isinstance(error, FileNotFoundError) or environment.registration(env) is None:
             raise ConfigurationError(f"{path} can't be read: {error}") from error
-        text = ""
+        text = f"status_file = {json.dumps(str(path.absolute().parent / 'status.json'))}\n"
     try:
         return parse_settings(text, path.absolute().parent, env)
     except ConfigurationError as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import tomllib
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from nautilus_gateway.testing.programs import free_ports
+from nautilus_runner.testing.payloads import job_payload
 from nautilus_runner.testing.server import REGISTRATION_TOKEN, RUNNER_TOKEN, ProtocolServer
 
 ROOT = Path(__file__).parents[3]
@@ -165,3 +168,31 @@ async def test_a_worker_of_another_kind_joins_by_its_own_variables(
     refused = await register(tmp_path / "none.toml", **known, DIOPTRA_WORKER_PASSWORD="hunter2")
     assert refused.returncode == 2
     assert "workers have tokens here" in refused.stderr and "hunter2" not in refused.stderr
+
+
+async def test_a_service_without_a_file_serves_what_its_environment_names(
+    server: ProtocolServer, tmp_path: Path
+) -> None:
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "runner"),
+        "NAUTILUS_URL": server.url,
+        "NAUTILUS_RUNNER_TOKEN": RUNNER_TOKEN,
+        "NAUTILUS_RUNNER_CONCURRENT": "3",
+        "NAUTILUS_RUNNER_CONFIG": str(tmp_path / "config.toml"),
+        "NAUTILUS_RUNNER_PROCESS_USER": "",
+        "NAUTILUS_RUNNER_PROCESS_SANDBOX": "off",
+    }
+    command = [sys.executable, "-m", "nautilus_runner"]
+    process = subprocess.Popen([*command, "run"], env=environ, stderr=subprocess.DEVNULL)
+    try:
+        job = server.add_job(job_payload(["echo served"]))
+        await server.until(lambda: job.claims == 1)
+        told = await asyncio.to_thread(
+            subprocess.run, [*command, "status", "--json"], env=environ, capture_output=True, timeout=20
+        )
+        assert json.loads(told.stdout)["slots"]["total"] == 3
+    finally:
+        process.send_signal(signal.SIGQUIT)
+        await asyncio.to_thread(process.wait, 30)
+    assert not (tmp_path / "config.toml").exists()

@@ -64,7 +64,9 @@ def test_a_mistake_names_its_variable(name: str, text: str) -> None:
 
 def test_no_file_is_needed_where_the_environment_names_server_and_token(tmp_path: Path) -> None:
     environ = {**MINE, "NAUTILUS_RUNNER_NAME": "box", "NAUTILUS_RUNNER_EXECUTOR": "docker"}
-    [runner] = load_settings(tmp_path / "config.toml", environ).runners
+    settings = load_settings(tmp_path / "config.toml", environ)
+    [runner] = settings.runners
+    assert (settings.data_dir, settings.status_file) == (tmp_path, tmp_path / "status.json")
     assert (runner.url, runner.name, runner.executor) == ("http://ml:10080", "box", "docker")
     with pytest.raises(ConfigurationError, match="can't be read"):
         load_settings(tmp_path / "config.toml", {"NAUTILUS_URL": "http://ml:10080"})
