@@ -27,7 +27,7 @@ _POINTER = re.compile(
     rb"oid sha256:([0-9a-f]{64})\nsize (\d{1,18})\n"
 )
 _PARALLEL = 4
-_COPY = 1 << 22
+_COPY = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ async def place_objects(
     client = LfsClient(remote, public)
     try:
         offers = await client.offers(distinct(pointers.values()))
-        missing = sum(o.pointer.size for o in offers if not store.has(o.pointer.oid, o.pointer.size))
+        missing = await asyncio.to_thread(_missing, offers, store)
         store.check_room(missing + sum(p.size for p in pointers.values()))
         gate = asyncio.Semaphore(_PARALLEL)
         work = [_place(target, offer, _of(pointers, offer), client, store, gate) for offer in offers]
@@ -108,9 +108,17 @@ async def _place(
         is_here = await asyncio.to_thread(store.has, pointer.oid, pointer.size)
         if not is_here:
             await client.download(offer, store)
-        for name in names:
-            await asyncio.to_thread(_fill, target, name, path)
+        try:
+            for name in names:
+                await asyncio.to_thread(_fill, target, name, path)
+        except OSError as error:
+            raise GitError(f"LFS object {pointer.oid} can't be put in place: {error.strerror}") from error
     return not is_here
+
+
+def _missing(offers: Sequence[Offer], store: LfsStore) -> int:
+    """How many bytes are yet to be fetched."""
+    return sum(o.pointer.size for o in offers if not store.has(o.pointer.oid, o.pointer.size))
 
 
 def _of(pointers: dict[str, Pointer], offer: Offer) -> list[str]:
@@ -151,9 +159,15 @@ def _fill(target: Path, name: str, source: Path) -> None:
         out = beneath.open_beneath(root, name, os.O_WRONLY | os.O_TRUNC)
     finally:
         os.close(root)
-    with os.fdopen(out, "wb", buffering=0) as file, source.open("rb") as content:
-        while data := content.read(_COPY):
-            file.write(data)
+    with os.fdopen(out, "wb", buffering=0) as file, source.open("rb", buffering=0) as content:
+        try:  # shares the blocks where the filesystem can
+            while os.copy_file_range(content.fileno(), file.fileno(), _COPY):
+                pass
+        except OSError:
+            while data := content.read(_COPY):
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) or 0 :]
 
 
 async def _wanted(target: Path) -> Callable[[str], bool]:
