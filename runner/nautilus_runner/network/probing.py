@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from nautilus_runner.errors import JobError
 from nautilus_runner.executors import containers
@@ -63,6 +64,10 @@ def targets(settings: RunnerSettings) -> tuple[Target, ...]:
         known = _KNOWN.get(name)
         if known is not None and url.startswith(("http://", "https://")):
             found.append(Target(name, url, known.path, known.statuses, known.is_json))
+    host = urlsplit(settings.url).hostname or ""
+    if not any(target.name == "CI_SERVER_URL" for target in found) and not is_loopback(host):
+        known = _KNOWN["CI_SERVER_URL"]  # what the server tells jobs of itself is most often the same
+        found.append(Target("url", settings.url, known.path, known.statuses, known.is_json))
     return tuple(found)
 
 

@@ -105,7 +105,10 @@ def metadata() -> Iterator[None]:
             done = subprocess.run(command.split(), capture_output=True, text=True)
             if done.returncode != 0:
                 pytest.skip(f"no network namespace for a stand-in: {command}: {done.stderr.strip()}")
-        listen = f"import socket, sys; s = socket.create_server(({METADATA!r}, 80)); print(1, flush=True); sys.stdin.read()"
+        listen = (
+            f"import socket, sys; s = socket.create_server(({METADATA!r}, 80)); "
+            "print(1, flush=True); sys.stdin.read()"
+        )
         answering = subprocess.Popen(
             ["ip", "netns", "exec", name, sys.executable, "-c", listen],
             stdout=subprocess.PIPE,
@@ -170,7 +173,9 @@ async def test_none_has_no_network_and_a_job_may_not_ask_for_more_than_it_is_giv
     assert list(found.values()) == ["OSError"], found
     await near_server.finished(greedy, 90)
     assert greedy.finals[-1]["failure_reason"] == "runner_configuration_error"
-    assert "NAUTILUS_NETWORK=full asks for more than this runner gives to jobs, which is internal" in greedy.log
+    assert (
+        "NAUTILUS_NETWORK=full asks for more than this runner gives to jobs, which is internal" in greedy.log
+    )
 
 
 async def test_full_reaches_what_the_machine_does_but_neither_other_jobs_nor_the_metadata(
@@ -193,12 +198,8 @@ async def test_full_reaches_what_the_machine_does_but_neither_other_jobs_nor_the
     address = next(iter(other["NetworkSettings"]["Networks"].values()))["IPAddress"]
     payload = looking(f"{bridge}:{neighbour}", f"{address}:8000", f"{METADATA}:80")
     found = seen(await near_server.finished(near_server.add_job(payload), 90))
-    assert found == {
-        f"{bridge}:{neighbour}": "reached",
-        f"{address}:8000": found[f"{address}:8000"],
-        f"{METADATA}:80": found[f"{METADATA}:80"],
-    }
-    assert list(found.values()).count("reached") == 1, found
+    reached = [what for what, how in found.items() if how == "reached"]
+    assert len(found) == 3 and reached == [f"{bridge}:{neighbour}"], found
     near_server.cancel(serving, force=True)
     await near_server.finished(serving, 60)
 
@@ -207,13 +208,16 @@ async def test_a_network_is_used_again_and_goes_with_the_runner(
     near_server: ProtocolServer, runner: RunningAgent, daemon: docker.APIClient
 ) -> None:
     agent = await runner.start(near_server.url, **options(network_mode="internal"))
-    filters = {"label": f"org.nautilus.runner.system-id={agent.status and agent._machine.system_id}"}
+    filters = {"label": f"org.nautilus.runner.system-id={agent._machine.system_id}"}
+    names: list[set[str]] = []
     for _ in range(2):
         await near_server.finished(near_server.add_job(looking()), 90)
         while agent._machine.executors.networking("").pool.used:
             await asyncio.sleep(0.02)
-    assert len(daemon.networks(filters=filters)) == 1
-    [forwarder] = daemon.containers(filters=filters)
+        names.append({found["Name"] for found in daemon.networks(filters=filters)})
+    assert names[0] and names[0] == names[1]
+    forwarders = {"label": [filters["label"], "org.nautilus.runner.role=forwarder"]}
+    [forwarder] = daemon.containers(filters=forwarders)
     inspected = daemon.inspect_container(forwarder["Id"])
     assert inspected["Mounts"] == [] and inspected["HostConfig"]["CapDrop"] == ["ALL"]
     assert inspected["HostConfig"]["ReadonlyRootfs"] and inspected["Config"]["User"] == "65534:65534"
