@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -61,7 +61,7 @@ def _lock_dir() -> str:
     """Root's is the machine's; another user's is only his, unless root's runner has been here."""
     machine = Path("/run/nautilus-gpus")
     is_machine = os.geteuid() == 0 or machine.exists()
-    return str(machine if is_machine else Path(f"/tmp/nautilus-gpus-{os.geteuid()}"))  # noqa: S108
+    return str(machine if is_machine else Path(f"/tmp/nautilus-gpus-{os.geteuid()}"))
 
 
 class _Section(BaseModel):
@@ -218,7 +218,7 @@ def parse_settings(text: str, base: Path, environ: Mapping[str, str] | None = No
     settings = settings.model_copy(update={"data_dir": (base / settings.data_dir).absolute()})
     for runner in settings.runners:
         try:
-            refuse_own_folders(runner.docker.volumes, settings.data_dir)
+            refuse_own_folders(runner.docker.volumes, PurePosixPath(settings.data_dir))
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
     return settings
