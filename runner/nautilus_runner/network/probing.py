@@ -225,10 +225,7 @@ def _question(settings: RunnerSettings, wanted: Iterable[Target]) -> str:
 def _told(wanted: Iterable[Target], answers: Iterable[str], where: str) -> Iterable[str]:
     for target, problem in zip(wanted, answers, strict=True):
         if problem:
-            hint = ""
-            if (
-                is_loopback(target.url.partition("://")[2].partition("/")[0].rpartition(":")[0])
-                and "cont" in where
-            ):
-                hint = "; in a container that is the container itself"
+            host = urlsplit(target.url).hostname or ""
+            is_lost = is_loopback(host) and "container" in where
+            hint = "; in a container that is the container itself" if is_lost else ""
             yield f"{target.name} {target.url} from {where}: {problem}{hint}"
