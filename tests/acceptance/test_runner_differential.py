@@ -356,7 +356,17 @@ def worlds(
             world.stop()
         if relay is not None:
             relay.close()
-            pytest.importorskip("docker").from_env(timeout=60).images.remove(HELPER_IMAGE, force=True)
+            _remove_what_stock_leaves(project)
+
+
+def _remove_what_stock_leaves(project: Any) -> None:
+    """Its helper image, and the volumes in which it keeps folders for the next job."""
+    daemon = pytest.importorskip("docker").from_env(timeout=60)
+    managed, url = "com.gitlab.gitlab-runner.managed=true", "com.gitlab.gitlab-runner.job.url"
+    for volume in daemon.volumes.list(filters={"label": managed}):
+        if f"/{project.path_with_namespace}/" in (volume.attrs.get("Labels") or {}).get(url, ""):
+            volume.remove(force=True)
+    daemon.images.remove(HELPER_IMAGE, force=True)
 
 
 def _relay(appliance: Appliance) -> Relay:
