@@ -56,6 +56,10 @@ async def reachable(work: Work, desk: Desk) -> AsyncGenerator[None, None]:
     settings, job = work.settings, work.job
     url = nautilus_url(work.variables, settings) if settings.live_files else ""
     if not url:
+        if settings.live_files and work.variables.get("MLFLOW_RUN_ID"):
+            log.info(
+                "live files: not of job %s: its MLFLOW_TRACKING_URI is not ours (set nautilus_url)", job.id
+            )
         yield
         return
     task = asyncio.create_task(Link(url, settings.tls_ca_file, job.id, job.token, desk).run())

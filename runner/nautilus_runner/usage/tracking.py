@@ -100,8 +100,13 @@ def is_trusted(url: str, settings: RunnerSettings) -> bool:
     """A job's variables may name any address, also one that only this machine reaches: ours are those that the
     configuration names, and those of the server that gave the job."""
     named = {line.partition("=")[2].rstrip("/") for line in _lines(settings)}
-    hosts = {urlsplit(known).hostname for known in (settings.url, settings.clone_url) if known}
-    return bool(settings.nautilus_url) or url in named or urlsplit(url).hostname in hosts
+    if settings.nautilus_url or url in named:
+        return True
+    try:
+        hosts = {urlsplit(known).hostname for known in (settings.url, settings.clone_url) if known}
+        return urlsplit(url).hostname in hosts - {None}
+    except ValueError:  # no address at all, as `http://[`
+        return False
 
 
 def _lines(settings: RunnerSettings) -> Iterable[str]:

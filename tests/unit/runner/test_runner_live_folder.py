@@ -140,6 +140,7 @@ def test_only_a_nautilus_of_ours_is_spoken_to() -> None:
         return nautilus_url(Variables(named, ""), settings)
 
     assert url("http://gitlab.test:8080/") == "http://gitlab.test:8080"
+    assert url("http://[") == url("nonsense") == ""
     assert url("http://169.254.169.254/") == ""
     assert url("http://gitlab.test", run="") == ""
     assert url("http://outside", environment=("MLFLOW_TRACKING_URI=http://outside",)) == "http://outside"
