@@ -180,6 +180,7 @@ class TestTrace:
         assert admin.get(url, headers={"Range": "bytes=10-"}).status_code == 416
         assert admin.get(url).headers["content-type"].startswith("text/plain")
 
+    @pytest.mark.alone
     def test_the_gateway_sends_the_log(self, job: Any, project: Project, admin: httpx.Client) -> None:
         job.patch(b"0123456789")
         url = f"/projects/{project.id}/jobs/{job.id}/trace"

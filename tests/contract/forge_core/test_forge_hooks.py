@@ -105,7 +105,7 @@ def test_url_variables_and_headers_are_set_one_by_one(root: gitlab.Gitlab, proje
     ("given", "said"),
     [
         ({"url": "ftp://93.184.215.14"}, "Invalid url given"),
-        ({"url": "http://127.0.0.1/hook"}, "Invalid url given"),
+        ({"url": "http://127.1.2.3/hook"}, "Invalid url given"),
         ({"url": "http://169.254.169.254/latest"}, "Invalid url given"),
         ({"url": "http://93.184.215.14/{nowhere}"}, "Invalid url given"),
         ({"url": PUBLIC, "push_events_branch_filter": "~bad-branch"}, "Invalid branch filter given"),

@@ -3,6 +3,7 @@ T`."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from nautilus.appliance.postgres import ROLE
 from nautilus.appliance.schema import ensure_schema
 from nautilus.gitlab.port import Project, Visibility
 from nautilus.testing.gitlab_worlds import GitLabWorld, MemoryWorld, ServerWorld
+from nautilus_forge.testing.elsewhere import elsewhere
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -62,7 +64,15 @@ def server(request: pytest.FixtureRequest) -> tuple[str, str] | None:
         return found
     url, token = request.config.getoption("--gitlab"), request.config.getoption("--gitlab-token")
     assert token, "--gitlab needs --gitlab-token"
+    request.getfixturevalue("given_server_is_left_as_it_was")
     return url, token
+
+
+@pytest.fixture
+def given_server_is_left_as_it_was() -> Iterator[None]:
+    there = elsewhere()
+    with there.cleaned() if there is not None else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture
