@@ -99,7 +99,9 @@ def endpoint(running: tuple[Any, str]) -> Iterator[Endpoint]:
 
 
 def _post(url: str, body: bytes) -> None:
-    with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "text/plain"}), timeout=10):
+    with urllib.request.urlopen(
+        urllib.request.Request(url, body, {"Content-Type": "text/plain"}), timeout=10
+    ):
         pass
 
 
