@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from docker.errors import APIError, DockerException, NotFound
 
 from nautilus_runner import shell
-from nautilus_runner.clone_path import project_path
 from nautilus_runner.building import wishes as building
 from nautilus_runner.building.builder import ImageBuilder
 from nautilus_runner.building.shelf import Shelf
+from nautilus_runner.clone_path import project_path
 from nautilus_runner.errors import JobError, SystemFailure
 from nautilus_runner.executors import (
     carrier,
@@ -274,8 +274,6 @@ class DockerExecutor:
             self._owner,
         )
         self._is_adopted = True
-        if through != self._container:
-            self._removing = asyncio.create_task(self._call(carrier.remove_carrier, self._api, through))
 
     async def start(self, script: Script, announce: Announce) -> Handle:
         launching, self._launching = self._launching, None
@@ -288,6 +286,9 @@ class DockerExecutor:
             handle = await self._launch(script.number)
         await announce(handle)
         await asyncio.to_thread(self._outputs[script.number].begin)
+        if self._carrier and self._removing is None:  # only now, since the daemon had enough to do
+            gone = self._carrier.result()
+            self._removing = asyncio.create_task(self._call(carrier.remove_carrier, self._api, gone))
         self._is_running = True
         return handle
 

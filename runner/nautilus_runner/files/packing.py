@@ -111,7 +111,9 @@ def _untracked(
     report: Report,
 ) -> Iterator[TreeEntry]:
     found = 0
-    repositories = tuple(name for name in rules.tracked if name.endswith("/"))  # git does not look into submodules
+    repositories = tuple(
+        name for name in rules.tracked if name.endswith("/")
+    )  # git does not look into submodules
     for entry in tree.walk(""):
         if entry.is_folder or entry.path in rules.tracked or entry.path.split("/", 1)[0] == ".git":
             continue
