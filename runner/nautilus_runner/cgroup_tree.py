@@ -16,20 +16,29 @@ _NO_LIMIT_V1 = 1 << 60  # what version 1 shows for "no limit" is larger
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Where groups of ours can be made; `folders` is empty where nowhere."""
+    """Where groups of ours can be made; `folders` is empty where nowhere. `prefix` is ours among several runners."""
 
     folders: tuple[Path, ...] = ()
+    prefix: str = "nautilus"
 
     def make(self, name: str) -> Group | None:
         made = []
         for parent in self.folders:
             with contextlib.suppress(OSError):
-                (parent / name).mkdir(exist_ok=True)
-                made.append(parent / name)
+                (parent / f"{self.prefix}-{name}").mkdir(exist_ok=True)
+                made.append(parent / f"{self.prefix}-{name}")
         return Group(tuple(made)) if made else None
 
+    def left(self) -> dict[str, Group]:
+        """Groups of ours that are there, by name."""
+        found: dict[str, list[Path]] = {}
+        for parent in self.folders:
+            for folder in parent.glob(f"{self.prefix}-*"):
+                found.setdefault(folder.name.removeprefix(f"{self.prefix}-"), []).append(folder)
+        return {name: Group(tuple(folders)) for name, folders in found.items()}
 
-def find_tree() -> Tree:
+
+def find_tree(prefix: str = "nautilus") -> Tree:
     """Looks at the mounted hierarchies; makes our own folder there where that is allowed."""
     mounts = _mounts()
     own = _own_groups()
@@ -40,14 +49,14 @@ def find_tree() -> Tree:
         if unified is not None:
             folders.append(unified)
             if "memory" in _words(unified / "cgroup.subtree_control"):
-                return Tree((unified,))
+                return Tree((unified,), prefix)
     parents: dict[Path, None] = {}
     for controller in (*_WANTED, "cpuacct"):
         if controller in mounts and controller in own:
             folder = _below(*mounts[controller], own[controller])
             if folder is not None and os.access(folder, os.W_OK):
                 parents[folder] = None
-    return Tree((*folders, *parents))
+    return Tree((*folders, *parents), prefix)
 
 
 def _unified_parent(mount: Path, own: Path | None) -> Path | None:

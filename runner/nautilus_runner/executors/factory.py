@@ -39,6 +39,7 @@ class Factory:
         self._data_dir = data_dir
         self._system_id = system_id
         self._groups: Tree | None = None
+        self._group_prefix = f"nautilus-{system_id[-6:]}"
         self._daemons: dict[str, tuple[Any, tuple[str, ...]]] = {}
         self._networks: dict[str, Networking] = {}
         self._shares: dict[str, DataMounts] = {}
@@ -61,7 +62,7 @@ class Factory:
         if settings.executor == "dummy":
             return DummyExecutor(context, self._builds(settings))
         if self._groups is None:
-            self._groups = find_tree()
+            self._groups = find_tree(self._group_prefix)
         return ProcessExecutor(context, self._builds(settings), self._groups, self._sandboxes)
 
     def daemon(self, host: str) -> tuple[Any, tuple[str, ...]]:
@@ -108,6 +109,10 @@ class Factory:
                     log.info("orphan: %s removed", path)
                     await asyncio.to_thread(end_processes, path.name)
                     await asyncio.to_thread(remove_tree, path)
+        if any(runner.executor == "process" for runner in runners):
+            for name, group in find_tree(self._group_prefix).left().items():
+                if not is_known(name.rpartition("-")[0]):
+                    group.kill()
         for host in {runner.docker.host for runner in runners if runner.executor == "docker"}:
             try:
                 api, _ = await asyncio.to_thread(self.daemon, host)

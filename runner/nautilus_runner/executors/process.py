@@ -127,6 +127,7 @@ class ProcessExecutor:
         self._relative = project_path(context.job)
         self._project = self._home / self._relative
         self._groups = groups if self._settings.cgroup else GroupTree()
+        self._made: list[Group] = []
         self._running: Handle | None = None
         self._unkept: frozenset[str] = frozenset(("memory", "pids"))
         self._wardens: dict[int, Warden] = {}
@@ -190,7 +191,8 @@ class ProcessExecutor:
             warden = Warden.spawn(self._context.folder / f"run-{script.number}", self._context.lock_files)
             self._wardens[script.number] = warden
         sandbox = await self._choose_sandbox()
-        group = self._groups.make(f"nautilus-{self._context.key}-{script.number}")
+        group = self._groups.make(f"{self._context.key}-{script.number}")
+        self._made += [group] if group else []
         self._limit(group, script.number)
         cgroups = [str(folder) for folder in group.folders] if group else []
         handle = {
@@ -293,6 +295,7 @@ class ProcessExecutor:
 
     async def reattach(self, handle: Handle) -> bool:
         self._is_adopted = True
+        self._made += [group] if (group := _group_of(handle)) else []
         folder = self._context.folder / f"run-{handle['number']}"
         identity = processes.Identity(handle["pid"], handle["start_time"], handle["boot_id"])
         marks = (folder / "started", folder / "exit.json")
@@ -339,6 +342,8 @@ class ProcessExecutor:
                     async with asyncio.timeout(10):
                         await warden.over.wait()
             warden.release()
+        for group in self._made:
+            group.remove()
         await asyncio.to_thread(remove_tree, self._home)
 
 

@@ -266,3 +266,22 @@ async def test_what_is_no_size_is_refused_with_an_example(
 ) -> None:
     job = await run_job(server, runner, ["true"], {"NAUTILUS_MEMORY": "lots"})
     assert "NAUTILUS_MEMORY='lots' is no size of 1 MiB or more; write it as 512Mi or 4Gi" in last_line(job)
+
+
+@needs_groups
+async def test_groups_that_nobody_knows_are_removed_and_those_of_other_runners_are_not(
+    server: ProtocolServer, runner: RunningAgent, data_dir: Path
+) -> None:
+    (data_dir / "system_id").write_text("s_0123456789ab\n")
+    ours, theirs = find_tree("nautilus-6789ab").make("0a-1-0"), find_tree("nautilus-ffffff").make("0a-1-0")
+    assert ours is not None and theirs is not None
+    try:
+        job = await run_job(server, runner, ["echo"], {})
+        assert job.status == "success"
+        assert not any(folder.exists() for folder in ours.folders)
+        assert all(folder.exists() for folder in theirs.folders)
+    finally:
+        ours.remove()
+        theirs.remove()
+    await runner.stop()
+    assert find_tree("nautilus-6789ab").left() == {}
