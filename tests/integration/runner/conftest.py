@@ -59,13 +59,20 @@ def remove_networks(data_dir: Path) -> None:
     import docker
 
     label = f"org.nautilus.runner.system-id={(data_dir / 'system_id').read_text().strip()}"
-    with contextlib.suppress(docker.errors.DockerException):
+    try:
         api = docker.APIClient(version="auto", timeout=60)
-        for container in api.containers(all=True, filters={"label": label}):
+    except docker.errors.DockerException:
+        return
+    for container in api.containers(all=True, filters={"label": label}):
+        with contextlib.suppress(docker.errors.APIError):
             api.remove_container(container["Id"], force=True, v=True)
-        for network in api.networks(filters={"label": label}):
+    for network in api.networks(filters={"label": label}):
+        with contextlib.suppress(docker.errors.APIError):
             api.remove_network(network["Id"])
-        api.close()
+    for image in api.images(name="nautilus-build", filters={"label": label}):
+        with contextlib.suppress(docker.errors.APIError):
+            api.remove_image(image["Id"], force=True)
+    api.close()
 
 
 @pytest.fixture
