@@ -21,8 +21,12 @@ def test_what_jobs_are_told_of_is_what_is_asked(data_dir: Path) -> None:
         *("NAUTILUS_URL=http://n", "MLFLOW_TRACKING_URI=http://n/", "CI_API_V4_URL=http://g:1/api/v4"),
         *("A=http://x", "B=1"),
     ]
-    [runner] = settings_for("http://here:8080", data_dir, environment=environment, clone_url="http://g:1").runners
-    assert [(target.name, target.path) for target in own_targets(runner)] == [("clone_url", "/api/v4/version")]
+    [runner] = settings_for(
+        "http://here:8080", data_dir, environment=environment, clone_url="http://g:1"
+    ).runners
+    assert [(target.name, target.path) for target in own_targets(runner)] == [
+        ("clone_url", "/api/v4/version")
+    ]
     assert [(target.name, target.path) for target in targets(runner)] == [
         ("NAUTILUS_URL", "/-/nautilus"),
         ("MLFLOW_TRACKING_URI", "/api/2.0/mlflow/experiments/search"),
