@@ -79,7 +79,9 @@ def _say_that_sniffio_is_missing() -> None:
     """httpcore tries to import it for every lock that it takes; where it is not installed each try walks all of
     sys.path: a third of a request's CPU time. Source: httpcore 1.0 `_synchronization.py`, current_async_library."""
     if "sniffio" not in sys.modules and importlib.util.find_spec("sniffio") is None:
-        sys.modules["sniffio"] = cast(ModuleType, None)  # importing it fails at once (sys.modules, data model)
+        sys.modules["sniffio"] = cast(
+            ModuleType, None
+        )  # importing it fails at once (sys.modules, data model)
 
 
 class Transport:
