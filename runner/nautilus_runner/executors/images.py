@@ -52,7 +52,9 @@ class Images:
                 problem = f"{image} is not on this machine (pull policy {policy})"
             if policy in ("always", "if-not-present"):
                 await self.accepted.wait()
-                auth = containers.pull_credentials(image, self.credentials, self.auth_config, self._own_logins())
+                auth = containers.pull_credentials(
+                    image, self.credentials, self.auth_config, self._own_logins()
+                )
                 if auth is not None:
                     registry = containers.registry_of(image)
                     self.say(f"Authenticating as {auth['username']} at {registry} ...")

@@ -11,8 +11,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from nautilus_runner.errors import GitError
+from nautilus_runner.network.addresses import is_loopback
 from nautilus_runner.payload import GitInfo
 from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.sources import copying, git
@@ -36,6 +38,8 @@ class Server:
     ca_file: str = ""
     ssh: SshAccess = _NO_SSH
     named_hosts: tuple[str, ...] = ()
+    has_containers: bool = False
+    """Jobs have a loopback address of their own: ours means nothing there."""
 
     @classmethod
     def of(cls, settings: RunnerSettings) -> Server:
@@ -45,6 +49,7 @@ class Server:
             settings.tls_ca_file,
             SshAccess(settings.ssh_key_file, settings.ssh_known_hosts_file),
             settings.source_hosts,
+            settings.executor == "docker",
         )
 
     def remotes(self, repo_url: str) -> list[git.Remote]:
@@ -58,7 +63,8 @@ class Server:
     def public(self, repo_url: str) -> git.Remote:
         """What the job's own `.git/config` names."""
         is_http = self.clone_url.startswith("http")
-        return git.remote_of(repo_url, self.clone_url if is_http else "")
+        is_unreachable = self.has_containers and is_loopback(urlsplit(self.clone_url).hostname or "")
+        return git.remote_of(repo_url, self.clone_url if is_http and not is_unreachable else "")
 
     def _remote(self, repo_url: str, base_url: str = "") -> git.Remote:
         if base_url.startswith("ssh://"):

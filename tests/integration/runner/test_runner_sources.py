@@ -176,3 +176,21 @@ async def test_tags_and_branches_come_where_the_server_names_them_all(
     names = [line.split()[1] for line in git(made, "show-ref").splitlines()]
     assert names == ["refs/remotes/origin/main", "refs/remotes/origin/side", "refs/tags/v1"]
     assert git(made, "describe", "--tags") == "v1"
+
+
+@pytest.mark.parametrize(
+    ("clone_url", "has_containers", "origin"),
+    [
+        ("", True, "https://gitlab.example.com"),
+        ("http://127.0.0.1:10080", True, "https://gitlab.example.com"),
+        ("http://127.0.0.1:10080", False, "http://127.0.0.1:10080"),
+        ("http://gitlab.inner", True, "http://gitlab.inner"),
+        ("ssh://git@gitlab.inner", True, "https://gitlab.example.com"),
+    ],
+)
+def test_a_job_s_repository_names_an_address_that_the_job_can_reach(
+    clone_url: str, has_containers: bool, origin: str
+) -> None:
+    server = Server("http://127.0.0.1:10080", clone_url, has_containers=has_containers)
+    named = server.public("https://gitlab-ci-token:secret@gitlab.example.com/group/project.git")
+    assert named.url == f"{origin}/group/project.git"
