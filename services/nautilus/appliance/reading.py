@@ -75,7 +75,7 @@ VIEWS: dict[str, str] = {
 HIDDEN_TABLES = frozenset({"alembic_version", "web_sessions"})
 HIDDEN_COLUMNS = {
     "experiments": {"env", "ci_config_path", "artifact_paths", "cancel_requested_at", "launch_started_at"}
-    | {"run_sha", "launched_at", "closed_at"}
+    | {"run_sha", "launched_at", "closed_at", "preempt_requested_at", "retry"}
 }
 """What no view shows: sessions with their tokens, the jobs' environment (people put secrets there), inner workings."""
 
