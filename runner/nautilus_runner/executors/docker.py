@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import DockerException, NotFound
 
 from nautilus_runner import shell
 from nautilus_runner.building import wishes as building
@@ -28,29 +28,27 @@ from nautilus_runner.executors import (
     container_files,
     container_usage,
     containers,
+    daemon,
     image_rules,
     images,
-    services,
 )
 from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
 from nautilus_runner.executors.container_output import LOST, ContainerOutput
 from nautilus_runner.executors.data_mounts import DataMounts
 from nautilus_runner.executors.image_record import ImageBook
+from nautilus_runner.executors.job_containers import JobContainers
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.files.tree import Tree
-from nautilus_runner.gpu import Allotment
-from nautilus_runner.gpus import devices, neighbours
+from nautilus_runner.gpus import devices
 from nautilus_runner.live.container import ContainerFolder
 from nautilus_runner.live.folder import LiveFolder
 from nautilus_runner.network import modes
 from nautilus_runner.network.joining import Joined, Networking
 from nautilus_runner.network.modes import NetworkMode
-from nautilus_runner.payload import Image
 from nautilus_runner.usage.reading import Reading
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 _FIRST_OUTPUT_S = 2.0
 
 
@@ -111,7 +109,7 @@ class DockerExecutor:
         named = f"the image of {wish.dockerfile}" if wish else f"image {image}"
         self._context.say(f"Using Docker executor with {named} ...")
         if self._context.is_again:
-            await self._call(self._remove_everything)
+            await daemon.ask(self._remove_everything)
         if wish is None:
             wanted = image_rules.policies(job.image.pull_policy, self._settings)
             found = await self._ensure_image(image, wanted, job.image.executor_opts.docker.platform)
@@ -119,14 +117,14 @@ class DockerExecutor:
         else:
             await self._join_network()
             image, found = await self._build_image(wish)
-        await self._start_services()
+        await self._containers.start_services(self._ensure_image)
         self._context.say(f"Using docker image {found['Id']} for {image} ...")
         if self._settings.allow_docker_socket:
             self._context.say("WARNING: this job has the Docker socket, and so the whole machine.")
-        await self._call(self._create_container, image, found)
+        await daemon.ask(self._create_container, image, found)
         await self._context.accepted.wait()
         self._launching = asyncio.create_task(self._launch(0))
-        self._carrier = asyncio.create_task(self._call(self._make_carrier, found["Id"]))
+        self._carrier = asyncio.create_task(daemon.ask(self._make_carrier, found["Id"]))
 
     async def _build_image(self, wish: building.BuildWish) -> tuple[str, dict[str, Any]]:
         """From the checkout, as soon as it is there; nothing of a job's was in it yet."""
@@ -143,7 +141,7 @@ class DockerExecutor:
         mode = modes.asked_for(
             context.variables.get(modes.VARIABLE), NetworkMode(context.settings.network_mode)
         )
-        self._joined = await self._call(
+        self._joined = await daemon.ask(
             self._networking.join,
             context.settings,
             mode,
@@ -172,90 +170,19 @@ class DockerExecutor:
         return await store.ensure(image, policies)
 
     def _create_container(self, image: str, found: dict[str, Any]) -> None:
-        context, first = self._context, self._context.first
-        user = context.job.image.executor_opts.docker.user
-        gpus = context.gpus.uuids
-        environment = {**(first.environment if first else {}), **context.gpus.environment()}
-        capabilities = containers.gpu_capabilities(self._settings, environment) if gpus else ()
-        if gpus:
-            environment["NVIDIA_DRIVER_CAPABILITIES"] = ",".join(capabilities)
-        host = containers.host_config(
-            self._settings,
-            volume=self._name,
-            volume_labels=self._labels("volume"),
-            network=self._joined.network,
-            gpus=gpus,
-            gpu_capabilities=capabilities,
-        )
-        self._mounts = list(host["Mounts"])
-        host["Mounts"] += self._shares.mounts(image, context.key, context.shared)
-        host["Mounts"] += containers.folder_mounts(self._settings)
-        config = containers.container_config(
-            image,
-            host=host
-            | self._joined.host_config()
-            | container_usage.limit_config(self._settings, context.limits),
-            environment=self._joined.environment(environment),
-            labels=self._labels("job") | neighbours.labels(gpus),
-            command=shell.container_command(f"{containers.BUILDS}/{self._project}.tmp/.script"),
-            entrypoint=context.job.image.entrypoint,
-            user=user,
-            has_input=True,
-        )
-        platform = context.job.image.executor_opts.docker.platform or None
-        self._container = self._api.create_container_from_config(config, self._name, platform)["Id"]
-        if gpus:
-            neighbours.give_way(self._api, self._system_id, self._container, gpus)
-        named = user or found.get("Config", {}).get("User") or ""
+        context = self._context
+        shared = self._shares.mounts(image, context.key, context.shared)
+        self._container, self._mounts = self._containers.create_job(image, self._project, shared)
+        named = context.job.image.executor_opts.docker.user or found.get("Config", {}).get("User") or ""
         self._owner = images.owner_of(self._api, self._container, named)
 
+    @property
+    def _containers(self) -> JobContainers:
+        return JobContainers(self._context, self._api, self._system_id, self._name, self._joined)
+
     def _make_carrier(self, image: str) -> str:
-        return carrier.make_carrier(self._api, self._name, image, self._mounts, self._labels("carrier"))
-
-    async def _start_services(self) -> None:
-        """On the job's network; their names are known there."""
-        started = [await self._start_service(n, s) for n, s in enumerate(self._context.job.services)]
-        if self._context.variables.is_true("CI_DEBUG_SERVICES"):
-            for one in started:
-                services.tell_output(self._api, one, self._context.say)
-        wait_s = self._settings.wait_for_services_s
-        await services.wait_for(self._api, started, self._context.say, wait_s)
-
-    async def _start_service(self, number: int, service: Image) -> services.Service:
-        variables = self._context.variables
-        image = variables.expand(service.name)
-        self._context.say(f"Starting service {image} ...")
-        image_rules.check(image, self._settings.allowed_services, (), "allowed_services")
-        await self._ensure_image(
-            image,
-            image_rules.policies(service.pull_policy, self._settings),
-            service.executor_opts.docker.platform,
-            is_service=True,
-        )
-        own = {v.key: v.value if v.raw else variables.expand(v.value) for v in service.variables}
-        config = containers.container_config(
-            image,
-            host=containers.host_config(self._settings, network=self._joined.network)
-            | self._joined.host_config()
-            | container_usage.limit_config(self._settings, self._context.limits),
-            environment=self._joined.environment(
-                {**variables.environment(), **own, **Allotment().environment()}
-            ),
-            labels=self._labels("service"),
-            command=service.command,
-            entrypoint=service.entrypoint,
-            user=service.executor_opts.docker.user,
-            network=self._joined.network,
-            aliases=containers.service_aliases(service.model_copy(update={"name": image})),
-        )
-        made = await self._call(
-            self._api.create_container_from_config,
-            config,
-            f"{self._name}-service-{number}",
-            service.executor_opts.docker.platform or None,
-        )
-        await self._call(self._api.start, made["Id"])
-        return services.Service(made["Id"], next(iter(service.aliases), image))
+        labels = self._containers.labels("carrier")
+        return carrier.make_carrier(self._api, self._name, image, self._mounts, labels)
 
     # ---- run
 
@@ -264,7 +191,7 @@ class DockerExecutor:
         if self._context.first is not None:
             files[".script"] = self._context.first.text
         through = await self._carrier if self._carrier else self._container
-        await self._call(
+        await daemon.ask(
             container_files.put_tree,
             self._api,
             through,
@@ -281,14 +208,14 @@ class DockerExecutor:
         if handle is None or script != self._context.first:  # the first one came with the sources
             put = container_files.put_files
             tmp = f"{self._project}.tmp"
-            await self._call(put, self._api, self._container, tmp, {".script": script.text}, self._owner)
+            await daemon.ask(put, self._api, self._container, tmp, {".script": script.text}, self._owner)
         if handle is None:
             handle = await self._launch(script.number)
         await announce(handle)
         await asyncio.to_thread(self._outputs[script.number].begin)
         if self._carrier and self._removing is None:  # only now, since the daemon had enough to do
             gone = self._carrier.result()
-            self._removing = asyncio.create_task(self._call(carrier.remove_carrier, self._api, gone))
+            self._removing = asyncio.create_task(daemon.ask(carrier.remove_carrier, self._api, gone))
         self._is_running = True
         return handle
 
@@ -301,9 +228,9 @@ class DockerExecutor:
             "owner": list(self._owner),
         }
         output = self._output(handle)
-        await self._call(output.attach)
+        await daemon.ask(output.attach)
         try:
-            await self._call(self._api.start, self._container)
+            await daemon.ask(self._api.start, self._container)
         except JobError:
             output.close()
             raise
@@ -374,10 +301,10 @@ class DockerExecutor:
         container = handle["container"]
         with contextlib.suppress(JobError, NotFound):
             if grace_s > 0:
-                await self._call(self._terminate_all, container)
-                await self._call(self._api.stop, container, int(grace_s) or 1)
+                await daemon.ask(self._terminate_all, container)
+                await daemon.ask(self._api.stop, container, int(grace_s) or 1)
             else:
-                await self._call(self._api.kill, container)
+                await daemon.ask(self._api.kill, container)
         await asyncio.shield(self._ends[handle["number"]])
 
     def _terminate_all(self, container: str) -> None:
@@ -403,7 +330,7 @@ class DockerExecutor:
         output = self._output(handle)
         if not await self._has_begun(output, state):
             with contextlib.suppress(JobError, NotFound):
-                await self._call(self._api.kill, self._container)
+                await daemon.ask(self._api.kill, self._container)
             return False
         output.follow()
         self._is_running = True
@@ -425,7 +352,7 @@ class DockerExecutor:
     async def _has_begun(self, output: ContainerOutput, state: dict[str, Any]) -> bool:
         """Whether the word to begin was given. The first thing that any script does is to print."""
         deadline = asyncio.get_running_loop().time() + _FIRST_OUTPUT_S
-        while not await self._call(output.has_any):
+        while not await daemon.ask(output.has_any):
             if not state.get("Running"):
                 return bool(state.get("ExitCode") != shell.NEVER_BEGAN)
             if asyncio.get_running_loop().time() > deadline:
@@ -436,7 +363,7 @@ class DockerExecutor:
 
     async def _inspect(self) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = (await self._call(self._api.inspect_container, self._container))["State"]
+            state: dict[str, Any] = (await daemon.ask(self._api.inspect_container, self._container))["State"]
         except NotFound as error:
             raise SystemFailure("the job's container was removed by somebody else") from error
         return state
@@ -449,35 +376,9 @@ class DockerExecutor:
         for output in self._outputs.values():
             output.close()
         with contextlib.suppress(JobError, DockerException):
-            await self._call(self._remove_everything)
+            await daemon.ask(self._remove_everything)
         await asyncio.to_thread(remove_tree, self._stage)
 
     def _remove_everything(self) -> None:
-        remove_labelled(self._api, f"{containers.LABEL_JOB}={self._context.key}")
+        daemon.remove_labelled(self._api, f"{containers.LABEL_JOB}={self._context.key}")
         self._networking.pool.release(self._context.key)
-
-    def _labels(self, role: str) -> dict[str, str]:
-        return containers.labels(self._system_id, self._context.key, role) | self._joined.labels()
-
-    async def _call(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """A call of the daemon in a thread. Not found stays Docker's own error; the rest is a SystemFailure."""
-        try:
-            return await asyncio.to_thread(call, *args, **kwargs)
-        except NotFound:
-            raise
-        except (DockerException, OSError) as error:
-            raise SystemFailure(f"Docker: {images.explain(error)}") from error
-
-
-def remove_labelled(api: Any, label: str) -> None:
-    """Remove containers, then networks and volumes that carry the label. Blocking; what is gone is no error."""
-    filters = {"label": label}
-    for container in api.containers(all=True, filters=filters):
-        with contextlib.suppress(NotFound, APIError):
-            api.remove_container(container["Id"], force=True, v=True)
-    for network in api.networks(filters=filters):
-        with contextlib.suppress(NotFound, APIError):
-            api.remove_network(network["Id"])
-    for volume in api.volumes(filters=filters).get("Volumes") or []:
-        with contextlib.suppress(NotFound, APIError):
-            api.remove_volume(volume["Name"], force=True)

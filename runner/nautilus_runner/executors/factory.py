@@ -171,7 +171,7 @@ def end_processes(key: str) -> None:
 
 
 def _remove_containers(api: Any, system_id: str, is_known: Callable[[str], bool]) -> None:
-    from nautilus_runner.executors.docker import remove_labelled
+    from nautilus_runner.executors.daemon import remove_labelled
 
     found: set[str] = set()
     filters = {"label": f"{containers.LABEL_RUNNER}={system_id}"}

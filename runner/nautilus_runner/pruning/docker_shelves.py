@@ -14,8 +14,8 @@ from docker.errors import DockerException, NotFound
 
 from nautilus_runner.building.shelf import LABEL_BUILD, REPOSITORY
 from nautilus_runner.executors import containers
+from nautilus_runner.executors.daemon import remove_labelled
 from nautilus_runner.executors.data_mounts import MARKS, ROLE
-from nautilus_runner.executors.docker import remove_labelled
 from nautilus_runner.executors.image_record import ImageRecord
 from nautilus_runner.pruning.plan import Item
 
