@@ -54,13 +54,13 @@ def test_jobs_get_no_socket_and_no_volume_of_the_appliance(
     command = "ls /var/run/docker.sock /var/opt/nautilus/secrets || sleep 8"
     told = appliance.nautilus("run", command, "--project", "root/digits", "--detach", "--json")
 
-    address = appliance.inspect()["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+    own = docker("exec", appliance.name, "cat", "/var/opt/nautilus/runner/system_id").strip()
 
     def job() -> dict[str, Any] | None:
-        for one in docker("ps", "-q", "--filter", "label=org.nautilus.runner.job").split():
-            found = json.loads(docker("inspect", one, check=False) or "[]")
-            if found and f"nautilus:{address}" in (found[0]["HostConfig"]["ExtraHosts"] or []):
-                return dict(found[0])
+        filters = ("--filter", "label=org.nautilus.runner.role=job")
+        filters += ("--filter", f"label=org.nautilus.runner.system-id={own}")
+        for one in docker("ps", "-q", *filters).split():
+            return dict(json.loads(docker("inspect", one))[0])
         return None
 
     container = wait_for(f"a job container of ours for {told}", job)

@@ -58,9 +58,8 @@ async def _wait(api: Any, service: Service, say: Say, timeout_s: float) -> None:
         problem = f"it can't be looked at: {error}"
     if problem != _OPEN:
         lines = await asyncio.to_thread(_last_lines, api, service.container)
-        say(f"*** WARNING: Service {service.name} probably didn't start properly: {problem}")
-        for line in lines:
-            say(f"  {line}")
+        told = [f"*** WARNING: Service {service.name} probably didn't start properly: {problem}"]
+        say("\n".join([*told, *(f"  {line}" for line in lines)]))  # as one: other output comes between
 
 
 def _look(api: Any, container: str) -> str:

@@ -2,7 +2,8 @@
 
 Run as `python3 -I -S -B -c SOURCE`; only the standard library is there. `FORWARD` in its environment is JSON,
 `{"PORT": ["HOST", PORT], …}`: where what comes in at each port goes. Names that jobs ask it for do not exist:
-so a job without a way out learns that at once. Prints `ready` when it listens.
+so a job without a way out learns that at once. Prints `ready` when it listens. Ends by itself once nothing has
+come through for long and no server is there any more: its runner starts it again where it is wanted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _CHUNK = 1 << 18
 _CONNECT_S = 10
 _DNS_PORT = 53
 _NO_SUCH_NAME = 3
+_LOOK_EVERY_S = 60
+_LOST_AFTER = 15  # looks in a row at which nobody was there
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -32,7 +35,38 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.transport.abort()
 
 
-def handler(host: str, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+async def until_lost(targets: list[tuple[str, int]], carried: list[int]) -> None:
+    """Returns when none of the targets answered, and no connection was carried, at so many looks in a row.
+
+    `carried`: one number, how many there are at this moment.
+    """
+    lost = 0
+    while lost < _LOST_AFTER:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        answers = await asyncio.gather(*(is_there(*target) for target in targets))
+        lost = 0 if carried[0] or any(answers) else lost + 1
+
+
+async def is_there(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def handler(
+    host: str, port: int, carried: list[int]
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def counted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carried[0] += 1
+        try:
+            await handle(reader, writer)
+        finally:
+            carried[0] -= 1
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_CONNECT_S):
@@ -45,7 +79,7 @@ def handler(host: str, port: int) -> Callable[[asyncio.StreamReader, asyncio.Str
         for end in (back, writer):
             end.close()
 
-    return handle
+    return counted
 
 
 class NoNames(asyncio.DatagramProtocol):
@@ -65,11 +99,17 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    for port, (host, there) in json.loads(os.environ["FORWARD"]).items():
-        await asyncio.start_server(handler(host, there), "0.0.0.0", int(port), limit=_CHUNK, backlog=512)
+    forward, carried = json.loads(os.environ["FORWARD"]), [0]
+    for port, (host, there) in forward.items():
+        listener = handler(host, there, carried)
+        await asyncio.start_server(listener, "0.0.0.0", int(port), limit=_CHUNK, backlog=512)
     await loop.create_datagram_endpoint(NoNames, ("0.0.0.0", _DNS_PORT))
     print("ready", flush=True)
-    await ended.wait()
+    ends = [
+        asyncio.create_task(ended.wait()),
+        asyncio.create_task(until_lost(list(map(tuple, forward.values())), carried)),
+    ]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,21 @@ _OUR_IMAGES = ("nautilus-runner", "nautilus-job", "nautilus:lite")
 
 @dataclass(frozen=True, slots=True)
 class OwnContainer:
-    """The container that the runner lives in, as the daemon knows it; all empty outside of one."""
+    """The container that the runner lives in, as the daemon knows it; all empty outside of one.
+
+    `networks`: without Docker's default one; `address`: on that one, another after each start.
+    """
 
     id: str = ""
     image: str = ""
     networks: tuple[str, ...] = ()
+    address: str = ""
+
+    def split_hosts(self, extra_hosts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """`name:address` entries without those of our own address, and these as links: `container:name`."""
+        own = [line for line in extra_hosts if self.address and line.partition(":")[2] == self.address]
+        links = tuple(f"{self.id}:{line.partition(':')[0]}" for line in own)
+        return tuple(line for line in extra_hosts if line not in own), links
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +98,16 @@ class Networking:
     def plane(self, settings: RunnerSettings) -> Plane:
         docker = settings.docker
         home = docker.network if docker.network not in ("", "host") else next(iter(self.own.networks), "")
+        hosts, links = (docker.extra_hosts, ()) if home else self.own.split_hosts(docker.extra_hosts)
         return Plane(
             self._system_id,
             self.helper_image(docker.helper_image),
             home,
             server_addresses(settings),
-            docker.extra_hosts,
+            hosts,
             docker.blocked_networks,
             docker.subnets,
+            links,
         )
 
     def tidy(self, served: Sequence[RunnerSettings]) -> None:
@@ -145,7 +157,7 @@ def own_container(api: Any) -> OwnContainer:
         return OwnContainer()
     networks = found["NetworkSettings"]["Networks"]
     made = tuple(name for name in networks if name not in ("bridge", "host", "none"))
-    return OwnContainer(own, found["Image"], made)
+    return OwnContainer(own, found["Image"], made, networks.get("bridge", {}).get("IPAddress") or "")
 
 
 def _led(plane: Plane, leased: JobNetwork, *, literals: bool) -> tuple[str, ...]:

@@ -30,7 +30,9 @@ _SMALL_BITS = 27  # of a network cut out of `subnets`: a job with some 25 servic
 class Plane:
     """`image`: an id of the daemon's, "" where it has none of ours (then there are no forwarders).
 
-    `home`: the network from which the server is reached. `extra_hosts`: as `runners.docker.extra_hosts`.
+    `home`: the network from which the server is reached. `extra_hosts`: as `runners.docker.extra_hosts`. `links`:
+    `container:name` of containers on Docker's default network, whose addresses are others after each start: the
+    daemon tells the forwarders, also those of jobs that went on meanwhile.
     """
 
     system_id: str
@@ -40,6 +42,7 @@ class Plane:
     extra_hosts: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     subnets: str = ""
+    links: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -50,6 +53,7 @@ class Plane:
             *self.extra_hosts,
             *self.blocked,
             self.subnets,
+            *self.links,
         ]
         return hashlib.sha256("\n".join((*parts, program("forwarder"))).encode()).hexdigest()[:12]
 
@@ -83,8 +87,9 @@ def forwarder_config(plane: Plane, group: dict[int, Address]) -> dict[str, Any]:
         **powerless(),
         "NetworkMode": plane.home or "bridge",
         "ExtraHosts": list(plane.extra_hosts),
+        "Links": list(plane.links),
         "Sysctls": {"net.ipv4.ip_forward": "0", "net.ipv4.ip_unprivileged_port_start": "0"},
-        "RestartPolicy": {"Name": "unless-stopped"},
+        "RestartPolicy": {"Name": "on-failure"},  # it ends by itself where it leads nowhere any more
         "Memory": 256 << 20,
     }
     return _container(plane, ROLE_FORWARDER, host, {"FORWARD": json.dumps(forward)}, "forwarder", _NOBODY)

@@ -53,6 +53,7 @@ class NetworkPool:
         self._system_id = system_id
         self._networks: dict[str, JobNetwork] = {}
         self._is_read = False
+        self._is_closed = False
         self._lock = threading.Lock()
         self.warnings: dict[str, str] = {}
 
@@ -65,6 +66,8 @@ class NetworkPool:
     def lease(self, plane: Plane, kind: str, job: str, *, has_forwarders: bool) -> JobNetwork:
         """A network for this job alone. Raises SystemFailure."""
         with self._lock:
+            if self._is_closed:  # what is made now would be left behind
+                raise SystemFailure("a network for the job: this runner is ending")
             try:
                 self._read()
                 addresses = self._forwarders(plane) if has_forwarders else {}
@@ -92,6 +95,7 @@ class NetworkPool:
     def close(self) -> None:
         """Remove everything that no job uses, forwarders too where there is none left. Never raises."""
         with self._lock, contextlib.suppress(DockerException, OSError):
+            self._is_closed = True
             if not self._is_read:
                 return
             used = {network.plane for network in self._networks.values() if network.job}

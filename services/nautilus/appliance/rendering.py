@@ -96,6 +96,7 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
         f"network = {toml(plan.docker_network)}",
         f"extra_hosts = {toml(plan.extra_hosts)}",
         'pull_policy = "if-not-present"',
+        'allowed_pull_policies = ["if-not-present", "always"]',
     ]
     return "\n".join(lines) + "\n"
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nautilus_runner.errors import ConfigurationError, JobMisconfigured
+from nautilus_gateway.testing.programs import free_ports
+from nautilus_runner.errors import ConfigurationError, JobMisconfigured, SystemFailure
 from nautilus_runner.executors import bubblewrap, containers
 from nautilus_runner.isolation_settings import Volume, parse_volume
-from nautilus_runner.network import guard
+from nautilus_runner.network import forwarder, guard
 from nautilus_runner.network.addresses import Address, planes, renamed, server_addresses
+from nautilus_runner.network.joining import OwnContainer
 from nautilus_runner.network.modes import NetworkMode, asked_for
 from nautilus_runner.network.plane import Plane, forwarder_config, guard_config, network_options
+from nautilus_runner.network.pool import NetworkPool
 from nautilus_runner.settings import RunnerSettings, parse_settings
 
 
@@ -79,6 +83,35 @@ def test_what_serves_the_networks_of_jobs_has_no_rights_of_its_own() -> None:
     assert keeping["CapAdd"] == ["NET_ADMIN"] and not keeping.get("Privileged") and "Mounts" not in keeping
     assert "com.docker.network.bridge.inhibit_ipv4" in network_options("internal", "nr-1")
     assert plane.key != Plane("s_0123456789ab", "sha256:x", "ml", (Address("nautilus", 81),)).key
+
+
+def test_a_server_beside_us_on_docker_s_default_network_is_found_again_with_another_address() -> None:
+    own = OwnContainer("c0ffee", "sha256:x", (), "172.17.0.3")
+    hosts, links = own.split_hosts(("nautilus:172.17.0.3", "git:10.0.0.9"))
+    assert (hosts, links) == (("git:10.0.0.9",), ("c0ffee:nautilus",))
+    plane = Plane("s_0123456789ab", "sha256:x", "", (Address("nautilus", 80),), hosts, links=links)
+    host = forwarder_config(plane, plane.groups[0])["HostConfig"]
+    assert host["Links"] == ["c0ffee:nautilus"] and host["ExtraHosts"] == ["git:10.0.0.9"]
+    assert OwnContainer().split_hosts(("nautilus:172.17.0.3",)) == (("nautilus:172.17.0.3",), ())
+
+
+def test_nothing_is_made_for_a_runner_that_ends() -> None:
+    pool = NetworkPool(None, "s_0123456789ab")
+    pool.close()
+    plane = Plane("s_0123456789ab", "sha256:x", "", (Address("nautilus", 80),))
+    with pytest.raises(SystemFailure, match="this runner is ending"):
+        pool.lease(plane, "full", "job", has_forwarders=True)
+
+
+async def test_a_forwarder_ends_where_it_leads_nowhere_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarder, "_LOOK_EVERY_S", 0.01)
+    [port] = free_ports(1)
+    carried = [1]
+    lost = asyncio.create_task(forwarder.until_lost([("127.0.0.1", port)], carried))
+    await asyncio.sleep(0.5)
+    assert not lost.done()  # a connection is carried
+    carried[0] = 0
+    await asyncio.wait_for(lost, 10)
 
 
 def test_the_guards_rules_let_names_be_asked_for_and_refuse_the_rest() -> None:
