@@ -415,7 +415,7 @@ class Agent:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._settings.status_file is not None:
             status.write_status(self._settings.status_file, self.status())
-        await asyncio.to_thread(self._machine.executors.close)
+        await asyncio.to_thread(self._machine.executors.close, self._journal.has)
 
 
 def ensure_system_id(data_dir: Path) -> str:

@@ -91,10 +91,10 @@ class Factory:
         """What an administrator should know of the daemons."""
         return [text for networking in self._networks.values() for text in networking.pool.warnings.values()]
 
-    def close(self) -> None:
-        """Remove what the jobs' networks were made of, where no job has one. Blocking."""
+    def close(self, is_job: Callable[[str], bool]) -> None:
+        """Remove what the jobs' networks were made of, where no job that goes on has one. Blocking."""
         for networking in self._networks.values():
-            networking.pool.close()
+            networking.pool.close(is_job)
 
     async def remove_orphans(
         self, runners: tuple[RunnerSettings, ...], is_known: Callable[[str], bool]

@@ -12,6 +12,7 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,12 +93,17 @@ class NetworkPool:
                 if not is_clean or unused > _KEPT:
                     self._remove(network)
 
-    def close(self) -> None:
-        """Remove everything that no job uses, forwarders too where there is none left. Never raises."""
+    def close(self, is_job: Callable[[str], bool]) -> None:
+        """Remove everything that no job uses, forwarders too where there is none left. Never raises.
+
+        `is_job`: whether what has a network is a job that goes on without us, and no probe of ours.
+        """
         with self._lock, contextlib.suppress(DockerException, OSError):
             self._is_closed = True
             if not self._is_read:
                 return
+            for network in self._networks.values():
+                network.job = network.job if is_job(network.job) else ""
             used = {network.plane for network in self._networks.values() if network.job}
             for network in [n for n in self._networks.values() if not n.job]:
                 self._remove(network)

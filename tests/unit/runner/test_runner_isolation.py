@@ -97,7 +97,7 @@ def test_a_server_beside_us_on_docker_s_default_network_is_found_again_with_anot
 
 def test_nothing_is_made_for_a_runner_that_ends() -> None:
     pool = NetworkPool(None, "s_0123456789ab")
-    pool.close()
+    pool.close(lambda key: False)
     plane = Plane("s_0123456789ab", "sha256:x", "", (Address("nautilus", 80),))
     with pytest.raises(SystemFailure, match="this runner is ending"):
         pool.lease(plane, "full", "job", has_forwarders=True)
