@@ -31,6 +31,7 @@ LABEL_KIND = "org.nautilus.runner.kind"
 LABEL_BRIDGE = "org.nautilus.runner.bridge"
 _READY_S = 20.0
 _GUARD_S = 30.0
+_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 _KEPT = 8  # unused networks, at most: a daemon has addresses for some thirty
 
 
@@ -70,15 +71,30 @@ class NetworkPool:
             if self._is_closed:  # what is made now would be left behind
                 raise SystemFailure("a network for the job: this runner is ending")
             try:
-                self._read()
-                addresses = self._forwarders(plane) if has_forwarders else {}
-                found = self._free(plane, kind, set(addresses)) or self._make(plane, kind, list(addresses))
-                if has_forwarders:
-                    found.forwarders = self._addresses(plane, found)
+                found = self._leased(plane, kind, has_forwarders)
             except (DockerException, OSError) as error:
                 raise SystemFailure(f"a network for the job: {_explained(error)}") from error
             found.job = job
             return found
+
+    def _leased(self, plane: Plane, kind: str, has_forwarders: bool) -> JobNetwork:
+        """Tried again where something is not found: a daemon refuses a new network with that while it removes
+        somebody else's."""
+        for pause_s in _PAUSES_S:
+            try:
+                return self._found_or_made(plane, kind, has_forwarders)
+            except NotFound as error:
+                log.info("a network for a job, again: %s", images.explain(error))
+                time.sleep(pause_s)
+        return self._found_or_made(plane, kind, has_forwarders)
+
+    def _found_or_made(self, plane: Plane, kind: str, has_forwarders: bool) -> JobNetwork:
+        self._read()
+        addresses = self._forwarders(plane) if has_forwarders else {}
+        found = self._free(plane, kind, set(addresses)) or self._make(plane, kind, list(addresses))
+        if has_forwarders:
+            found.forwarders = self._addresses(plane, found)
+        return found
 
     def release(self, job: str) -> None:
         """The job and its containers are gone. Never raises."""

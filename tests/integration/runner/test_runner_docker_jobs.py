@@ -64,6 +64,12 @@ def of_job(daemon: docker.APIClient, job: ServedJob) -> list[dict[str, Any]]:
     return found
 
 
+def job_container(daemon: docker.APIClient, job: ServedJob) -> dict[str, Any]:
+    """The one that its script runs in, not what carries its files."""
+    roles = {thing["Labels"][LABEL_ROLE]: thing for thing in of_job(daemon, job) if "Image" in thing}
+    return roles["job"]
+
+
 async def nothing_left(daemon: docker.APIClient, job: ServedJob, timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     while left := await asyncio.to_thread(of_job, daemon, job):
@@ -115,7 +121,7 @@ async def test_every_container_has_only_its_own_volume_and_no_privilege(
     job = server.add_job(job_payload(["echo begun", "sleep 600"]))
     await runner.start(server.url, **OPTIONS)
     await server.until(lambda: b"\nbegun\n" in job.trace)
-    [container] = [thing for thing in of_job(daemon, job) if "Image" in thing]
+    container = job_container(daemon, job)
     found = daemon.inspect_container(container["Id"])
     assert [(m["Type"], m["Destination"]) for m in found["Mounts"]] == [("volume", "/builds")]
     host = found["HostConfig"]
@@ -322,7 +328,7 @@ async def test_a_container_that_somebody_removes_is_a_system_failure(
     job = server.add_job(job_payload(["echo begun", "sleep 600"]))
     await runner.start(server.url, **OPTIONS)
     await server.until(lambda: b"\nbegun\n" in job.trace)
-    [container] = [thing for thing in of_job(daemon, job) if "Image" in thing]
+    container = job_container(daemon, job)
     daemon.remove_container(container["Id"], force=True)
     await server.finished(job)
     assert job.finals[-1]["failure_reason"] == "runner_system_failure"
@@ -417,7 +423,7 @@ async def test_sigterm_leaves_the_container_running(
     await server.until(lambda: b"\nbegun\n" in job.trace)
     service.send(signal.SIGTERM)
     assert await service.wait() == 0
-    [container] = [thing for thing in of_job(daemon, job) if "Image" in thing]
+    container = job_container(daemon, job)
     assert container["State"] == "running"
     service.start()
     await server.finished(job, 60)
@@ -503,6 +509,6 @@ async def test_an_images_health_check_is_not_run_in_jobs(
     job = server.add_job(job_payload(["echo begun", "sleep 3"]))
     await runner.start(server.url, **OPTIONS)
     await server.until(lambda: b"\nbegun\n" in job.trace)
-    [container] = [thing for thing in of_job(daemon, job) if "Image" in thing]
+    container = job_container(daemon, job)
     assert daemon.inspect_container(container["Id"])["Config"]["Healthcheck"] == {"Test": ["NONE"]}
     await server.finished(job)
