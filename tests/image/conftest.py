@@ -65,11 +65,27 @@ def prefix() -> Iterator[str]:
     """Starts the name of every container, volume and network of a module; they go when it ends."""
     name = f"nautilus-test-{uuid.uuid4().hex[:8]}"
     yield name
+    remove_what_runners_left(name)
     for kind, remove in (("ps -a", "rm -f -v"), ("volume ls", "volume rm -f"), ("network ls", "network rm")):
         column = "{{.Names}}" if kind == "ps -a" else "{{.Name}}"
         listed = docker(*kind.split(), "--filter", f"name={name}", "--format", column, check=False).split()
         if listed:
             docker(*remove.split(), *listed, check=False)
+
+
+def remove_what_runners_left(prefix: str) -> None:
+    """Networks of jobs and the ways to the server, of appliances that were removed without being stopped."""
+    listed = docker("volume", "ls", "-q", "--filter", f"name={prefix}", check=False).split()
+    places = (
+        docker("volume", "inspect", "--format", "{{.Mountpoint}}", *listed, check=False) if listed else ""
+    )
+    for place in places.splitlines():
+        system_id = Path(place) / "runner" / "system_id"
+        if os.access(system_id, os.R_OK):
+            label = f"label=org.nautilus.runner.system-id={system_id.read_text().strip()}"
+            for kind, remove in (("ps -aq", "rm -f -v"), ("network ls -q", "network rm")):
+                if found := docker(*kind.split(), "--filter", label, check=False).split():
+                    docker(*remove.split(), *found, check=False)
 
 
 @pytest.fixture(scope="session")
