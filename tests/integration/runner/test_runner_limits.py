@@ -174,14 +174,15 @@ async def test_kinds_have_their_own_parallelism(
         payload["job_info"]["name"] = name
         return server.add_job(payload)
 
-    first, second = job("learn 1", [f"cat {gate}"]), job("learn 2", ["echo"])
-    other = job("predict 1", ["echo"])
+    first = job("learn 1", ["echo begun", f"cat {gate}"])
     await runner.start(server.url, concurrent=4, tables=kinds)
+    await server.until(lambda: "\nbegun" in first.log)
+    second, other = job("learn 2", ["echo"]), job("predict 1", ["echo"])
     await server.finished(other)
-    await server.until(lambda: "place among learn jobs: 1 of 1 run" in second.log)
+    await server.until(lambda: "place among learn jobs: 1 of 1 run" in second.log, 60)
     assert not first.is_over
     await asyncio.to_thread(gate.write_text, "go")
-    await server.finished(second)
+    await server.finished(second, 60)
     assert second.status == "success"
 
 
