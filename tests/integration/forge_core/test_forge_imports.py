@@ -186,7 +186,8 @@ def imported(forge: RunningForge, url: str) -> Project:
     made = root_of(forge).projects.create({"name": "imported", "import_url": url})
     assert made.import_status in ("scheduled", "started", "finished", "failed")
     over(forge, made.id)
-    return root_of(forge).projects.get(made.id)  # its row was read before the import's: that one was the newer
+    # its row was read before the import's, and that one was the newer
+    return root_of(forge).projects.get(made.id)
 
 
 def test_an_import_brings_branches_tags_and_the_default_branch(
