@@ -61,6 +61,12 @@ class ServedJob:
         return self.status in ("success", "failed", "canceled")
 
 
+def printed(job: ServedJob) -> list[str]:
+    """The lines of the script's own output."""
+    body = job.log.split(":step_script\r", 1)[1].split("section_end", 1)[0]
+    return [line for line in body.splitlines()[1:] if not line.startswith("\x1b[32;1m$")]
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ from nautilus_runner.executors.data_mounts import DataMounts, candidates
 from nautilus_runner.testing.datahost import DataHost, Served
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import RunningAgent
-from nautilus_runner.testing.server import ProtocolServer, ServedJob
+from nautilus_runner.testing.server import ProtocolServer, printed
 
 IMAGE = "debian:trixie-slim"
 OPTIONS: dict[str, Any] = {
@@ -50,11 +50,6 @@ async def host() -> AsyncIterator[DataHost]:
 def job_wanting(url: str, *script: str) -> dict[str, Any]:
     wish = json.dumps({"url": url, "path": "data/set"})
     return job_payload(script, variables=[variable("NAUTILUS_INPUTS", wish, raw=True)])
-
-
-def printed(job: ServedJob) -> list[str]:
-    body = job.log.split(":step_script\r", 1)[1].split("section_end", 1)[0]
-    return [line for line in body.splitlines()[1:] if not line.startswith("\x1b[32;1m$")]
 
 
 SCRIPT = (

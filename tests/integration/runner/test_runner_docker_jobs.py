@@ -21,7 +21,7 @@ from nautilus_runner.executors.containers import LABEL_ROLE
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import RunnerProcess, RunningAgent, config_text, silent_listener
-from nautilus_runner.testing.server import ProtocolServer, ServedJob
+from nautilus_runner.testing.server import ProtocolServer, ServedJob, printed
 
 IMAGE = "debian:trixie-slim"
 LABEL = "org.nautilus.runner.job"
@@ -84,11 +84,6 @@ async def run_job(
     if runner.agent is None:
         await runner.start(server.url, **{**OPTIONS, "docker": {**OPTIONS["docker"], **docker_options}})
     return await server.finished(job, 60)
-
-
-def printed(job: ServedJob) -> list[str]:
-    body = job.log.split(":step_script\r", 1)[1].split("section_end", 1)[0]
-    return [line for line in body.splitlines()[1:] if not line.startswith("\x1b[32;1m$")]
 
 
 async def test_a_job_runs_in_its_image_with_its_sources_in_builds(

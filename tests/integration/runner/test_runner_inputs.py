@@ -22,7 +22,7 @@ from nautilus_runner.testing.datahost import DataHost, Served
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import RunnerProcess, RunningAgent, settings_for
-from nautilus_runner.testing.server import ProtocolServer, ServedJob
+from nautilus_runner.testing.server import ProtocolServer, ServedJob, printed
 
 HERE = '\n[data]\nlocal_hosts = ["127.0.0.1"]\n'
 
@@ -50,11 +50,6 @@ async def run(
     if runner.agent is None:
         await runner.start(server.url, tables=tables)
     return await server.finished(job)
-
-
-def printed(job: ServedJob) -> list[str]:
-    body = job.log.split(":step_script\r", 1)[1].split("section_end", 1)[0]
-    return [line for line in body.splitlines()[1:] if not line.startswith("\x1b[32;1m$")]
 
 
 async def test_an_input_is_fetched_once_verified_and_shared_read_only(

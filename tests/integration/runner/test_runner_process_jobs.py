@@ -16,7 +16,7 @@ import pytest
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import JOB_USER, RunningAgent, processes_with
-from nautilus_runner.testing.server import ProtocolServer, ServedJob
+from nautilus_runner.testing.server import ProtocolServer, ServedJob, printed
 
 SECTION = re.compile(r"section_start:\d+:(\w+)\r")
 
@@ -27,12 +27,6 @@ async def run_job(
     job = server.add_job(payload)
     await runner.start(server.url, **options)
     return await server.finished(job)
-
-
-def printed(job: ServedJob) -> list[str]:
-    """The lines of the script's own output."""
-    body = job.log.split(":step_script\r", 1)[1].split("section_end", 1)[0]
-    return [line for line in body.splitlines()[1:] if not line.startswith("\x1b[32;1m$")]
 
 
 async def test_a_job_runs_its_script_in_a_checkout_of_its_commit(

@@ -20,7 +20,7 @@ from nautilus_runner.s3.bucket import Bucket, Place
 from nautilus_runner.s3.signing import Credentials
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import RunningAgent
-from nautilus_runner.testing.server import ProtocolServer, ServedJob
+from nautilus_runner.testing.server import ProtocolServer, ServedJob, printed
 
 BUCKET = "runner-cache"
 
@@ -108,11 +108,6 @@ def _post(url: str, body: bytes) -> None:
 def caching(script: list[str], key: str = "k", **parts: Any) -> dict[str, Any]:
     cache = {"key": key, "paths": ["kept/"], "policy": "pull-push", "when": "on_success"}
     return job_payload(script, cache=[cache], **parts)
-
-
-def printed(job: ServedJob) -> list[str]:
-    body = job.log.split(":step_script\r", 1)[1].split("section_end", 1)[0]
-    return [line for line in body.splitlines()[1:] if not line.startswith("\x1b[32;1m$")]
 
 
 async def run(

@@ -13,7 +13,7 @@ from nautilus_runner.executors import processes
 from nautilus_runner.executors.bubblewrap import Sandboxes
 from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import JOB_USER, RunnerProcess, RunningAgent
-from nautilus_runner.testing.server import ProtocolServer, ServedJob
+from nautilus_runner.testing.server import ProtocolServer, printed
 
 SANDBOXED = {"process": {"user": JOB_USER, "grace_s": 2.0, "sandbox": "require"}}
 
@@ -22,11 +22,6 @@ SANDBOXED = {"process": {"user": JOB_USER, "grace_s": 2.0, "sandbox": "require"}
 def sandbox() -> None:
     if reason := Sandboxes().verdict(processes.account_of(JOB_USER)).reason:
         pytest.skip(f"no sandbox here: {reason}")
-
-
-def printed(job: ServedJob) -> list[str]:
-    body = job.log.split(":step_script\r", 1)[1].split("section_end", 1)[0]
-    return [line for line in body.splitlines()[1:] if not line.startswith("\x1b[32;1m$")]
 
 
 def trying(*commands: str) -> list[str]:
