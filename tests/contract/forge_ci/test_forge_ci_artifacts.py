@@ -17,6 +17,7 @@ from gitlab.v4.objects import Project
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.testing.runner import FakeRunner, TakenJob
 from nautilus_forge.testing.server import RunningForge
+from nautilus_forge.testing.stored import files_below
 
 Push = Callable[..., Any]
 
@@ -303,7 +304,7 @@ class TestFetching:
 
 
 def _stored(forge: RunningForge) -> list[Path]:
-    return [p for p in (forge.settings.data_dir / "artifacts").rglob("*") if p.is_file()]
+    return files_below(forge.settings.data_dir / "artifacts")
 
 
 class TestExpiry:

@@ -15,6 +15,7 @@ from gitlab.v4.objects import Project
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.testing.runner import FEATURES, FakeRunner
 from nautilus_forge.testing.server import RunningForge
+from nautilus_forge.testing.stored import files_below
 
 
 class TestRequest:
@@ -462,7 +463,7 @@ class TestUpkeep:
         job.upload(b"PK")
         job.finish()
         data = forge.settings.data_dir
-        stored = [p for folder in ("traces", "artifacts") for p in (data / folder).rglob("*") if p.is_file()]
+        stored = [*files_below(data / "traces"), *files_below(data / "artifacts")]
         assert len(stored) == 2
         project.pipelines.get(pipeline.id).delete()
         eventually(lambda: not any(p.exists() for p in stored))

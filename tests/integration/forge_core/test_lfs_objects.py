@@ -20,6 +20,7 @@ from nautilus_forge.lfs import collection, objects
 from nautilus_forge.lfs.store import LfsStore
 from nautilus_forge.testing.git_server import LfsClient, oid_of
 from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
+from nautilus_forge.testing.stored import files_below
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,7 @@ def make(forge: RunningForge, root: gitlab.Gitlab) -> Iterator[Callable[[str], t
 
 
 def files(forge: RunningForge) -> set[str]:
-    folder = forge.settings.data_dir / "lfs-objects"
-    return {path.name for path in folder.rglob("*") if path.is_file()}
+    return {path.name for path in files_below(forge.settings.data_dir / "lfs-objects")}
 
 
 def rows(forge: RunningForge, query: str) -> list[Any]:
