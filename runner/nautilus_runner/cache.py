@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nautilus_runner.files import packing, unpacking
+from nautilus_runner.files.oldest import files_below, remove_oldest
 from nautilus_runner.files.tree import Tree
 
 _MIB = 1 << 20
@@ -48,7 +49,8 @@ class LocalCache:
                 part.rename(path)
         finally:
             part.unlink(missing_ok=True)
-        self._prune(limit_mib * _MIB, path)
+        archives = files_below(self._folder, ".zip")
+        remove_oldest(archives, limit_mib * _MIB, lambda other: other == path, remove=remove_archive)
         return report
 
     def etag(self, scope: str, key: str) -> str:
@@ -67,17 +69,8 @@ class LocalCache:
         names = [hashlib.sha256(text.encode()).hexdigest() for text in (scope, key)]
         return self._folder / names[0][:32] / f"{names[1][:32]}.zip"
 
-    def _prune(self, limit_bytes: int, newest: Path) -> None:
-        archives = []
-        for path in self._folder.glob("*/*.zip"):
-            with contextlib.suppress(FileNotFoundError):
-                info = path.stat()
-                archives.append((info.st_mtime, info.st_size, path))
-        total = sum(size for _, size, _ in archives)
-        for _, size, path in sorted(archives):
-            if total <= limit_bytes:
-                return
-            if path != newest:
-                path.unlink(missing_ok=True)
-                path.with_suffix(".etag").unlink(missing_ok=True)
-                total -= size
+
+def remove_archive(path: Path) -> None:
+    """And what is noted beside it."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".etag").unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from nautilus_runner.files import packing
+from nautilus_runner.files.oldest import files_below, remove_oldest
 from nautilus_runner.files.tree import Tree
 
 FOLDER = ".nautilus/checkpoint"
@@ -75,16 +76,16 @@ class CheckpointStore:
 
     def _prune(self, limit_bytes: int, newest: Path) -> None:
         """Those that nobody came for in two weeks, then the oldest beyond the bound."""
-        kept = []
-        for path in self._folder.glob("*/*.zip"):
-            with contextlib.suppress(FileNotFoundError):
-                info = path.stat()
-                kept.append((info.st_mtime, info.st_size, path))
-        total = sum(size for _, size, _ in kept)
-        for written_at, size, path in sorted(kept):
-            if path == newest or (total <= limit_bytes and time.time() - written_at < _KEEP_S):
-                continue
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()
-            total -= size
+        remove_oldest(
+            files_below(self._folder, ".zip"),
+            limit_bytes,
+            lambda path: path == newest,
+            stale_before=time.time() - _KEEP_S,
+            remove=_remove,
+        )
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()

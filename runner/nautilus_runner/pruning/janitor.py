@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nautilus_runner.cache import remove_archive
 from nautilus_runner.data.store import Store
 from nautilus_runner.disk import MIB, Reserve, mib
 from nautilus_runner.errors import RunnerError
@@ -108,8 +109,8 @@ class Janitor:
         own = self._own
         own.data.open()
         yield DataShelf(own.data)
-        yield FileShelf("cache", own.data_dir / "cache", "*/*.zip")
-        yield FileShelf("lfs", own.data_dir / "lfs", "??/??/*", own.lfs.is_used)
+        yield FileShelf("cache", own.data_dir / "cache", ".zip", remove=remove_archive)
+        yield FileShelf("lfs", own.data_dir / "lfs", is_used=own.lfs.is_used)
         for folder in self._work_folders(settings):
             yield WorkTreeShelf(folder, own.is_known, end_processes)
         for host in {runner.docker.host for runner in settings.runners if runner.executor == "docker"}:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nautilus_runner.data.store import Store
+from nautilus_runner.files.oldest import files_below, remove_file
 from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.pruning.plan import Item
 
@@ -53,15 +54,22 @@ class FileShelf:
     """Files of one kind below a folder of ours: whoever reads one keeps it until he is done."""
 
     def __init__(
-        self, kind: str, folder: Path, pattern: str, is_used: Callable[[str], bool] = lambda _: False
+        self,
+        kind: str,
+        folder: Path,
+        suffix: str = "",
+        *,
+        is_used: Callable[[str], bool] = lambda _: False,
+        remove: Callable[[Path], None] = remove_file,
     ) -> None:
         self.kind = kind
         self._folder = folder
-        self._pattern = pattern
+        self._suffix = suffix
         self._is_used = is_used
+        self._remove = remove
 
     def items(self) -> Iterator[Item]:
-        for path in self._folder.glob(self._pattern):
+        for path in files_below(self._folder, self._suffix):
             with contextlib.suppress(OSError):
                 info = path.lstat()
                 name = str(path.relative_to(self._folder))
@@ -72,8 +80,7 @@ class FileShelf:
         if self._is_used(path.name):
             return False
         try:
-            path.unlink(missing_ok=True)
-            path.with_suffix(".etag").unlink(missing_ok=True)  # what the cache notes beside it
+            self._remove(path)
         except OSError:
             return False
         return True

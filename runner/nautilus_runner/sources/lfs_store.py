@@ -7,7 +7,6 @@ token. Jobs get copies, never links.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import re
@@ -16,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from nautilus_runner.errors import GitError
+from nautilus_runner.files.oldest import files_below, remove_oldest
 
 _OID = re.compile(r"[0-9a-f]{64}")
 _MIB = 1 << 20
@@ -91,18 +91,7 @@ class LfsStore:
 
     def prune(self, limit_mib: int) -> None:
         """Remove the objects used longest ago beyond the bound, none that is in use. Blocking."""
-        found = []
-        for path in self._folder.glob("??/??/*"):
-            with contextlib.suppress(FileNotFoundError):
-                info = path.stat()
-                found.append((info.st_mtime, info.st_size, path))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
-            if total <= limit_mib * _MIB:
-                return
-            if path.name.removesuffix(".part") not in self._users:
-                path.unlink(missing_ok=True)
-                total -= size
+        remove_oldest(files_below(self._folder), limit_mib * _MIB, lambda path: self.is_used(path.name))
 
 
 class Partial:
