@@ -16,6 +16,7 @@ from pathlib import Path
 from nautilus_runner import outputs
 from nautilus_runner.errors import ArchiveError, JobError, ScriptFailed, SystemFailure, UnavailableError
 from nautilus_runner.files import packing
+from nautilus_runner.files.transfer import parts_of
 from nautilus_runner.files.tree import Tree
 from nautilus_runner.payload import Artifact, Cache, Job
 from nautilus_runner.shared_cache import send_artifact, send_cache
@@ -27,7 +28,6 @@ from nautilus_runner.work import Work
 _TRIES = 3
 _TRIES_WHILE_AWAY = 60  # with waits of up to 20 s: a server that restarts or upgrades
 _MAX_WAIT_S = 20.0
-_PART = 1 << 20
 TRACKED = "tracked"  # in the journal's folder: what git knew of the checkout
 _SUFFIXES = {"zip": ".zip", "gzip": ".gz", "raw": ""}
 
@@ -231,9 +231,8 @@ def _multipart(boundary: str, filename: str) -> tuple[bytes, bytes]:
 
 async def _body(head: bytes, path: Path, tail: bytes) -> AsyncIterator[bytes]:
     yield head
-    with path.open("rb", buffering=0) as file:
-        while data := await asyncio.to_thread(file.read, _PART):
-            yield data
+    async for part in parts_of(path):
+        yield part
     yield tail
 
 

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nautilus_runner.files.transfer import write_all
+
 log = logging.getLogger(__name__)
 
 _FILE = "journal.jsonl"
@@ -106,10 +108,8 @@ def _append(path: Path, line: bytes, is_durable: bool) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         before = os.fstat(fd).st_size
-        rest = memoryview(line)
         try:
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+            write_all(fd, line)
         except OSError:
             os.ftruncate(fd, before)
             raise

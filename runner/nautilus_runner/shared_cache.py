@@ -7,7 +7,6 @@ Source: gitlab-runner 19.x `cache/cache.go`, `cache/cachekey/cachekey.go`, `shel
 from __future__ import annotations
 
 import asyncio
-import os
 import posixpath
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,6 +16,7 @@ from typing import TypeVar
 
 from nautilus_runner.disk import mib
 from nautilus_runner.errors import JobError, ServerError, UnavailableError
+from nautilus_runner.files.transfer import write_all
 from nautilus_runner.s3.bucket import Bucket
 from nautilus_runner.storage_settings import StoreSettings
 from nautilus_runner.transport import Answer
@@ -146,7 +146,7 @@ async def _receive(work: Work, answer: Answer, body: AsyncIterator[bytes], path:
                 received += len(data)
                 if received > limit:
                     raise JobError(f"a cache of more than {mib(limit)} has no room here (cache_limit_mib)")
-                await asyncio.to_thread(_write_all, out.fileno(), data)
+                await asyncio.to_thread(_store, out.fileno(), data)
         if length and received != size:
             raise UnavailableError(f"S3 GET: the connection ended at {mib(received)} of {mib(size)}")
         part.rename(path)
@@ -154,12 +154,10 @@ async def _receive(work: Work, answer: Answer, body: AsyncIterator[bytes], path:
         part.unlink(missing_ok=True)
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _store(fd: int, data: bytes) -> None:
     """Raises JobError: an OSError would be taken for the network's."""
-    view = memoryview(data)
     try:
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, data)
     except OSError as error:
         raise JobError(f"a cache can't be written: {error.strerror or error}") from error
 

@@ -6,7 +6,6 @@ Source: gitlab-runner 19.x `shells/abstract.go` (restore_cache, download_artifac
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from nautilus_runner.errors import (
     UnavailableError,
 )
 from nautilus_runner.files import unpacking
+from nautilus_runner.files.transfer import receive
 from nautilus_runner.finishing import cache_key
 from nautilus_runner.payload import Cache, Dependency, Job
 from nautilus_runner.settings import RunnerSettings
@@ -132,9 +132,7 @@ async def _download(staging: Staging, dependency: Dependency, path: Path) -> int
                 body,
             ):
                 if answer.status == 200:
-                    with path.open("wb", buffering=0) as out:
-                        async for part in body:
-                            await asyncio.to_thread(_write_all, out.fileno(), part)
+                    await receive(body, path)
                     return answer.status
                 problem = f"the server answered {answer.status}"
                 if answer.status in (401, 403, 404):
@@ -145,9 +143,3 @@ async def _download(staging: Staging, dependency: Dependency, path: Path) -> int
     raise SystemFailure(
         f"the artifacts of {dependency.name} ({dependency.id}) can't be downloaded: {problem}"
     )
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
 from nautilus_runner.client import error_of
 from nautilus_runner.errors import ServerError, UnavailableError
+from nautilus_runner.files.transfer import parts_of, receive
 from nautilus_runner.transport import Answer, Transport
 
 _TRIES = 4
-_PART = 1 << 20
 _TRANSFER_S = 600.0
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _NAME = re.compile(r"(?:^|/)(\d{1,19})\.zip$")
@@ -67,9 +65,7 @@ class RemoteCheckpoints:
         ) as (answer, body):
             if answer.status != 200:
                 raise error_of(answer, "getting the checkpoint")
-            with target.open("wb", buffering=0) as out:
-                async for part in body:
-                    await asyncio.to_thread(_write_all, out.fileno(), part)
+            await receive(body, target)
 
     async def forget(self) -> None:
         for number in await self.job_ids():
@@ -101,7 +97,7 @@ class RemoteCheckpoints:
                     method,
                     path,
                     headers={**self._authorization, **(headers or {})},
-                    content=_parts(archive) if archive else b"",
+                    content=parts_of(archive) if archive else b"",
                     read_timeout_s=_TRANSFER_S if archive else 30.0,
                 )
             except UnavailableError as error:
@@ -112,15 +108,3 @@ class RemoteCheckpoints:
             failure = error_of(answer, f"{method} {path.partition('?')[0]}")
         assert failure is not None
         raise failure
-
-
-async def _parts(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        while data := await asyncio.to_thread(file.read, _PART):
-            yield data
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

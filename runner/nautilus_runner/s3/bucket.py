@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 from nautilus_runner.errors import ServerError, UnavailableError
+from nautilus_runner.files.transfer import parts_of
 from nautilus_runner.s3.signing import EMPTY, UNSIGNED, Credentials, encoded_path, encoded_query, sign
 from nautilus_runner.transport import Answer, Transport
 
@@ -164,7 +164,7 @@ class Bucket:
         payload = UNSIGNED if is_tls else await asyncio.to_thread(_digest, path, start, size)
         url, signed = self._place.request(method, key, query, {"Content-Length": str(size)}, payload)
         answer = await self._transport.request(
-            method, url, headers=signed, content=_chunks(path, start, size), read_timeout_s=_PART_S
+            method, url, headers=signed, content=parts_of(path, start, size), read_timeout_s=_PART_S
         )
         if answer.status != 200:
             raise _refusal(answer, method, key)
@@ -193,14 +193,3 @@ def _digest(path: Path, start: int, size: int) -> str:
             digest.update(data)
             size -= len(data)
     return digest.hexdigest()
-
-
-async def _chunks(path: Path, start: int, size: int) -> AsyncIterator[bytes]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while size > 0 and (data := await asyncio.to_thread(os.pread, fd, min(_CHUNK, size), start)):
-            yield data
-            start += len(data)
-            size -= len(data)
-    finally:
-        os.close(fd)
