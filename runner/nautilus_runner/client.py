@@ -275,7 +275,7 @@ def error_of(answer: Answer, doing: str) -> ServerError:
     text = f"{doing}: the server answered {answer.status}{said}"
     if answer.status == 403:
         return ForbiddenError(text, 403)
-    if answer.status == 429 or answer.status >= 500:
+    if answer.is_transient:
         return UnavailableError(text, answer.status, answer.retry_after_s)
     return ServerError(text, answer.status)
 

@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from nautilus_runner.disk import mib
 from nautilus_runner.errors import JobError, ServerError, UnavailableError
 from nautilus_runner.files.transfer import write_all
+from nautilus_runner.persistence import persistently
 from nautilus_runner.s3.bucket import Bucket
 from nautilus_runner.storage_settings import StoreSettings
 from nautilus_runner.transport import Answer
 from nautilus_runner.work import Work
 
-T = TypeVar("T")
 _MIB = 1 << 20
 _CACHE_TRIES = 3
 _ARTIFACT_TRIES = 10
-_MAX_WAIT_S = 20.0
 
 
 async def bring_caches(work: Work, keys: Sequence[str]) -> list[str]:
@@ -41,7 +39,7 @@ async def bring_caches(work: Work, keys: Sequence[str]) -> list[str]:
     try:
         for key in keys:
             name = object_name(work, store, key)
-            if name is not None and await _persistent(partial(_bring, work, bucket, name, key), 2):
+            if name is not None and await persistently(partial(_bring, work, bucket, name, key), 2):
                 return [key]
         return []
     except (ServerError, JobError, OSError) as error:
@@ -69,7 +67,7 @@ async def send_cache(work: Work, key: str) -> None:
     work.trace.raw(f"Uploading cache to {shown} ...")
     bucket = Bucket(store.endpoint.place, work.settings.tls_ca_file)
     try:
-        etag = await _persistent(lambda: bucket.put(name, path), _CACHE_TRIES)
+        etag = await persistently(lambda: bucket.put(name, path), _CACHE_TRIES)
         await asyncio.to_thread(work.machine.cache.note_etag, work.cache_scope, key, etag)
     except (ServerError, OSError) as error:
         work.trace.warning(f"{error}: the cache stays on this machine")
@@ -87,7 +85,7 @@ async def send_artifact(work: Work, path: Path, filename: str) -> None:
     shown = f"s3://{store.endpoint.bucket_name}/{name}"
     bucket = Bucket(store.endpoint.place, work.settings.tls_ca_file)
     try:
-        await _persistent(lambda: bucket.put(name, path), _ARTIFACT_TRIES)
+        await persistently(lambda: bucket.put(name, path), _ARTIFACT_TRIES)
         work.trace.raw(f"Copied to {shown}")
     except (ServerError, OSError) as error:
         work.trace.warning(f"no copy at {shown}: {error}")
@@ -160,15 +158,3 @@ def _store(fd: int, data: bytes) -> None:
         write_all(fd, data)
     except OSError as error:
         raise JobError(f"a cache can't be written: {error.strerror or error}") from error
-
-
-async def _persistent(call: Callable[[], Awaitable[T]], tries: int) -> T:
-    attempt = 0
-    while True:
-        try:
-            return await call()
-        except UnavailableError as error:
-            attempt += 1
-            if attempt >= tries:
-                raise
-            await asyncio.sleep(error.retry_after_s or min(0.25 * 2.0**attempt, _MAX_WAIT_S))

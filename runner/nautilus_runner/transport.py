@@ -30,7 +30,7 @@ KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 ]
-NETWORK_ERRORS = (
+_NETWORK_ERRORS = (
     httpcore.NetworkError,
     httpcore.TimeoutException,
     httpcore.ProtocolError,
@@ -68,6 +68,11 @@ class Answer:
         return " ".join(text.split())[:300]
 
     @property
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status == 429 or self.status >= 500
+
+    @property
     def retry_after_s(self) -> float | None:
         try:
             return max(0.0, min(float(self.headers["retry-after"]), 60.0))
@@ -91,9 +96,7 @@ class Transport:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError(f"not an address: {base_url!r}; write it as http://HOST:PORT")
-        self._host = parts.netloc.rpartition("@")[2]
-        self._origin = f"{parts.scheme}://{self._host}"
-        self._prefix = parts.path.rstrip("/")
+        self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         _say_that_sniffio_is_missing()
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(ca_file) if parts.scheme == "https" else None,
@@ -145,23 +148,38 @@ class Transport:
         read_timeout_s: float = 30.0,
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         """The head of the answer, and its body part by part."""
-        url = path if path.startswith(("http://", "https://")) else f"{self._origin}{self._prefix}{path}"
-        host = self._host if url.startswith(self._origin) else urlsplit(url).netloc
-        sent = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", **(headers or {})}
-        if isinstance(content, bytes) and (content or method != "GET"):
-            sent["Content-Length"] = str(len(content))
-        timeout = {"connect": 10.0, "pool": 10.0, "write": 60.0, "read": read_timeout_s}
-        try:
-            async with self._pool.stream(
-                method, url, headers=list(sent.items()), content=content, extensions={"timeout": timeout}
-            ) as response:
-                head = {name.decode().lower(): value.decode("latin-1") for name, value in response.headers}
-                yield Answer(response.status, head), _parts(response)
-        except NETWORK_ERRORS as error:
-            raise UnavailableError(f"no answer from {self._origin}: {describe(error)}") from error
+        url = path if path.startswith(("http://", "https://")) else f"{self._base}{path}"
+        async with exchange(self._pool, method, url, headers or {}, content, read_timeout_s) as found:
+            yield found
 
     async def close(self) -> None:
         await self._pool.aclose()
+
+
+@asynccontextmanager
+async def exchange(
+    pool: httpcore.AsyncConnectionPool,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    content: bytes | AsyncIterator[bytes],
+    read_timeout_s: float,
+) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+    """One request and the head of its answer, with its body part by part. Raises UnavailableError for no answer."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    sent = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", **headers}
+    if isinstance(content, bytes) and (content or method != "GET"):
+        sent["Content-Length"] = str(len(content))
+    timeout = {"connect": 10.0, "pool": 60.0, "write": 60.0, "read": read_timeout_s}
+    try:
+        async with pool.stream(
+            method, url, headers=list(sent.items()), content=content, extensions={"timeout": timeout}
+        ) as response:
+            head = {name.decode().lower(): value.decode("latin-1") for name, value in response.headers}
+            yield Answer(response.status, head), _parts(response)
+    except _NETWORK_ERRORS as error:
+        raise UnavailableError(f"no answer from {parts.scheme}://{host}: {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:

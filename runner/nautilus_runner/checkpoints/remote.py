@@ -5,18 +5,18 @@ Source: MLflow REST API (`runs/get`, `artifacts/list`, `mlflow-artifacts/artifac
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from pathlib import Path
 from urllib.parse import quote
 
 from nautilus_runner.client import error_of
-from nautilus_runner.errors import ServerError, UnavailableError
+from nautilus_runner.errors import ServerError
 from nautilus_runner.files.transfer import parts_of, receive
+from nautilus_runner.persistence import persistently
 from nautilus_runner.transport import Answer, Transport
 
-_TRIES = 4
+_TRIES = 5
 _TRANSFER_S = 600.0
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _NAME = re.compile(r"(?:^|/)(\d{1,19})\.zip$")
@@ -88,23 +88,16 @@ class RemoteCheckpoints:
     async def _ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, archive: Path | None = None
     ) -> Answer:
-        failure: ServerError | None = None
-        for attempt in range(_TRIES):
-            if attempt:
-                await asyncio.sleep(2.0**attempt / 2)
-            try:
-                answer = await self._transport.request(
-                    method,
-                    path,
-                    headers={**self._authorization, **(headers or {})},
-                    content=parts_of(archive) if archive else b"",
-                    read_timeout_s=_TRANSFER_S if archive else 30.0,
-                )
-            except UnavailableError as error:
-                failure = error
-                continue
-            if answer.status != 429 and answer.status < 500:
-                return answer
-            failure = error_of(answer, f"{method} {path.partition('?')[0]}")
-        assert failure is not None
-        raise failure
+        async def once() -> Answer:
+            answer = await self._transport.request(
+                method,
+                path,
+                headers={**self._authorization, **(headers or {})},
+                content=parts_of(archive) if archive else b"",
+                read_timeout_s=_TRANSFER_S if archive else 30.0,
+            )
+            if answer.is_transient:
+                raise error_of(answer, f"{method} {path.partition('?')[0]}")
+            return answer
+
+        return await persistently(once, _TRIES)

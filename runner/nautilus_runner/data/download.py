@@ -103,7 +103,7 @@ class Download:
                     return
                 await asyncio.to_thread(self._restart)
                 raise UnavailableError("the file has become another one")
-            if answer.status == 429 or answer.status >= 500:
+            if answer.is_transient:
                 raise UnavailableError(
                     f"the server answered {answer.status}", answer.status, answer.retry_after_s
                 )

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from nautilus_runner.data.trees import unpack
 from nautilus_runner.data.wishes import Input, without_secrets
 from nautilus_runner.disk import MIB, Reserve, mib
 from nautilus_runner.errors import DataFailed, DiskFull, UnavailableError
+from nautilus_runner.persistence import persistently
 from nautilus_runner.storage_settings import DataSettings
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,10 @@ class DataHub:
     # ---- content
 
     async def _content(self, wanted: Input, access: Access, outbound: Outbound, say: Say, shown: str) -> str:
-        source = await _again(lambda: source_of(wanted, access, outbound), shown)
+        try:
+            source = await persistently(lambda: source_of(wanted, access, outbound), _TRIES)
+        except UnavailableError as error:
+            raise DataFailed(f"{shown}: {error}") from error
         expected = wanted.sha256 or source.sha256
         if wanted.sha256 and source.sha256 and wanted.sha256 != source.sha256:
             raise DataFailed(f"{shown}: is {source.sha256} by its own name, not {wanted.sha256} as asked for")
@@ -235,16 +239,3 @@ async def outbound_for(access: Access, settings: DataSettings) -> AsyncIterator[
         yield outbound
     finally:
         await outbound.close()
-
-
-async def _again(resolve: Callable[[], Awaitable[Source]], shown: str) -> Source:
-    """Ask again where a server is away for a moment. Raises DataFailed."""
-    attempt = 0
-    while True:
-        try:
-            return await resolve()
-        except UnavailableError as error:
-            attempt += 1
-            if attempt == _TRIES:
-                raise DataFailed(f"{shown}: {error}") from error
-            await asyncio.sleep(min(0.25 * 2.0**attempt, 10.0))

@@ -16,13 +16,14 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from nautilus_runner.errors import DataFailed, UnavailableError
-from nautilus_runner.transport import KEEPALIVE, NETWORK_ERRORS, USER_AGENT, Answer, describe, tls_context
+from nautilus_runner.errors import DataFailed
+from nautilus_runner.transport import KEEPALIVE, Answer, exchange, tls_context
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "job-token", "private-token", "x-amz-security-token"})
 _PORTS = {"http": 80, "https": 443}
+_READ_S = 60.0
 
 
 class Guard(httpcore.AsyncNetworkBackend):
@@ -96,7 +97,7 @@ class Outbound:
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         """The head of the last answer, and its body. Raises UnavailableError, DataFailed (refused)."""
         for _ in range(_MOST_REDIRECTS + 1):
-            async with self._once(method, url, headers, content) as (answer, body):
+            async with exchange(self._pool, method, url, headers, content, _READ_S) as (answer, body):
                 target = answer.headers.get("location", "")
                 if answer.status not in _REDIRECTS or not target:
                     yield answer, body
@@ -109,31 +110,8 @@ class Outbound:
             url = following
         raise DataFailed(f"redirected more than {_MOST_REDIRECTS} times")
 
-    @asynccontextmanager
-    async def _once(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes
-    ) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
-        host = urlsplit(url).netloc.rpartition("@")[2]
-        sent = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", **headers}
-        if content:
-            sent["Content-Length"] = str(len(content))
-        timeout = {"connect": 10.0, "pool": 60.0, "write": 60.0, "read": 60.0}
-        try:
-            async with self._pool.stream(
-                method, url, headers=list(sent.items()), content=content, extensions={"timeout": timeout}
-            ) as response:
-                head = {name.decode().lower(): value.decode("latin-1") for name, value in response.headers}
-                yield Answer(response.status, head), _parts(response)
-        except NETWORK_ERRORS as error:
-            raise UnavailableError(f"no answer from {host}: {describe(error)}") from error
-
     async def close(self) -> None:
         await self._pool.aclose()
-
-
-async def _parts(response: httpcore.Response) -> AsyncIterator[bytes]:
-    async for part in response.aiter_stream():
-        yield part
 
 
 def origin_of(url: str) -> tuple[str, int]:

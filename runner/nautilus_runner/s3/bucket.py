@@ -174,7 +174,7 @@ class Bucket:
 def _refusal(answer: Answer, method: str, key: str) -> ServerError:
     said = _text(answer.body, "Code") or _text(answer.body, "Message")
     text = f"S3 {method} {key}: the endpoint answered {answer.status}" + (f" ({said})" if said else "")
-    if answer.status == 429 or answer.status >= 500:
+    if answer.is_transient:
         return UnavailableError(text, answer.status, answer.retry_after_s)
     return ServerError(text, answer.status)
 

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from nautilus_runner.client import error_of
 from nautilus_runner.errors import GitError, SourceRefused, UnavailableError
+from nautilus_runner.persistence import persistently
 from nautilus_runner.sources import git
 from nautilus_runner.sources.lfs_store import LfsStore, Partial
 from nautilus_runner.transport import Answer, Transport
 
 _MEDIA_TYPE = "application/vnd.git-lfs+json"
 _BATCH = 100
-_TRIES = 4
-_MAX_WAIT_S = 8.0
+_TRIES = 5
 _RANGE_UNFIT = 416
 
 
@@ -79,19 +80,16 @@ class LfsClient:
         return [self._offer(p, entries.get(p.oid)) for p in pointers]
 
     async def _ask(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Answer:
-        problem = ""
-        for attempt in range(_TRIES):
-            if attempt:
-                await asyncio.sleep(min(0.5 * 2.0**attempt, _MAX_WAIT_S))
-            try:
-                answer = await self._transport.request_json("POST", path, body, headers=headers)
-            except UnavailableError as error:
-                problem = str(error)
-                continue
-            if answer.status != 429 and answer.status < 500:
-                return answer
-            problem = f"the server answered {answer.status}"
-        raise GitError(f"Git LFS: {problem}")
+        async def once() -> Answer:
+            answer = await self._transport.request_json("POST", path, body, headers=headers)
+            if answer.is_transient:
+                raise error_of(answer, "objects/batch")
+            return answer
+
+        try:
+            return await persistently(once, _TRIES)
+        except UnavailableError as error:
+            raise GitError(f"Git LFS: {error}") from error
 
     def _offer(self, pointer: Pointer, entry: Any) -> Offer:
         problem = entry.get("error") if isinstance(entry, dict) else {"message": "not in the server's answer"}
@@ -123,19 +121,18 @@ class LfsClient:
         """Bring one object into the store, going on where an earlier attempt broke off. Raises GitError."""
         oid, size = offer.pointer.oid, offer.pointer.size
         part = store.partial(oid)
-        problem = ""
-        for attempt in range(_TRIES):
-            if attempt:
-                await asyncio.sleep(min(0.5 * 2.0**attempt, _MAX_WAIT_S))
-            try:
-                if part.size < size or not size:
-                    await self._receive(offer, part)
-                if part.size >= size:
-                    return await store.take(oid, size, part)
-                problem = f"it ended after {part.size} of {size} bytes"
-            except UnavailableError as error:
-                problem = str(error)
-        raise GitError(f"LFS object {oid}: {problem}")
+
+        async def once() -> None:
+            if part.size < size or not size:
+                await self._receive(offer, part)
+            if part.size < size:
+                raise UnavailableError(f"it ended after {part.size} of {size} bytes")
+
+        try:
+            await persistently(once, _TRIES)
+        except UnavailableError as error:
+            raise GitError(f"LFS object {oid}: {error}") from error
+        await store.take(oid, size, part)
 
     async def _receive(self, offer: Offer, part: Partial) -> None:
         begun = part.size
