@@ -52,8 +52,11 @@ class RunningAgent:
         self.agent: Agent | None = None
 
     async def start(self, url: str, **options: Any) -> Agent:
+        return await self.start_with(settings_for(url, self.data_dir, **options))
+
+    async def start_with(self, settings: Settings) -> Agent:
         self.agent = Agent(self.data_dir)
-        await self.agent.start(settings_for(url, self.data_dir, **options))
+        await self.agent.start(settings)
         return self.agent
 
     async def stop(self) -> None:

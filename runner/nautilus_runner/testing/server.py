@@ -36,7 +36,10 @@ class Upload:
 
 @dataclass(slots=True)
 class ServedJob:
-    """What the server knows of a job. `finals` are the bodies of all final PUTs, `claims` how often it was given."""
+    """What the server knows of a job. `finals` are the bodies of all final PUTs, `claims` how often it was given.
+
+    `runner` is the token of the only runner that gets it, as by a tag; empty: any.
+    """
 
     id: int
     token: str
@@ -51,6 +54,7 @@ class ServedJob:
     touches: int = 0
     served_artifacts: bytes = b""
     claimed_at: float = 0.0
+    runner: str = ""
 
     @property
     def log(self) -> str:
@@ -138,8 +142,8 @@ class ProtocolServer:
 
     # ---- what a test does
 
-    def add_job(self, payload: dict[str, Any], artifacts: bytes = b"") -> ServedJob:
-        job = ServedJob(payload["id"], payload["token"], payload, served_artifacts=artifacts)
+    def add_job(self, payload: dict[str, Any], artifacts: bytes = b"", runner: str = "") -> ServedJob:
+        job = ServedJob(payload["id"], payload["token"], payload, served_artifacts=artifacts, runner=runner)
         self.jobs[job.id] = job
         self._queue_version += 1
         self._notify()
@@ -197,14 +201,15 @@ class ProtocolServer:
             return refusal
         body = await request.json()
         self.last_requests.append(body)
-        if body.get("token") not in self.runner_tokens:
+        token = body.get("token")
+        if token not in self.runner_tokens:
             return JSONResponse({"message": "403 Forbidden"}, 403)
         if body.get("last_update") == str(self._queue_version):
             with contextlib.suppress(TimeoutError):
-                await self.until(lambda: self._pending() is not None or self.is_down, self.hold_s)
+                await self.until(lambda: self._pending(token) is not None or self.is_down, self.hold_s)
         if self.is_down:
             return PlainTextResponse("down", 503)
-        job = self._pending()
+        job = self._pending(token)
         if job is None or await request.is_disconnected():
             return Response(status_code=204, headers={"X-GitLab-Last-Update": str(self._queue_version)})
         features = body.get("info", {}).get("features", {})
@@ -213,8 +218,10 @@ class ProtocolServer:
         job.claimed_at = asyncio.get_running_loop().time()
         return JSONResponse(job.payload, 201)
 
-    def _pending(self) -> ServedJob | None:
-        return next((job for job in self.jobs.values() if job.status == "pending"), None)
+    def _pending(self, token: str) -> ServedJob | None:
+        """The first job that this runner may have."""
+        waiting = (job for job in self.jobs.values() if job.status == "pending")
+        return next((job for job in waiting if job.runner in ("", token)), None)
 
     def _authorized(self, request: Request, token: str | None) -> ServedJob | Response:
         job = self.jobs.get(request.path_params["id"])

@@ -1,18 +1,28 @@
-"""Morpheo's contract on real data, by examples/morpheo as it is: detarget, train without a network, perf, predict."""
+"""Morpheo's contract on real data, by examples/morpheo as it is: detarget, train without a network, perf, predict.
+
+One machine serves it, with the example's own configuration: learn and predict jobs come by their tags, each kind with
+its own parallelism and time.
+"""
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import shutil
 import subprocess
+import tempfile
 import zipfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nautilus_forge.ci.compiler import compile_pipeline
 from nautilus_forge.ci.model import CompiledJob, Context
+from nautilus_runner.config_file import runner_block
 from nautilus_runner.settings import parse_settings
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
@@ -21,6 +31,35 @@ from nautilus_runner.testing.server import ProtocolServer, ServedJob
 
 IMAGE = "nautilus-job"
 EXAMPLE = Path(__file__).parents[3] / "examples/morpheo"
+REGISTERED = {"learn": 1, "predict": 2, "problem": 0}
+"""Names of the machine's registrations, as of tags, each with its `--limit`; the problem's own jobs have no tag."""
+
+
+class LearningMachine:
+    """A runner with the example's configuration, joined once for each kind of job as docs/how-to/morpheo.md says."""
+
+    def __init__(self, server: ProtocolServer, runner: RunningAgent) -> None:
+        self._server = server
+        self._runner = runner
+
+    async def start(self, executor: str, table: dict[str, Any], *, learn_timeout_s: int = 1200) -> None:
+        text = (EXAMPLE / "config.toml").read_text()
+        text = text.replace("timeout_s = 1200", f"timeout_s = {learn_timeout_s}")
+        for name, limit in REGISTERED.items():
+            token = token_of(name)
+            self._server.runner_tokens.add(token)
+            entry = {"name": name, "url": self._server.url, "token": token, "executor": executor}
+            text += "\n" + runner_block(entry | {"limit": limit}, {executor: table})
+        await self._runner.start_with(parse_settings(text, self._runner.data_dir))
+
+
+def token_of(runner: str) -> str:
+    return f"glrt-of-{runner}"
+
+
+@pytest.fixture
+def machine(server: ProtocolServer, runner: RunningAgent) -> LearningMachine:
+    return LearningMachine(server, runner)
 
 
 class Pipeline:
@@ -51,7 +90,8 @@ class Pipeline:
             artifacts=[{"paths": list(job.artifacts.paths), **archive}] if job.artifacts else None,
         )
         payload["job_info"]["name"] = name
-        self.done[name] = self._server.add_job(payload)
+        [runner] = job.tags or ("problem",)
+        self.done[name] = self._server.add_job(payload, runner=token_of(runner))
         return self.done[name]
 
     async def run(self, name: str) -> zipfile.ZipFile:
@@ -96,6 +136,7 @@ async def see_through(pipeline: Pipeline, *, is_apart: bool = True) -> None:
     assert len(predicted) == 100 and set(predicted) <= {b"%d" % digit for digit in range(10)}
 
 
+@functools.cache
 def can_sandbox() -> bool:
     """Whether bubblewrap works here. Without it process jobs can't be cut off: the same steps run with the network."""
     program = shutil.which("bwrap")
@@ -105,23 +146,38 @@ def can_sandbox() -> bool:
     )
 
 
+@pytest.fixture
+def folder_of_signs() -> Iterator[Path]:
+    """Where jobs look for a file, in and out of a sandbox."""
+    folder = Path(tempfile.mkdtemp(prefix="nautilus-signs-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def network_here() -> dict[str, str]:
+    return {} if can_sandbox() else {"NAUTILUS_NETWORK": "full"}
+
+
+def process_table(**more: Any) -> dict[str, Any]:
+    sandbox = "require" if can_sandbox() else "off"
+    return {"user": JOB_USER, "grace_s": 2.0, "sandbox": sandbox, **more}
+
+
 async def test_the_contract_with_processes(
-    server: ProtocolServer, runner: RunningAgent, repository: Repository
+    server: ProtocolServer, machine: LearningMachine, repository: Repository
 ) -> None:
     is_apart = can_sandbox()
-    sandbox = "require" if is_apart else "off"
-    await runner.start(server.url, process={"user": JOB_USER, "grace_s": 2.0, "sandbox": sandbox})
-    network = {} if is_apart else {"NAUTILUS_NETWORK": "full"}
-    await see_through(Pipeline(server, repository, network), is_apart=is_apart)
+    await machine.start("process", process_table())
+    await see_through(Pipeline(server, repository, network_here()), is_apart=is_apart)
 
 
 @pytest.mark.docker
 async def test_the_contract_with_containers(
-    server: ProtocolServer, runner: RunningAgent, repository: Repository
+    server: ProtocolServer, machine: LearningMachine, repository: Repository
 ) -> None:
     have_image(IMAGE)
-    docker = {"image": IMAGE, "pull_policy": ["never"], "grace_s": 2.0}
-    await runner.start(server.url, executor="docker", docker=docker, process={})
+    await machine.start("docker", {"image": IMAGE, "pull_policy": ["never"], "grace_s": 2.0})
     await see_through(Pipeline(server, repository, {}))
 
 
@@ -137,10 +193,65 @@ def have_image(name: str) -> None:
         pytest.skip(f"the image {name} is not to be had: {error}")
 
 
-def test_learn_and_predict_have_their_own_parallelism_and_timeouts(tmp_path: Path) -> None:
-    kinds = {
-        kind.name: kind for kind in parse_settings((EXAMPLE / "config.toml").read_text(), tmp_path).kinds
-    }
-    assert (kinds["learn"].limit, kinds["learn"].timeout_s) == (1, 1200)
-    assert (kinds["predict"].limit, kinds["predict"].timeout_s) == (2, 300)
-    assert kinds["learn"].jobs == ("train-*",) and kinds["predict"].jobs == ("predict*",)
+class Kinds:
+    """How many jobs of each kind ran at once, counted whenever the server hears from a runner.
+
+    Exact: between the moment that a job is given and its end the runner confirms that it has it.
+    """
+
+    def __init__(self, server: ProtocolServer, jobs: list[ServedJob]) -> None:
+        self._server = server
+        self._jobs = jobs
+        self.most: Counter[str] = Counter()
+
+    def now(self, *statuses: str) -> Counter[str]:
+        return Counter(job.runner for job in self._jobs if job.status in statuses)
+
+    async def until(self, learn: int, predict: int, *statuses: str) -> None:
+        """So many jobs of each kind have one of these statuses."""
+        wanted = {token_of("learn"): learn, token_of("predict"): predict}
+
+        def is_so() -> bool:
+            running = self.now("running")
+            self.most |= running
+            return self.now(*statuses) == +Counter(wanted)
+
+        await self._server.until(is_so, 120)
+
+
+async def test_learn_and_predict_jobs_run_side_by_side_never_more_than_their_kinds_allow(
+    server: ProtocolServer, machine: LearningMachine, repository: Repository, folder_of_signs: Path
+) -> None:
+    """Predicting does not wait for learning: while one job learns and others wait for their turn, all predict."""
+    await machine.start("process", process_table(readable=[str(folder_of_signs)]))
+    pipeline = Pipeline(server, repository, network_here())
+    await pipeline.run("detarget")
+    await pipeline.run("train-quick")
+    learning, predicting = (
+        [f"until test -e {folder_of_signs}/{kind}; do sleep 0.05; done", *pipeline.jobs[name].script]
+        for kind, name in (("learn", "train-quick"), ("predict", "predict-quick"))
+    )
+    trained = pipeline.done["train-quick"]
+    jobs = [pipeline.offer("train-quick", learning) for _ in range(3)]
+    pipeline.done["train-quick"] = trained
+    jobs += [pipeline.offer("predict-quick", predicting) for _ in range(3)]
+    kinds = Kinds(server, jobs)
+    await kinds.until(1, 2, "running")
+    (folder_of_signs / "predict").touch()
+    await kinds.until(0, 3, "success", "failed")
+    assert kinds.now("running", "pending") == {token_of("learn"): 3}
+    (folder_of_signs / "learn").touch()
+    await kinds.until(3, 3, "success", "failed")
+    assert {job.status for job in jobs} == {"success"}, [job.log for job in jobs if job.status == "failed"]
+    assert kinds.most == {token_of("learn"): 1, token_of("predict"): 2}
+
+
+async def test_a_learn_job_ends_when_the_time_of_its_kind_is_over(
+    server: ProtocolServer, machine: LearningMachine, repository: Repository
+) -> None:
+    await machine.start("process", process_table(), learn_timeout_s=1)
+    pipeline = Pipeline(server, repository, network_here())
+    await pipeline.run("detarget")
+    job = await pipeline.finished(pipeline.offer("train-rank-0", ["sleep 601"]))
+    assert (job.status, job.finals[-1]["failure_reason"]) == ("failed", "job_execution_timeout")
+    assert "scripts of learn jobs may take 1 seconds on this runner" in job.log
