@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from nautilus_runner.executors.processes import Account
+from nautilus_runner.network.modes import NetworkMode
+from nautilus_runner.network.passage import BLOCK, HOSTS, INFO
 
 _SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOP = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -44,11 +46,14 @@ _ALLOW = (
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one job sees. `shared`: source and where it is seen, read-only. `devices`: of its GPUs."""
+    """What one job sees. `shared`: source and where it is seen, read-only. `devices`: of its GPUs.
+
+    In network mode internal the command's files INFO, BLOCK and HOSTS are a Passage's.
+    """
 
     home: Path
     project: Path
-    has_network: bool = True
+    network: NetworkMode = NetworkMode.FULL
     readable: tuple[str, ...] = ()
     shared: tuple[tuple[str, str], ...] = ()
     devices: tuple[str, ...] = ()
@@ -81,13 +86,17 @@ class Sandboxes:
 def arguments(program: str, view: View) -> list[str]:
     """What precedes a job's command."""
     argv = [program, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    if view.has_network:
+    if view.network is NetworkMode.FULL:
         argv.append("--share-net")
+    if view.network is NetworkMode.INTERNAL:
+        argv += ["--info-fd", INFO, "--block-fd", BLOCK]
     argv += [*_top(), *_each("--ro-bind-try", _SYSTEM), "--proc", "/proc", "--dev", "/dev"]
     argv += ["--dir", "/run", "--perms", "0755", "--dir", "/var", "--symlink", "../run", "/var/run"]
     argv += _each("--ro-bind-try", dict.fromkeys((*_RESOLVERS, os.path.realpath("/etc/resolv.conf"))))
     for hidden in _HIDDEN:
         argv += ["--tmpfs", hidden] if Path(hidden).is_dir() else []
+    if view.network is NetworkMode.INTERNAL:
+        argv += ["--perms", "0644", "--ro-bind-data", HOSTS, "/etc/hosts"]
     argv += _temporary(view)
     argv += _each("--ro-bind-try", view.readable)
     argv += _each("--dev-bind-try", view.devices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +11,22 @@ from nautilus_runner.executors import bubblewrap, processes
 from nautilus_runner.executors.base import Context
 from nautilus_runner.executors.bubblewrap import Sandboxes, View
 from nautilus_runner.executors.processes import Account
-from nautilus_runner.network import modes
+from nautilus_runner.network import doors, modes
+from nautilus_runner.network.addresses import server_addresses
+from nautilus_runner.network.doors import Door
 from nautilus_runner.network.modes import NetworkMode
+
+_HOSTS = Path("/etc/hosts")
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """`program`: bubblewrap's, "" where the job runs without."""
+    """`program`: bubblewrap's, "" where the job runs without. `opened`: what it reaches in network mode internal."""
 
     program: str = ""
-    has_network: bool = True
+    network: NetworkMode = NetworkMode.FULL
     readable: tuple[str, ...] = ()
+    opened: tuple[Door, ...] = ()
 
     @property
     def is_on(self) -> bool:
@@ -32,41 +38,60 @@ class Sandbox:
             return []
         shared = tuple((str(folder.folder), folder.seen_at) for folder in context.shared)
         devices = bubblewrap.gpu_devices(context.gpus.uuids)
-        view = View(home, project, self.has_network, self.readable, shared, devices)
+        view = View(home, project, self.network, self.readable, shared, devices)
         return bubblewrap.arguments(self.program, view)
+
+    def passage(self, context: Context, account: Account) -> dict[str, str] | None:
+        """What the script's warden needs to lead the sandbox to the server; None where it does not."""
+        if self.network is not NetworkMode.INTERNAL:
+            return None
+        present = ""
+        with contextlib.suppress(OSError):
+            present = _HOSTS.read_text(errors="replace")
+        hosts = doors.hosts_file(present, self.opened)
+        marker = f"{processes.MARKER}={context.key}"
+        return doors.passage(self.opened, hosts, account.uid, account.gid, marker)
 
 
 def choose(context: Context, sandboxes: Sandboxes, account: Account) -> Sandbox:
     """As the settings and the job's network mode want it; the log says it. Blocking. Raises JobMisconfigured."""
     process = context.settings.process
     mode = modes.asked_for(context.variables.get(modes.VARIABLE), NetworkMode(context.settings.network_mode))
-    if mode is NetworkMode.INTERNAL:
-        raise JobMisconfigured(
-            "network mode internal needs containers: jobs of this runner are processes, which have the machine's "
-            f"network or none ({modes.VARIABLE}=none)"
-        )
     verdict = bubblewrap.Verdict(reason="switched off (runners.process.sandbox)")
     if process.sandbox != "off":
         verdict = sandboxes.verdict(account)
     if not verdict.program:
         _refuse_or_warn(context, account, mode, verdict.reason)
         return Sandbox()
-    network = "no network" if mode is NetworkMode.NONE else "the machine's network"
+    opened = _opened(context) if mode is NetworkMode.INTERNAL else ()
+    network = {NetworkMode.NONE: "no network", NetworkMode.FULL: "the machine's network"}.get(
+        mode, f"of the network only {', '.join(str(door.to) for door in opened)}"
+    )
     context.say(
         f"Running as user {account.name}, isolated by bubblewrap: a read-only system, its own files, processes and "
         f"/tmp, {network}."
     )
     wanted = bubblewrap.readable_for(process.path, process.readable)
     readable = tuple(folder for folder in wanted if processes.can_reach(Path(folder), account))
-    return Sandbox(verdict.program, mode is NetworkMode.FULL, readable)
+    return Sandbox(verdict.program, mode, readable, opened)
+
+
+def _opened(context: Context) -> tuple[Door, ...]:
+    found = doors.doors(server_addresses(context.settings, has_loopback=True))
+    if not found:
+        raise JobMisconfigured(
+            "network mode internal: this runner knows the server by an IPv6 address only, to which no job is led: "
+            "name it by a host name, or in the runner's `reachable`"
+        )
+    return found
 
 
 def _refuse_or_warn(context: Context, account: Account, mode: NetworkMode, reason: str) -> None:
     if context.settings.process.sandbox == "require":
         raise JobMisconfigured(f"this runner runs no job without a sandbox, and there is none: {reason}")
-    if mode is NetworkMode.NONE:
+    if mode is not NetworkMode.FULL:
         raise JobMisconfigured(
-            f"network mode none needs a sandbox for processes, and there is none: {reason}"
+            f"network mode {mode} needs a sandbox for processes, and there is none: {reason}"
         )
     if account.uid is None:
         context.say(f"Running as user {account.name}: jobs are not isolated from this account.")

@@ -5,17 +5,18 @@ empty input: it never may). It gives the script a pipe for output and copies tha
 reaper of everything that the script leaves behind, kills it all at the end, and writes FOLDER/exit.json last.
 
     {"argv", "env", "cwd", "script", "uid", "gid", "cgroups", "facts", "timeout_s", "grace_s", "output_limit",
-     "is_wrapped"}
+     "is_wrapped", "passage"}
 
 `cgroups` are the folders of the script's control group (with version 1 one for each controller); `facts` names the
-files there that are copied into exit.json (as `group`) before they are removed.
+files there that are copied into exit.json (as `group`) before they are removed. `passage` is what leads a sandbox to
+the server (nautilus_runner/network/passage.py, loaded only then), or null; a script without it ends as `cut`.
 
 SIGTERM to the warden: the script gets SIGTERM, after `grace_s` SIGKILL. SIGUSR1: SIGKILL at once. Only the
 standard library is imported, and no package: it lives as long as the job, and its memory counts per job.
 """
 
 # pathlib and contextlib would double what this process imports:
-# ruff: noqa: PTH118, PTH123, PTH208, PTH104, PTH106, SIM105
+# ruff: noqa: PTH118, PTH123, PTH208, PTH100, PTH104, PTH106, PTH120, SIM105
 
 from __future__ import annotations
 
@@ -80,6 +81,7 @@ class Warden:
         self.reason = "exited"
         self.deadline = time.monotonic() + spec["timeout_s"]
         self.kill_at: float | None = None
+        self.passage = _passage(spec["passage"]) if spec.get("passage") else None
 
     def run(self) -> None:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
@@ -92,6 +94,8 @@ class Warden:
             self._finish({"error": f"{error.strerror}: {error.filename or self.spec['argv'][0]}"})
             return
         os.close(write_fd)
+        if self.passage:
+            self.passage.open()
         self._mark("started")
         self._watch()
         self._kill_everything()
@@ -144,7 +148,8 @@ class Warden:
             for number in range(1, signal.NSIG):
                 if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
                     signal.signal(number, signal.SIG_DFL)
-            os.execve(spec["argv"][0], spec["argv"], spec["env"])
+            argv = self.passage.command(spec["argv"]) if self.passage else spec["argv"]
+            os.execve(argv[0], argv, spec["env"])
         except OSError as error:
             os.write(error_w, f"{error.errno} {where}".encode())
         except Exception as error:
@@ -205,6 +210,9 @@ class Warden:
                 return True
             if pid == self.child:
                 self.status = status
+            elif self.passage and pid == self.passage.pid and self.kill_at is None and self.status is None:
+                self.reason = "cut"
+                self.kill_at = time.monotonic()
 
     def _kill_everything(self) -> None:
         """SIGKILL until nothing is left: whatever loses its parent becomes our child, so none gets away."""
@@ -301,6 +309,13 @@ class Warden:
                 except OSError:
                     pass
         return found
+
+
+def _passage(wanted: dict[str, str]) -> Any:
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from nautilus_runner.network.passage import Passage
+
+    return Passage(**wanted)
 
 
 def _kill(pid: int, number: int) -> None:

@@ -38,13 +38,14 @@ class Address:
         return f"{self.host}:{self.port}"
 
 
-def server_addresses(settings: RunnerSettings) -> tuple[Address, ...]:
-    """What jobs of a registration may always reach. Loopback is left out: there, a job is by itself."""
+def server_addresses(settings: RunnerSettings, *, has_loopback: bool = False) -> tuple[Address, ...]:
+    """What jobs of a registration may always reach. `has_loopback`: also what the runner reaches at its own machine's
+    loopback; a container is by itself there."""
     values = [line.partition("=")[2] for line in settings.environment]
     urls = [settings.url, settings.clone_url, *(value for value in values if "://" in value)]
     found = [address for url in urls if (address := _of_url(url))]
-    found += [parse_address(text) for text in settings.reachable]
-    return tuple(dict.fromkeys(address for address in found if not is_loopback(address.host)))
+    found += [parse_address(text) for text in (settings.registry, *settings.reachable) if text]
+    return tuple(dict.fromkeys(a for a in found if has_loopback or not is_loopback(a.host)))
 
 
 def parse_address(text: str) -> Address:

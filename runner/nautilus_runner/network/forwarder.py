@@ -1,4 +1,5 @@
 """Carries TCP connections from jobs' networks to the server: the whole program of a forwarder's container.
+What is beside a process job instead (inlet.py) uses `lead`.
 
 Run as `python3 -I -S -B -c SOURCE`; only the standard library is there. `FORWARD` in its environment is JSON,
 `{"PORT": ["HOST", PORT], …}`: where what comes in at each port goes. Names that jobs ask it for do not exist:
@@ -12,8 +13,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 _CHUNK = 1 << 18
@@ -80,6 +82,13 @@ def handler(
             end.close()
 
     return counted
+
+
+async def lead(ways: Iterable[tuple[socket.socket, str, int]]) -> None:
+    """Pass on what comes in at each listening socket to its host and port, until this process ends."""
+    for listener, host, port in ways:
+        await asyncio.start_server(handler(host, port, [0]), sock=listener, limit=_CHUNK, backlog=512)
+    await asyncio.Event().wait()
 
 
 class NoNames(asyncio.DatagramProtocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 
 import nautilus_runner
-from nautilus_runner.testing.payloads import job_payload
+from nautilus_runner.executors.bubblewrap import Sandboxes
+from nautilus_runner.executors.processes import account_of
+from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import config_text, processes_with
-from nautilus_runner.testing.server import ProtocolServer
+from nautilus_runner.testing.server import ProtocolServer, printed
 
 USER = "nobody"
 
@@ -51,19 +54,23 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def ordinary(server: ProtocolServer, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def ordinary(
+    server: ProtocolServer, home: Path, request: pytest.FixtureRequest
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Its parameter is `runners.process.sandbox`."""
+    process = {"user": "nautilus-job", "grace_s": 1.0, "sandbox": getattr(request, "param", "off")}
     python, env = interpreter()
     config = home / "config.toml"
-    config.write_text(config_text(server.url, home, process={"user": "nautilus-job", "grace_s": 1.0}))
+    config.write_text(config_text(server.url, home, process=process))
     shutil.chown(config, USER)
     log = (home / "runner.log").open("wb")
-    process = subprocess.Popen(
+    running = subprocess.Popen(
         [python, "-m", "nautilus_runner", "run", "--config", str(config)],
         stdout=log, stderr=log, env=env, cwd="/", user=USER, group=pwd.getpwnam(USER).pw_gid, extra_groups=[],
     )  # fmt: skip
-    yield process
-    process.terminate()
-    process.wait(20)
+    yield running
+    running.terminate()
+    running.wait(20)
 
 
 async def test_jobs_run_as_the_runner_itself_and_the_log_says_so(
@@ -74,6 +81,24 @@ async def test_jobs_run_as_the_runner_itself_and_the_log_says_so(
     assert job.status == "success", job.log
     assert f"\n{USER}\n" in job.log
     assert f"Running as user {USER}: jobs are not isolated from this account." in job.log
+
+
+@pytest.mark.parametrize("ordinary", ["require"], indirect=True)
+async def test_a_sandbox_leads_to_the_server_alone_without_root_too(
+    server: ProtocolServer, ordinary: subprocess.Popen[bytes]
+) -> None:
+    reason = Sandboxes().verdict(account_of(USER)).reason
+    if reason:
+        pytest.skip(f"no sandbox here: {reason}")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = (server.port, other.getsockname()[1])
+        tries = [
+            f"if (: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null; then echo got; else echo refused; fi"
+            for port in ports
+        ]
+        job = server.add_job(job_payload(tries, variables=[variable("NAUTILUS_NETWORK", "internal")]))
+        await server.finished(job)
+    assert job.status == "success" and printed(job) == ["got", "refused"], job.log
 
 
 async def test_a_job_that_kills_its_supervisor_takes_nothing_with_it(

@@ -78,10 +78,6 @@ async def test_a_job_without_network_has_none_not_even_the_machines_loopback(
     none = [variable("NAUTILUS_NETWORK", "none")]
     without = await server.finished(server.add_job(job_payload(reach, variables=none)))
     assert printed(with_network) == ["got"] and printed(without) == ["refused"]
-    internal = [variable("NAUTILUS_NETWORK", "internal")]
-    refused = await server.finished(server.add_job(job_payload(reach, variables=internal)))
-    assert refused.finals[-1]["failure_reason"] == "runner_configuration_error"
-    assert "network mode internal needs containers" in refused.log
 
 
 async def test_a_job_is_asked_to_end_before_it_is_killed_and_its_exit_code_is_its_own(

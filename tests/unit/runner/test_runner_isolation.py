@@ -12,7 +12,7 @@ from nautilus_gateway.testing.programs import free_ports
 from nautilus_runner.errors import ConfigurationError, JobMisconfigured, SystemFailure
 from nautilus_runner.executors import bubblewrap, containers
 from nautilus_runner.isolation_settings import Volume, parse_volume
-from nautilus_runner.network import forwarder, guard
+from nautilus_runner.network import doors, forwarder, guard
 from nautilus_runner.network.addresses import Address, planes, renamed, server_addresses
 from nautilus_runner.network.joining import OwnContainer
 from nautilus_runner.network.modes import NetworkMode, asked_for
@@ -47,6 +47,28 @@ def test_the_servers_addresses_are_those_of_the_configuration_but_for_loopback()
         )
     )
     assert list(map(str, found)) == ["git.example.org:443", "nautilus:80", "minio:9000"]
+
+
+def test_a_process_reaches_what_its_runner_reaches_at_loopback_too() -> None:
+    settings = registration(
+        url="http://127.0.0.1:10080",
+        environment=["NAUTILUS_URL=https://nautilus.example.org"],
+        registry="nautilus.example.org:5050",
+        reachable=["10.0.0.9:9000", "localhost:10080"],
+    )
+    found = doors.doors(server_addresses(settings, has_loopback=True))
+    assert {f"{door.at}:{door.to.port}": str(door.to) for door in found} == {
+        "127.0.0.1:10080": "127.0.0.1:10080",
+        "127.96.0.2:443": "nautilus.example.org:443",
+        "127.96.0.2:5050": "nautilus.example.org:5050",
+        "10.0.0.9:9000": "10.0.0.9:9000",
+    }
+    present = "127.0.0.1 localhost vm\n# Nautilus.example.org\n192.0.2.7 Nautilus.example.org other\n"
+    assert doors.hosts_file(present, found).splitlines() == [
+        "127.96.0.2 nautilus.example.org",
+        "127.0.0.1 localhost vm",
+        "192.0.2.7 other",
+    ]
 
 
 def test_one_forwarder_serves_a_port_once_and_all_ports_of_a_name() -> None:
@@ -173,7 +195,7 @@ def test_the_runners_own_folder_is_no_volume(tmp_path: Path) -> None:
 
 def test_a_sandbox_shows_a_job_its_own_folder_and_a_system_that_it_can_not_change() -> None:
     view = bubblewrap.View(
-        Path("/data/builds/k"), Path("/data/builds/k/p"), has_network=False, shared=(("/s", "/in"),)
+        Path("/data/builds/k"), Path("/data/builds/k/p"), NetworkMode.NONE, shared=(("/s", "/in"),)
     )
     argv = bubblewrap.arguments("bwrap", view)
     text = " ".join(argv)
@@ -182,6 +204,10 @@ def test_a_sandbox_shows_a_job_its_own_folder_and_a_system_that_it_can_not_chang
     writable = [argv[n + 2] for n, word in enumerate(argv) if word == "--bind"]
     assert writable == ["/tmp", "/var/tmp", "/data/builds/k"]
     assert "--share-net" in bubblewrap.arguments("bwrap", bubblewrap.View(Path("/k"), Path("/k/p")))
+    internal = bubblewrap.View(Path("/k"), Path("/k/p"), NetworkMode.INTERNAL)
+    words = " ".join(bubblewrap.arguments("bwrap", internal))
+    assert "--info-fd @info --block-fd @block" in words and "--share-net" not in words
+    assert "--perms 0644 --ro-bind-data @hosts /etc/hosts" in words
     assert "--tmpfs /tmp" in " ".join(
         bubblewrap.arguments("bwrap", bubblewrap.View(Path("/tmp/k"), Path("/tmp/k/p")))
     )
