@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nautilus_runner.cgroup_tree import Tree, find_tree
 from nautilus_runner.errors import JobError, JobMisconfigured, SystemFailure
-from nautilus_runner.executors import containers, processes
+from nautilus_runner.executors import containers, processes, sandboxing
 from nautilus_runner.executors.base import Context, Executor
 from nautilus_runner.executors.bubblewrap import Sandboxes
 from nautilus_runner.executors.dummy import DummyExecutor
@@ -90,6 +90,11 @@ class Factory:
     def warnings(self) -> list[str]:
         """What an administrator should know of the daemons."""
         return [text for networking in self._networks.values() for text in networking.pool.warnings.values()]
+
+    def sandbox_problem(self, settings: RunnerSettings) -> str:
+        """Why process jobs of a registration can't be kept to its network mode; "" where they can. Blocking at the
+        first use. Raises JobMisconfigured."""
+        return sandboxing.problem(settings, self._sandboxes)
 
     def close(self, is_job: Callable[[str], bool]) -> None:
         """Remove what the jobs' networks were made of, where no job that goes on has one. Blocking."""

@@ -15,8 +15,10 @@ from nautilus_runner.network import doors, modes
 from nautilus_runner.network.addresses import server_addresses
 from nautilus_runner.network.doors import Door
 from nautilus_runner.network.modes import NetworkMode
+from nautilus_runner.settings import RunnerSettings
 
 _HOSTS = Path("/etc/hosts")
+_SWITCHED_OFF = "switched off (runners.process.sandbox)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def choose(context: Context, sandboxes: Sandboxes, account: Account) -> Sandbox:
     """As the settings and the job's network mode want it; the log says it. Blocking. Raises JobMisconfigured."""
     process = context.settings.process
     mode = modes.asked_for(context.variables.get(modes.VARIABLE), NetworkMode(context.settings.network_mode))
-    verdict = bubblewrap.Verdict(reason="switched off (runners.process.sandbox)")
+    verdict = bubblewrap.Verdict(reason=_SWITCHED_OFF)
     if process.sandbox != "off":
         verdict = sandboxes.verdict(account)
     if not verdict.program:
@@ -74,6 +76,27 @@ def choose(context: Context, sandboxes: Sandboxes, account: Account) -> Sandbox:
     wanted = bubblewrap.readable_for(process.path, process.readable)
     readable = tuple(folder for folder in wanted if processes.can_reach(Path(folder), account))
     return Sandbox(verdict.program, mode, readable, opened)
+
+
+def problem(settings: RunnerSettings, sandboxes: Sandboxes) -> str:
+    """Why each job of a registration would be refused, for want of a sandbox; "" where there is one, or no need.
+
+    Blocking at the first use. Raises JobMisconfigured.
+    """
+    process = settings.process
+    if settings.network_mode == "full" and process.sandbox != "require":
+        return ""
+    reason = _SWITCHED_OFF
+    if process.sandbox != "off":
+        reason = sandboxes.verdict(processes.account_of(process.user)).reason
+    needed = (
+        "sandbox = require" if process.sandbox == "require" else f"network_mode = {settings.network_mode}"
+    )
+    return (
+        f"no job is run: {needed} needs a sandbox for processes, and there is none: {reason}"
+        if reason
+        else ""
+    )
 
 
 def _opened(context: Context) -> tuple[Door, ...]:

@@ -120,6 +120,10 @@ class Prober:
             if settings.executor == "docker":
                 told += await asyncio.to_thread(self._from_containers, settings, wanted)
                 return (*told, *await asyncio.to_thread(self._registry, settings))
+            if settings.executor == "process" and (
+                problem := await asyncio.to_thread(self._executors.sandbox_problem, settings)
+            ):
+                return (*told, problem)
             if settings.network_mode != "none":
                 answers = await asyncio.to_thread(_from_here, settings, wanted)
                 told += [f"jobs do not reach {text}" for text in _told(wanted, answers, "processes")]

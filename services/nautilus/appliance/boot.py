@@ -19,6 +19,7 @@ from nautilus.appliance.edition import Edition, ensure_edition, refuse_unfinishe
 from nautilus.appliance.errors import MissingProgram, PostgresUnusable
 from nautilus.appliance.folders import ensure_home, ensure_only_one, ensure_secrets
 from nautilus.appliance.gateway import nginx_path
+from nautilus.appliance.job_isolation import refuse_without_sandbox
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.omnibus.database import ensure_socket_folder
 from nautilus.appliance.omnibus.package import Omnibus
@@ -189,6 +190,8 @@ def registry_environment(settings: ApplianceSettings, plan: Plan) -> dict[str, s
 
 def runner_command(layout: Layout, plan: Plan) -> str:
     """What the program `runner` is, after `python -m`. Raises MissingProgram, SettingError."""
+    if plan.bundled_runner == "nautilus":
+        refuse_without_sandbox(plan)
     if plan.bundled_runner != "gitlab":
         return f'nautilus_runner run --config "{layout.runner_config}"'
     refuse_without_docker(plan)

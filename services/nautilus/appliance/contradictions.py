@@ -24,6 +24,11 @@ def contradictions(settings: ApplianceSettings, mode: str) -> list[str]:
             "NAUTILUS_TLS_CERTIFICATE: set NAUTILUS_EXTERNAL_URL=https://HOST, a host of the certificate"
         )
     found += _scheme_contradictions(s, mode)
+    if s.bundled_runner == "gitlab" and s.job_network_mode != "full":
+        found.append(
+            f"NAUTILUS_JOB_NETWORK_MODE={s.job_network_mode}: a stock gitlab-runner does not keep jobs to it; use ours "
+            "(NAUTILUS_BUNDLED_RUNNER=nautilus), or leave it out"
+        )
     if s.hsts_s and mode == "off":
         found.append("NAUTILUS_HSTS: nothing speaks TLS here; set NAUTILUS_TLS, or leave it out")
     return found

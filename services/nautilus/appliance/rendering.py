@@ -10,6 +10,7 @@ from pathlib import Path
 from nautilus.appliance.accounts import Accounts
 from nautilus.appliance.addresses import host_of, port_of
 from nautilus.appliance.errors import MissingProgram
+from nautilus.appliance.job_isolation import reachable
 from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan
 from nautilus.appliance.registry import choose_registry
@@ -85,6 +86,8 @@ def runner_configuration(layout: Layout, plan: Plan, who: Accounts, token: str, 
         f"tls_ca_file = {toml(plan.ca_bundle)}",
         f"registry = {toml(_registry(plan))}",
         f"nautilus_url = {toml(plan.web_url)}",
+        f"network_mode = {toml(plan.job_network_mode)}",
+        f"reachable = {toml(reachable(plan))}",
         "",
         "[runners.process]",
         f"user = {toml(who.job)}",

@@ -22,6 +22,7 @@ from nautilus.appliance.tcp_access import TcpAccess
 
 EXECUTORS = ("auto", "process", "docker")
 BUNDLED_RUNNERS = ("nautilus", "gitlab", "off")
+NETWORK_MODES = ("none", "internal", "full")
 TLS_MODES = ("off", "files", "own-ca", "proxy")
 IMAGE_CA_FOLDER = Path("/etc/nautilus/ca")
 """In the image: each `*.crt` below it is a CA to trust."""
@@ -180,6 +181,13 @@ class ApplianceSettings:
     )
     job_network: str | None = _setting(
         "NAUTILUS_JOB_NETWORK", values.text, "Docker's default (image: its own)", "Docker network of the jobs"
+    )
+    job_network_mode: str = _setting(
+        "NAUTILUS_JOB_NETWORK_MODE",
+        values.choice(*NETWORK_MODES),
+        "full",
+        "the most network that a job gets: none, internal (this appliance only), full",
+        "full",
     )
     slots: int | None = _setting(
         "NAUTILUS_SLOTS", values.count, "number of cores", "jobs at a time on the bundled runner"

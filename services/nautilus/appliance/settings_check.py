@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nautilus.appliance.executor import Choice
+from nautilus.appliance.job_isolation import sandbox_problem
 from nautilus.appliance.plan import Plan, make_plan, read_plan
 from nautilus.appliance.settings import ApplianceSettings, home_folder, settings_by_field, trusted_ca_files
 from nautilus.appliance.settings_file import read_settings_file
@@ -60,6 +61,9 @@ def check_settings(environ: Mapping[str, str]) -> Report:
     if not problems:
         found = check_files_of(settings, plan_without_docker(settings))
         problems, warnings = found.problems, [*warnings, *found.warnings]
+        if settings.bundled_runner == "nautilus":
+            unkept = sandbox_problem(settings.executor, settings.job_network_mode)
+            problems = [*problems, *([unkept] if unkept else [])]
     return Report(problems, warnings)
 
 

@@ -3,8 +3,9 @@
 import json
 import socket
 import tomllib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -229,6 +230,30 @@ def test_runner_configuration_is_toml_whatever_the_names() -> None:
     assert parsed["data_dir"] == str(layout.runner)
     assert (runner["token"], runner["id"], runner["executor"]) == ("glrt-x", 7, "process")
     assert runner["process"] == {"user": "job", "path": [str(layout.jobs / "bin")]}
+
+
+def test_the_bundled_runner_gives_jobs_the_network_that_was_set_and_leads_processes_to_every_address() -> (
+    None
+):
+    settings = ApplianceSettings(
+        Path("/x"), job_network_mode="internal", external_url="http://ml.example.org", registry_port=5050
+    )
+
+    def rendered(settings: ApplianceSettings, choice: Choice) -> dict[str, Any]:
+        plan = replace(make_plan(settings, None, choice), has_registry=True)
+        [runner] = tomllib.loads(
+            runner_configuration(Layout(Path("/x")), plan, Accounts("a", "b", ""), "t", 1)
+        )["runners"]
+        return dict(runner)
+
+    runner = rendered(settings, PROCESS)
+    port = make_plan(settings, None, PROCESS).ports["gitlab"]
+    assert runner["network_mode"] == "internal"
+    assert runner["reachable"] == ["ml.example.org:80", f"ml.example.org:{port}", "ml.example.org:5050"]
+    docker = Choice("docker", "", "nautilus-job", "", ("nautilus:172.17.0.1",), "nautilus", "")
+    in_docker = rendered(settings, docker)
+    assert (in_docker["network_mode"], in_docker["reachable"]) == ("internal", [])
+    assert rendered(ApplianceSettings(Path("/x")), PROCESS)["network_mode"] == "full"
 
 
 def test_jobs_are_given_the_cas_and_the_package_index_but_not_over_their_own() -> None:

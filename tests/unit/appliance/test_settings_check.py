@@ -1,12 +1,17 @@
 """What `nautilus config check` and boot say of settings: names that nothing reads, certificates, contradictions."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from nautilus.appliance.errors import SettingError
+from nautilus.appliance.executor import Choice
+from nautilus.appliance.job_isolation import refuse_without_sandbox
 from nautilus.appliance.layout import PROJECT_ROOT
-from nautilus.appliance.settings import settings_by_field
+from nautilus.appliance.plan import make_plan
+from nautilus.appliance.settings import ApplianceSettings, settings_by_field
 from nautilus.appliance.settings_check import BESIDES, check_settings, unknown_names
 from nautilus_gateway.testing.certificates import self_signed
 
@@ -73,6 +78,32 @@ def test_settings_that_can_be_used_have_nothing_said_about_them(tmp_path: Path) 
         )
     )
     assert (report.problems, report.warnings) == ([], [])
+
+
+def test_a_network_mode_that_jobs_can_not_be_kept_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def problems(**more: str) -> list[str]:
+        return check_settings(env(tmp_path, NAUTILUS_JOB_NETWORK_MODE="internal", **more)).problems
+
+    monkeypatch.setattr(shutil, "which", lambda name, **_: f"/usr/bin/{name}")
+    assert problems() == []
+    [stock] = problems(NAUTILUS_BUNDLED_RUNNER="gitlab")
+    assert "a stock gitlab-runner does not keep jobs to it" in stock
+    monkeypatch.setattr(shutil, "which", lambda name, **_: None)
+    [missing] = problems()
+    assert (
+        missing.startswith("NAUTILUS_JOB_NETWORK_MODE=internal: ")
+        and "`apt-get install bubblewrap`" in missing
+    )
+    assert problems(NAUTILUS_BUNDLED_RUNNER="off") == []
+    plan = make_plan(
+        ApplianceSettings(tmp_path, job_network_mode="none"), None, Choice("process", "asked for")
+    )
+    with pytest.raises(SettingError, match="NAUTILUS_JOB_NETWORK_MODE=none"):
+        refuse_without_sandbox(plan)
+    report = check_settings(env(tmp_path, NAUTILUS_JOB_NETWORK_MODE="lan"))
+    assert report.problems == ["NAUTILUS_JOB_NETWORK_MODE='lan': use one of none, internal, full"]
 
 
 def test_every_host_of_every_address_must_be_in_the_certificate(tmp_path: Path) -> None:
