@@ -28,6 +28,9 @@ from nautilus.testing.containers import docker, has_daemon
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
+SMALL_BASE = "debian:trixie-slim"
+OVER = ("success", "failed", "canceled", "skipped")
+
 
 @dataclass(frozen=True)
 class World:
@@ -78,7 +81,17 @@ class World:
 
     def job(self, project: Project, ci_file: str) -> tuple[str, str]:
         """Status and log of the one job that the file makes."""
-        actions = [{"action": "create", "file_path": ".gitlab-ci.yml", "content": ci_file}]
+        [found] = self.jobs(project, ci_file).values()
+        return found
+
+    def jobs(
+        self, project: Project, ci_file: str, files: dict[str, str] | None = None
+    ) -> dict[str, tuple[str, str]]:
+        """Status and log of each job that the file makes, by its name, once all are over."""
+        actions = [
+            {"action": "create", "file_path": name, "content": content}
+            for name, content in {".gitlab-ci.yml": ci_file, **(files or {})}.items()
+        ]
         branch = f"try-{uuid.uuid4().hex[:6]}"
         project.commits.create(
             {"branch": branch, "start_branch": "main", "commit_message": "CI", "actions": actions}
@@ -87,13 +100,13 @@ class World:
 
         def is_over() -> bool:
             found[:] = project.jobs.list(get_all=True)
-            return bool(found) and found[0].status in ("success", "failed", "canceled")
+            return bool(found) and all(job.status in OVER for job in found)
 
         try:
-            wait_until(is_over, "the job does not end", 180)
+            wait_until(is_over, "the jobs do not end", 180)
         except AssertionError as error:
             raise AssertionError(f"{error}: {found}\n{self.cli.logs()}") from error
-        return found[0].status, project.jobs.get(found[0].id).trace().decode()
+        return {job.name: (job.status, project.jobs.get(job.id).trace().decode()) for job in found}
 
 
 def wait_until(is_true: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
@@ -120,6 +133,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
         listed = docker("images", "--format", "{{.Repository}}:{{.Tag}}", check=False).split()
         ours = [name for name in listed if name.startswith(f"{made.host}/")]
+        system_id = (cli.layout.home / "runner" / "system_id").read_text().strip()
+        label = f"label=org.nautilus.runner.system-id={system_id}"
+        ours += docker("images", "-q", "--filter", label, check=False).split()
         if ours:
             docker("rmi", "-f", *ours, check=False)
     finally:
@@ -197,6 +213,33 @@ def test_a_job_runs_in_a_private_image_of_its_project(world: World, project: Pro
     assert "from-the-registry" in log
     assert f"registry {world.host} user gitlab-ci-token" in log
     assert "password [MASKED]" in log
+
+
+def test_a_job_pushes_the_image_of_its_dockerfile_and_the_next_job_runs_it(
+    world: World, project: Project
+) -> None:
+    """Neither job has the daemon's socket; the runner builds and pushes, with the job's own token."""
+    if not docker("images", "-q", SMALL_BASE).strip():
+        pytest.skip(f"the image {SMALL_BASE} is not on this machine")
+    world.docker("logout", world.host)
+    dockerfile = f"FROM {SMALL_BASE}\nCOPY stamp /stamp\n"
+    ci_file = (
+        "tools:\n  variables:\n    NAUTILUS_BUILD_DOCKERFILE: Dockerfile\n"
+        "    NAUTILUS_BUILD_PUSH: $CI_REGISTRY_IMAGE/tools:1\n"
+        '  script: ["cat /stamp", "test ! -e /var/run/docker.sock && echo no socket"]\n'
+        "use:\n  needs: [tools]\n  image: {name: $CI_REGISTRY_IMAGE/tools:1, pull_policy: always}\n"
+        "  variables: {GIT_STRATEGY: none}\n  script: [cat /stamp]\n"
+    )
+    jobs = world.jobs(project, ci_file, {"Dockerfile": dockerfile, "stamp": "built in a job\n"})
+    for status, log in jobs.values():
+        assert status == "success", log
+    assert "\nbuilt in a job\n" in jobs["tools"][1] and "\nno socket\n" in jobs["tools"][1]
+    name = f"{world.host}/{project.path_with_namespace}/tools:1"
+    [digest] = re.findall(rf"Pushed {re.escape(name)} \((sha256:\w+)\)", jobs["tools"][1])
+    [repository] = project.repositories.list(get_all=True)
+    assert repository.tags.get("1").digest == digest
+    assert f"Pulling docker image {name}" in jobs["use"][1]
+    assert "\nbuilt in a job\n" in jobs["use"][1]
 
 
 def test_a_job_has_no_way_to_another_projects_image(world: World, project: Project) -> None:

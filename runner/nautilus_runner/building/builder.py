@@ -21,6 +21,7 @@ from nautilus_runner.building.wishes import CONTEXT, DOCKERFILE, BuildWish, foun
 from nautilus_runner.errors import ImageBuildFailed, JobMisconfigured, SystemFailure
 from nautilus_runner.executors import containers, images
 from nautilus_runner.executors.base import Context
+from nautilus_runner.executors.image_record import ImageBook
 from nautilus_runner.network.joining import Joined
 
 _MIB = 1 << 20
@@ -38,15 +39,25 @@ class _Plan:
 
 
 class ImageBuilder:
-    """For one job. `ensure` finds or pulls an image as the job's policies and logins have it."""
+    """For one job. `ensure` finds or pulls an image as the job's policies and logins have it; `book` is where names
+    are noted that stay on this machine."""
 
-    def __init__(self, api: Any, context: Context, shelf: Shelf, joined: Joined, ensure: Ensure) -> None:
+    def __init__(
+        self,
+        api: Any,
+        context: Context,
+        shelf: Shelf,
+        joined: Joined,
+        ensure: Ensure,
+        book: ImageBook | None = None,
+    ) -> None:
         self._api = api
         self._context = context
         self._settings = context.settings.build
         self._shelf = shelf
         self._joined = joined
         self._ensure = ensure
+        self._book = book
 
     async def build(self, wish: BuildWish, root: Path) -> tuple[str, dict[str, Any]]:
         """The image's name and description. `root`: the checked-out project. Raises JobError."""
@@ -158,23 +169,29 @@ class ImageBuilder:
     async def _push(self, image: str, name: str) -> None:
         auth = containers.pull_credentials(name, self._context.job.credentials, "")
         self._context.say(f"Pushing the image to {name} ...")
-        problem = await asyncio.to_thread(self._pushed, image, name, auth)
-        if problem:
-            raise ImageBuildFailed(f"the image can't be pushed to {name}: {problem}")
+        try:
+            digest = await asyncio.to_thread(self._pushed, image, name, auth)
+        except (DockerException, OSError) as error:
+            raise ImageBuildFailed(f"the image can't be pushed to {name}: {images.explain(error)}") from error
+        self._context.say(f"Pushed {name}{digest and f' ({digest})'}.")
 
     def _pushed(self, image: str, name: str, auth: dict[str, str] | None) -> str:
-        """What went wrong, "" nothing. The name stays on this machine only where it is the registry's too."""
+        """The digest that the registry has it by. The name stays here only where it is the registry's too."""
         repository, _, tag = name.rpartition(":") if ":" in name.partition("/")[2] else (name, "", "latest")
+        digest = ""
         try:
             self._api.tag(image, repository, tag)
             for event in self._api.push(repository, tag=tag, stream=True, decode=True, auth_config=auth):
                 if error := event.get("error"):
                     raise DockerException(str(error))
-        except (DockerException, OSError) as error:
+                digest = (event.get("aux") or {}).get("Digest", digest)
+        except (DockerException, OSError):
             with contextlib.suppress(DockerException, OSError):
                 self._api.remove_image(f"{repository}:{tag}", noprune=True)
-            return images.explain(error)
-        return ""
+            raise
+        if self._book is not None:
+            self._book.brought(image, f"{repository}:{tag}")
+        return digest
 
 
 def _read(root: Path, wish: BuildWish) -> dockerfiles.Dockerfile:

@@ -69,8 +69,9 @@ class Shelf:
         found = []
         for image in self._api.images(name=REPOSITORY, filters=filters):
             for tag in image.get("RepoTags") or ():
-                key = tag.removeprefix(f"{REPOSITORY}:")
-                found.append((self._used_at(key, float(image["Created"])), key, int(image["Size"])))
+                repository, _, key = tag.rpartition(":")
+                if repository == REPOSITORY:  # and not a name that it was pushed by
+                    found.append((self._used_at(key, float(image["Created"])), key, int(image["Size"])))
         return found
 
     def _removed(self, key: str) -> bool:

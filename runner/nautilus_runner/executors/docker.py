@@ -130,7 +130,9 @@ class DockerExecutor:
         """From the checkout, as soon as it is there; nothing of a job's was in it yet."""
         if self._context.sources is not None:
             await asyncio.shield(self._context.sources)
-        builder = ImageBuilder(self._api, self._context, self._shelf, self._joined, self._ensure_image)
+        builder = ImageBuilder(
+            self._api, self._context, self._shelf, self._joined, self._ensure_image, self._book
+        )
         try:
             return await builder.build(wish, self._stage)
         except (DockerException, OSError) as error:

@@ -20,7 +20,7 @@ class ImageRecord:
         self._lock = threading.Lock()
 
     def brought(self, daemon: str, image: str, name: str) -> None:
-        """We pulled or built it, and it was not there before."""
+        """We pulled it, and it was not there before; or built it and gave it this name."""
         with self._lock:
             found = self._read()
             entry = found.setdefault(daemon, {}).setdefault(image, {"names": [], "used_at": 0.0})

@@ -58,7 +58,8 @@ class ImageShelf:
             return False
         try:
             found = self._found(item.name, entry["names"])
-            for name in (found or {}).get("RepoTags") or [item.name]:
+            tags = (found or {}).get("RepoTags") or [item.name]
+            for name in (tag for tag in tags if not _is_built(tag)):
                 self._api.remove_image(name, force=False, noprune=True)
         except NotFound:
             pass
@@ -75,14 +76,17 @@ class ImageShelf:
             self._record.forget(self._daemon, image)
             return None
         ours = {_whole(name) for name in names}
-        if {_whole(tag) for tag in found.get("RepoTags") or []} - ours:
+        if {_whole(tag) for tag in found.get("RepoTags") or [] if not _is_built(tag)} - ours:
             self._record.forget(self._daemon, image)
             return None
         return found
 
 
 class BuiltImageShelf:
-    """Images that were built here from a job's Dockerfile; each has our label and one tag, of ours."""
+    """Images that were built here from a job's Dockerfile; each has our label and one tag of our repository.
+
+    The name that one was pushed by is in the record, for `ImageShelf`.
+    """
 
     def __init__(self, api: Any, system_id: str, uses: Path, is_local: bool) -> None:
         self._api = api
@@ -94,7 +98,7 @@ class BuiltImageShelf:
         with contextlib.suppress(DockerException, OSError):
             used = {one["ImageID"] for one in self._api.containers(all=True)}
             for image in self._api.images(name=REPOSITORY, filters={"label": self._labels}):
-                tag = next(iter(image.get("RepoTags") or ()), "")
+                tag = next(filter(_is_built, image.get("RepoTags") or ()), "")
                 used_at = self._used_at(tag.rpartition(":")[2], float(image.get("Created") or 0))
                 is_held = image["Id"] in used or time.time() - used_at < _REST_S
                 if tag:
@@ -200,6 +204,11 @@ def _timestamp(text: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return 0.0
+
+
+def _is_built(tag: str) -> bool:
+    """A tag of what was built here: `BuiltImageShelf` removes it."""
+    return tag.startswith(f"{REPOSITORY}:")
 
 
 def _whole(name: str) -> str:
