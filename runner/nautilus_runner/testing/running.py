@@ -101,6 +101,16 @@ class RunnerProcess:
         self.send(signal.SIGKILL)
         await self.wait()
 
+    async def end(self) -> None:
+        """At once and in order where it runs and can, else by force."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.send(signal.SIGQUIT)
+        try:
+            await self.wait(15.0)
+        except AssertionError:
+            await self.kill()
+
     def log(self) -> str:
         return (self.data_dir / "runner.log").read_text(errors="replace")
 

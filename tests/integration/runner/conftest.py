@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from nautilus_runner.files.removal import remove_tree
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.running import RunnerProcess, RunningAgent
 from nautilus_runner.testing.server import ProtocolServer
+
+if TYPE_CHECKING:
+    import docker
 
 
 @pytest.fixture
@@ -79,10 +82,23 @@ def remove_networks(data_dir: Path) -> None:
 async def service(data_dir: Path) -> AsyncIterator[RunnerProcess]:
     running = RunnerProcess(data_dir)
     yield running
-    if running.process is not None and running.process.poll() is None:
-        running.send(signal.SIGQUIT)
-        try:
-            await running.wait(15.0)
-        except AssertionError:
-            running.process.kill()
+    await running.end()
     remove_networks(data_dir)
+
+
+@pytest.fixture
+def daemon(request: pytest.FixtureRequest) -> Iterator[docker.APIClient]:
+    """The Docker daemon, where it has the image that the module names in `IMAGE`; else the test is skipped."""
+    import docker
+
+    image = getattr(request.module, "IMAGE", "")
+    try:
+        api = docker.APIClient(version="auto", timeout=60)
+        if image:
+            api.inspect_image(image)
+    except docker.errors.ImageNotFound:
+        pytest.skip(f"the image {image} is not on this machine")
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker daemon answers: {error}")
+    yield api
+    api.close()

@@ -173,24 +173,12 @@ async def test_the_contract_with_processes(
 
 
 @pytest.mark.docker
+@pytest.mark.usefixtures("daemon")
 async def test_the_contract_with_containers(
     server: ProtocolServer, machine: LearningMachine, repository: Repository
 ) -> None:
-    have_image(IMAGE)
     await machine.start("docker", {"image": IMAGE, "pull_policy": ["never"], "grace_s": 2.0})
     await see_through(Pipeline(server, repository, {}))
-
-
-def have_image(name: str) -> None:
-    """Skips where the daemon or the image is missing."""
-    import docker
-
-    try:
-        api = docker.APIClient(version="auto", timeout=60)
-        api.inspect_image(name)
-        api.close()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"the image {name} is not to be had: {error}")
 
 
 class Kinds:

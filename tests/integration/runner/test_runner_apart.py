@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,7 @@ OPTIONS: dict[str, Any] = {
     "docker": {"image": IMAGE, "pull_policy": ["never"], "grace_s": 2.0, "shm_mib": 64},
     "process": {},
 }
-pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(autouse=True)
-def daemon() -> Iterator[docker.APIClient]:
-    try:
-        api = docker.APIClient(version="auto", timeout=60)
-        api.inspect_image(IMAGE)
-    except docker.errors.ImageNotFound:
-        pytest.skip(f"the image {IMAGE} is not on this machine")
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker daemon answers: {error}")
-    yield api
-    api.close()
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("daemon")]
 
 
 class Witness:

@@ -25,19 +25,11 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(autouse=True)
-def daemon() -> Iterator[docker.APIClient]:
-    try:
-        api = docker.APIClient(version="auto", timeout=60)
-        api.inspect_image(IMAGE)
-    except docker.errors.ImageNotFound:
-        pytest.skip(f"the image {IMAGE} is not on this machine")
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker daemon answers: {error}")
-    yield api
-    for image in api.images(name="nautilus-build"):
+def nothing_built_is_left(daemon: docker.APIClient) -> Iterator[None]:
+    yield
+    for image in daemon.images(name="nautilus-build"):
         if (image.get("Labels") or {}).get("test") == "runner-builds":
-            api.remove_image(image["Id"], force=True)
-    api.close()
+            daemon.remove_image(image["Id"], force=True)
 
 
 class Project:

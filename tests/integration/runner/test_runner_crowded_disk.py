@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -38,12 +37,7 @@ async def crowded(server: ProtocolServer, data_dir: Path) -> AsyncIterator[Runne
             config.write("\n[disk]\nreserve_mib = 4\n")
         running.start()
         yield running
-        if running.process is not None and running.process.poll() is None:
-            running.send(signal.SIGQUIT)
-            try:
-                await running.wait(15.0)
-            except AssertionError:
-                await running.kill()
+        await running.end()
         print(running.log()[-3000:])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,6 @@ OPTIONS: dict[str, Any] = {
     "tables": '\n[data]\nlocal_hosts = ["127.0.0.1"]\n',
 }
 SYSTEM = "org.nautilus.runner.system-id"
-
-
-@pytest.fixture
-def daemon() -> Iterator[docker.APIClient]:
-    try:
-        api = docker.APIClient(version="auto", timeout=60)
-        api.inspect_image(IMAGE)
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker daemon with {IMAGE}: {error}")
-    yield api
-    api.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import io
 import signal
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +34,7 @@ OPTIONS: dict[str, Any] = {
     },
     "process": {},
 }
-pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(autouse=True)
-def daemon() -> Iterator[docker.APIClient]:
-    try:
-        api = docker.APIClient(version="auto", timeout=60)
-        api.inspect_image(IMAGE)
-    except docker.errors.ImageNotFound:
-        pytest.skip(f"the image {IMAGE} is not on this machine")
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker daemon answers: {error}")
-    yield api
-    api.close()
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("daemon")]
 
 
 def of_job(daemon: docker.APIClient, job: ServedJob) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -189,19 +189,6 @@ async def test_a_supervisor_holds_its_jobs_gpu_while_the_runner_is_away_and_the_
 
 
 # ---- containers
-
-
-@pytest.fixture
-def daemon() -> Iterator[docker.APIClient]:
-    try:
-        api = docker.APIClient(version="auto", timeout=60)
-        api.inspect_image(IMAGE)
-    except docker.errors.ImageNotFound:
-        pytest.skip(f"the image {IMAGE} is not on this machine")
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker daemon answers: {error}")
-    yield api
-    api.close()
 
 
 @pytest.mark.docker

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
+import docker
 import pytest
 
 from nautilus_runner.live.desk import Answer, Request
 from nautilus_runner.testing.payloads import job_payload
 from nautilus_runner.testing.running import RunningAgent
 from nautilus_runner.testing.server import ProtocolServer
+
+IMAGE = "debian:trixie-slim"
 
 pytestmark = pytest.mark.docker
 
@@ -23,12 +25,10 @@ SCRIPT = (
 
 
 async def test_a_container_is_looked_into_written_into_and_killed_at_once(
-    server: ProtocolServer, runner: RunningAgent
+    server: ProtocolServer, runner: RunningAgent, daemon: docker.APIClient
 ) -> None:
-    import docker
-
-    job = server.add_job(job_payload([SCRIPT], image={"name": "debian:trixie-slim"}))
-    agent = await runner.start(server.url, executor="docker", docker={"image": "debian:trixie-slim"})
+    job = server.add_job(job_payload([SCRIPT], image={"name": IMAGE}))
+    agent = await runner.start(server.url, executor="docker", docker={"image": IMAGE, "grace_s": 600.0})
     async with asyncio.timeout(60):
         while not (agent.jobs and agent.jobs[0].state == "running"):
             await asyncio.sleep(0.05)
@@ -66,11 +66,8 @@ async def test_a_container_is_looked_into_written_into_and_killed_at_once(
         while "now" not in job.log:
             await asyncio.sleep(0.05)
 
-        # Killed from afar: the container is gone within a second.
-        api = docker.APIClient(version="auto")
-        [container] = [c["Id"] for c in api.containers() if str(job.id) in c["Names"][0]]
-        asked_at = time.monotonic()
+        # Killed from afar: the container is gone long before the time that the job would be given is over.
+        [container] = [c["Id"] for c in daemon.containers() if str(job.id) in c["Names"][0]]
         server.cancel(job, force=True)
-        while any(c["Id"] == container for c in api.containers()):
+        while any(c["Id"] == container for c in daemon.containers()):
             await asyncio.sleep(0.02)
-        assert time.monotonic() - asked_at <= 1.5

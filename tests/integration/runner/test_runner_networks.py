@@ -21,7 +21,7 @@ from nautilus_runner.testing.server import ProtocolServer, ServedJob
 
 IMAGE = "nautilus-job"  # it has Python, to look around with
 METADATA = "169.254.169.254"
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("daemon")]
 
 LOOK = """
 import json, os, socket, sys, urllib.request
@@ -45,19 +45,6 @@ for what in sys.argv[1:]:
         found[what] = tcp(host, port)
 print("looked " + json.dumps(found))
 """
-
-
-@pytest.fixture(autouse=True)
-def daemon() -> Iterator[docker.APIClient]:
-    try:
-        api = docker.APIClient(version="auto", timeout=60)
-        api.inspect_image(IMAGE)
-    except docker.errors.ImageNotFound:
-        pytest.skip(f"the image {IMAGE} is not on this machine")
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker daemon answers: {error}")
-    yield api
-    api.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,17 +115,6 @@ async def test_below_the_reserve_no_job_is_taken_until_there_is_room(
     await runner.agent.apply(settings_for(server.url, runner.data_dir))
     await server.finished(job)
     assert job.status == "success"
-
-
-@pytest.fixture
-def daemon() -> Iterator[docker.APIClient]:
-    try:
-        api = docker.APIClient(version="auto", timeout=60)
-        api.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker daemon: {error}")
-    yield api
-    api.close()
 
 
 def make_image(
