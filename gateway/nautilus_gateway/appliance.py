@@ -120,7 +120,7 @@ def appliance_config(
 def _web(forge: Upstream, management: Upstream) -> tuple[Route, ...]:
     """Sign-in is here too: browsers refuse port 10080 (https://fetch.spec.whatwg.org/#port-blocking)."""
     return (
-        Upload(JOB_ARTIFACTS, forge, "POST"),
+        Upload(JOB_ARTIFACTS, forge, "POST", "artifacts"),
         *_sign_ins(forge),
         *(Proxy(Match(path), forge) for path in ("/api/v4/", "/users/", "/oauth/")),
         *_management_pages(management),
@@ -129,7 +129,7 @@ def _web(forge: Upstream, management: Upstream) -> tuple[Route, ...]:
 
 def _management_pages(management: Upstream) -> tuple[Route, ...]:
     return (
-        Upload(TRACKED_ARTIFACTS, management, "PUT"),
+        Upload(TRACKED_ARTIFACTS, management, "PUT", "tracking"),
         Proxy(TRACKED_LISTING, management),
         Stream(RUNNERS_ANSWERS, management),
         Proxy(EVERYTHING, management),
@@ -138,7 +138,7 @@ def _management_pages(management: Upstream) -> tuple[Route, ...]:
 
 def _management(management: Upstream) -> tuple[Route, ...]:
     return (
-        Upload(TRACKED_ARTIFACTS, management, "PUT"),
+        Upload(TRACKED_ARTIFACTS, management, "PUT", "tracking"),
         Proxy(TRACKED_LISTING, management),
         Stream(RUNNERS_ANSWERS, management),
         *(Proxy(Match(path), management) for path in ("/api/v1/", "/api/2.0/", "/api/3.0/")),
@@ -150,8 +150,8 @@ def _management(management: Upstream) -> tuple[Route, ...]:
 def _gitlab(forge: Upstream, management: Upstream, responder: Path) -> tuple[Route, ...]:
     return (
         Git(forge, responder),
-        Upload(LFS_OBJECTS, forge, "PUT"),
-        Upload(JOB_ARTIFACTS, forge, "POST"),
+        Upload(LFS_OBJECTS, forge, "PUT", "lfs"),
+        Upload(JOB_ARTIFACTS, forge, "POST", "artifacts"),
         *_sign_ins(forge),
         Proxy(Match("/-/health", Matching.EXACT), management),
         Proxy(EVERYTHING, forge),

@@ -52,8 +52,11 @@ def server_body(routes: Sequence[Route], config: GatewayConfig) -> list[Directiv
                 found.append(_location(route.match, passing_through(route, config.limits)))
             case Refuse():
                 found.append(_refused(route.match))
-    for upstream in dict.fromkeys(route.upstream for route in routes if isinstance(route, Upload)):
-        found += _spooling(upstream, config.limits)
+    uploads = [route for route in routes if isinstance(route, Upload)]
+    for kind, upstream in {route.kind: route.upstream for route in uploads}.items():
+        found.append(_spooling(kind, upstream, config))
+    for upstream in dict.fromkeys(route.upstream for route in uploads):
+        found += _around_spooling(upstream)
     found += [_files(upstream) for upstream in upstreams_of(routes) if upstream.files is not None]
     if not all(isinstance(route, Passthrough) for route in routes):
         found += [_refused(match) for match in _INTERNAL]
@@ -89,7 +92,7 @@ def _upload(route: Upload, limits: Limits) -> Directive:
     body = [
         directive("set", "$part", route.upstream.name),
         *error_pages(),
-        directive("error_page", TAKEN_ASIDE, "=", f"@{route.upstream.name}_spool"),
+        directive("error_page", TAKEN_ASIDE, "=", f"@{route.kind}_spool"),
         block("if", "($request_method", "=", f"{route.method})", body=[directive("return", TAKEN_ASIDE)]),
         directive("client_max_body_size", f"{limits.upload_mib}m"),
         directive("proxy_request_buffering", "off"),
@@ -99,20 +102,17 @@ def _upload(route: Upload, limits: Limits) -> Directive:
     return _location(route.match, body)
 
 
-def _spooling(upstream: Upstream, limits: Limits) -> list[Directive]:
-    """Authorised first, then written below the spool folder, then handed over by path.
-
-    A denied one is passed on as it comes: the service's own route answers it, with its own status and body,
-    and has no need to read what follows the head.
-    """
+def _spooling(kind: str, upstream: Upstream, config: GatewayConfig) -> Directive:
+    """Authorised first, then written into the kind's folder of the spool, then handed over by path."""
     name = upstream.name
-    spool = [
+    body = [
         directive("auth_request", f"/_authorize/{name}/upload"),
         directive("auth_request_set", "$authorize_status", "$upstream_status"),
         directive("error_page", 401, 403, "=", f"@{name}_unspooled"),
         directive("error_page", 500, "=", f"@{name}_spool_failed"),
         *error_pages(),
-        directive("client_max_body_size", f"{limits.upload_mib}m"),
+        directive("client_max_body_size", f"{config.limits.upload_mib}m"),
+        directive("client_body_temp_path", literal(config.spool_dir / kind)),
         directive("client_body_in_file_only", "clean"),
         directive("client_body_buffer_size", "256k"),
         directive("set", "$is_spooled", 1),
@@ -120,6 +120,16 @@ def _spooling(upstream: Upstream, limits: Limits) -> list[Directive]:
         *_honoured(upstream),
         directive("proxy_pass", f"http://{name}"),
     ]
+    return block("location", f"@{kind}_spool", body=body)
+
+
+def _around_spooling(upstream: Upstream) -> list[Directive]:
+    """The question whether a body may be spooled, and what follows where it may not.
+
+    A denied one is passed on as it comes: the service's own route answers it, with its own status and body,
+    and has no need to read what follows the head.
+    """
+    name = upstream.name
     unspooled = [
         *challenge(),
         directive("client_max_body_size", 0),
@@ -136,7 +146,6 @@ def _spooling(upstream: Upstream, limits: Limits) -> list[Directive]:
         directive("return", 503),
     ]
     return [
-        block("location", f"@{name}_spool", body=spool),
         block("location", f"@{name}_unspooled", body=unspooled),
         block("location", f"@{name}_spool_failed", body=failed),
         question(

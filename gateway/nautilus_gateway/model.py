@@ -61,11 +61,15 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Upload:
-    """As Proxy, but a body of `method` is authorised first, spooled, and handed over by path."""
+    """As Proxy, but a body of `method` is authorised first, spooled, and handed over by path.
+
+    `kind`: a lower-case word, the folder of the spool that such bodies lie in. A kind is one upstream's.
+    """
 
     match: Match
     upstream: Upstream
     method: Literal["POST", "PUT"]
+    kind: str
 
 
 @dataclass(frozen=True)

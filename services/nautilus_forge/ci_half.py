@@ -10,6 +10,8 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from nautilus_forge.artifacts.blobs import BlobStore
+from nautilus_forge.files import Copy
+from nautilus_forge.following import Follower
 from nautilus_forge.jobs.asks import Asks
 from nautilus_forge.jobs.board import JobBoard
 from nautilus_forge.jobs.commits import CommitCache
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class CiHalf:
-    """`asks`: runners that ask for a job at this moment. `look`: set to have the queue looked at now.
+    """`following`: copies artifacts ahead. `asks`: runners that ask for a job at this moment.
+    `look`: set to have the queue looked at now.
     `schedules_changed`: set to have the clock of the schedules look at them now.
     """
 
@@ -35,6 +38,7 @@ class CiHalf:
     cipher: Cipher
     traces: TraceStore
     blobs: BlobStore
+    following: Follower[Copy]
     live: LiveJobs = field(default_factory=LiveJobs)
     board: JobBoard = field(default_factory=JobBoard)
     presence: Presence = field(default_factory=Presence)
@@ -48,12 +52,14 @@ class CiHalf:
     @classmethod
     def of(cls, forge: Forge, limits: CiLimits | None = None) -> CiHalf:
         data_dir = forge.settings.data_dir
+        blobs = BlobStore(data_dir)
         return cls(
             forge=forge,
             limits=limits or CiLimits(),
             cipher=Cipher(forge.secret_key),
             traces=TraceStore(data_dir),
-            blobs=BlobStore(data_dir),
+            blobs=blobs,
+            following=Follower(forge.settings.spooled("artifacts"), blobs.begin),
         )
 
 

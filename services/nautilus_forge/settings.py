@@ -107,6 +107,10 @@ class Settings(BaseModel):
     def tmp_dir(self) -> Path:
         return self.data_dir / "tmp"
 
+    def spooled(self, what: str) -> Path | None:
+        """Where the gateway puts bodies of this kind ("lfs", "artifacts"); None where no gateway does."""
+        return self.spool_dir / what if self.spool_dir is not None else None
+
     @property
     def hooks_dir(self) -> Path:
         return self.data_dir / "hooks"

@@ -173,7 +173,7 @@ def test_a_gigabyte_by_lfs_over_http_and_ssh_leaves_the_forge_s_memory_alone(ser
         assert sha256(server.work / "three" / "weights.bin") == expected
     assert watch.seen_mib
     assert max(watch.seen_mib) <= before + _GROWTH_MIB, f"{before} MiB before, {max(watch.seen_mib)} MiB then"
-    assert list(server.cli.layout.spool.glob("[0-9]*")) == [], "nothing lies about in the spool folder"
+    assert list(server.cli.layout.spool.rglob("[0-9]*")) == [], "nothing lies about in the spool folder"
 
 
 def _clone_over_ssh(server: Server, project: dict[str, Any], at: str) -> None:

@@ -91,6 +91,8 @@ class StandIn:
                 await _reply(send, 200 if self._may_upload(request.headers) else self.refusal or 401)
             case ["api", "v4", "jobs", _, "artifacts"] | ["api", "2.0", "mlflow-artifacts", "artifacts", *_]:
                 await self._upload(request, receive, send)
+            case [*_, "gitlab-lfs", "objects", _, _]:
+                await self._upload(request, receive, send)
             case ["accel", *rest]:
                 self.seen.append(request)
                 await _reply(

@@ -1,16 +1,17 @@
 """Artifact files on disk: whole or absent.
 
-A file is copied under a temporary name, synced, renamed, and its folder synced; only then may a row name it.
+A file is copied under a temporary name (`begin`, while the gateway still writes the body), synced, renamed, and its
+folder synced; only then may a row name it.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
+from nautilus_forge.artifacts import multipart
 from nautilus_forge.errors import InsufficientStorage
-from nautilus_forge.files import copy_range, is_disk_full, sync_upwards
+from nautilus_forge.files import Copy, is_disk_full, sync_upwards
 
 _SHARD = 1000
 
@@ -20,6 +21,7 @@ class BlobStore:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
+        self._tmp = data_dir / "tmp"
 
     def path(self, relative: str) -> Path:
         """Where a blob is. `relative` comes from our own table; anything that leads outside is refused."""
@@ -28,26 +30,29 @@ class BlobStore:
             raise ValueError("not an artifact's path")
         return path
 
-    def take(self, source_fd: int, offset: int, length: int, *, job_id: int, file_type: str) -> str:
-        """Copies a part of an open file into the store, inside the kernel; returns the path to put into the row.
+    def begin(self, fd: int) -> Copy | None:
+        """A copy of the first file in a form that is only just coming in; None for what does not begin as one."""
+        start = multipart.first_file(fd)
+        return Copy(self._tmp, start) if start is not None else None
 
-        Raises `InsufficientStorage`; then nothing is left behind.
+    def take(
+        self, fd: int, part: multipart.FilePart, *, job_id: int, file_type: str, begun: Copy | None = None
+    ) -> str:
+        """Copies a part of an open body into the store; returns the path to put into the row.
+
+        `begun`: a copy that was made ahead. Raises `InsufficientStorage`; then nothing is left behind.
         """
         relative = f"artifacts/{job_id // _SHARD}/{job_id}/{file_type}-{secrets.token_hex(8)}"
         final = self._data_dir / relative
-        final.parent.mkdir(parents=True, exist_ok=True)
-        partial = final.with_name(f".{final.name}.partial")
         try:
-            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            try:
-                copy_range(source_fd, offset, length, fd)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            partial.rename(final)
+            if begun is not None and begun.start != part.offset:
+                begun.give_up()
+                begun = None
+            copy = begun or Copy(self._tmp, part.offset)
+            copy.finish(fd, part.length, final, 0o640)
             sync_upwards(final.parent, self._data_dir)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            final.unlink(missing_ok=True)
             if is_disk_full(error):
                 raise InsufficientStorage("No space left for artifacts") from error
             raise

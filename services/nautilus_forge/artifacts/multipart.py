@@ -15,6 +15,8 @@ _HEAD = 64 << 10
 _EXACT = 4 << 20
 _TAIL = 64 << 10
 _MAX_PARTS = 32
+_LONGEST = 200
+"""Bytes of a boundary; RFC 2046 allows 70."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def boundary_of(content_type: str) -> bytes:
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_boundary()
-    if message.get_content_type() != "multipart/form-data" or not boundary or len(boundary) > 200:
+    if message.get_content_type() != "multipart/form-data" or not boundary or len(boundary) > _LONGEST:
         raise BrokenUpload("file is missing")
     return boundary.encode("latin-1", "replace")
 
@@ -68,6 +70,27 @@ def scan(fd: int, size: int, boundary: bytes) -> Form:
             raise BrokenUpload("file is invalid")
         position += 2
     raise BrokenUpload("file is invalid")
+
+
+def first_file(fd: int) -> int | None:
+    """Where the content of the first file begins in a form that is still coming in; None where its head says none.
+
+    A guess: the delimiter is what the first line says, and only `scan` knows what the whole form is.
+    """
+    first_line = os.pread(fd, _HEAD, 0).split(b"\r\n", 1)[0]
+    boundary = first_line.removeprefix(b"--")
+    if boundary == first_line or not 0 < len(boundary) <= _LONGEST:
+        return None
+    position = len(first_line) + 2
+    try:
+        for _ in range(_MAX_PARTS):
+            _, filename, start = _headers(fd, position)
+            if filename is not None:
+                return start
+            position = _end_of_part(fd, start, start + _HEAD, boundary) + len(boundary) + 6
+    except BrokenUpload:
+        return None
+    return None
 
 
 def _skip_first_delimiter(fd: int, boundary: bytes) -> int:

@@ -25,7 +25,7 @@ from nautilus_forge.artifacts.expiry import parse_duration_s
 from nautilus_forge.artifacts.types import ARCHIVE, DOTENV, FORMATS
 from nautilus_forge.ci_half import CiHalf
 from nautilus_forge.jobs.authorize import confirm, find_job, require_on_runner
-from nautilus_forge.spool import body_of
+from nautilus_forge.spool import Body, body_of
 
 MIB = 1 << 20
 
@@ -60,26 +60,27 @@ class Upload:
     expire_in: str | None
 
 
-async def authorize(ci: CiHalf, job_id: int, token: str) -> None:
-    """Before a byte is received. Raises `JobForbidden`."""
+async def authorize(ci: CiHalf, job_id: int, token: str) -> int:
+    """Before a byte is received; how many an artifact may have. Raises `JobForbidden`."""
     async with ci.forge.database.unit_of_work() as db:
         job = await find_job(db, job_id, token)
         require_on_runner(job)
         await confirm(db, job)
+        return await _max_bytes(db)
 
 
-async def max_bytes(db: AsyncSession) -> int:
+async def _max_bytes(db: AsyncSession) -> int:
     return (await current_values(db)).max_artifacts_size * MIB
 
 
 @asynccontextmanager
-async def spooled(ci: CiHalf, request: Request, limit_bytes: int) -> AsyncIterator[int]:
-    """The request's body as an open file.
+async def received(ci: CiHalf, request: Request, limit_bytes: int) -> AsyncIterator[Body]:
+    """The request's body, which may be longer than its file by a little.
 
     Raises `TooLarge`, `Forbidden` for a path that is not the gateway's, `BodyIsGone`.
     """
     async with body_of(request, ci.forge.settings, limit_bytes + MIB, TooLarge) as body:
-        yield body.fd
+        yield body
 
 
 def parameters(form: multipart.Form, query: Mapping[str, str], job_id: int, token: str) -> Upload:
@@ -98,15 +99,15 @@ def parameters(form: multipart.Form, query: Mapping[str, str], job_id: int, toke
 
 
 async def store(
-    ci: CiHalf, fd: int, content_type: str, query: Mapping[str, str], job_id: int, token: str
+    ci: CiHalf, body: Body, content_type: str, query: Mapping[str, str], job_id: int, token: str
 ) -> None:
     """Takes the file out of the form into the store, then writes its row.
 
     Raises `BrokenUpload`, `TooLarge`, `BrokenDotenv`, `InsufficientStorage`, and `JobForbidden` where the job
     ended meanwhile; the file is then not kept.
     """
-    size = os.fstat(fd).st_size
-    form = await asyncio.to_thread(multipart.scan, fd, size, multipart.boundary_of(content_type))
+    boundary = multipart.boundary_of(content_type)
+    form = await asyncio.to_thread(multipart.scan, body.fd, body.size, boundary)
     part = form.files.get("file")
     if part is None:
         raise BrokenUpload("file is missing")
@@ -114,20 +115,23 @@ async def store(
     if FORMATS[upload.file_type].value != upload.file_format:
         raise BrokenUpload("Invalid file format with specified file type")
     async with ci.forge.database.unit_of_work() as db:
-        if part.length > await max_bytes(db):
+        if part.length > await _max_bytes(db):
             raise TooLarge
         expire_at = await _expire_at(db, upload)
     variables = {}
     if upload.file_type == DOTENV:
-        variables = parse_dotenv(os.pread(fd, min(part.length, 1 << 20), part.offset))
-    path = await asyncio.to_thread(
-        ci.blobs.take, fd, part.offset, part.length, job_id=job_id, file_type=upload.file_type
-    )
+        variables = parse_dotenv(os.pread(body.fd, min(part.length, 1 << 20), part.offset))
+    path = await asyncio.to_thread(_take, ci, body, part, upload)
     try:
         await _write_rows(ci, upload, part, path, expire_at, variables)
     except BaseException:
         await asyncio.to_thread(ci.blobs.remove, path)
         raise
+
+
+def _take(ci: CiHalf, body: Body, part: multipart.FilePart, upload: Upload) -> str:
+    begun = ci.following.take(body)
+    return ci.blobs.take(body.fd, part, job_id=upload.job_id, file_type=upload.file_type, begun=begun)
 
 
 async def _write_rows(

@@ -64,12 +64,10 @@ async def update(request: Request, ci: Ci) -> Response:
 async def upload_artifact(request: Request, ci: Ci) -> Response:
     """201; 400; 403; 413; 507. The token is checked before a byte of the body is read."""
     job_id, token = _job_id(request), job_token(request)
-    await upload.authorize(ci, job_id, token)
-    async with ci.forge.database.unit_of_work() as db:
-        limit_bytes = await upload.max_bytes(db)
-    async with upload.spooled(ci, request, limit_bytes) as fd:
+    limit_bytes = await upload.authorize(ci, job_id, token)
+    async with upload.received(ci, request, limit_bytes) as body:
         content_type = request.headers.get("content-type", "")
-        await upload.store(ci, fd, content_type, request.query_params, job_id, token)
+        await upload.store(ci, body, content_type, request.query_params, job_id, token)
     ci.presence.jobs.add(job_id)
     return Json(201, 201)
 
@@ -102,6 +100,7 @@ async def may_upload(ci: CiHalf, request: Request, method: str, path: str) -> bo
     query = urlsplit(request.headers.get("x-original-uri", "")).query
     token = request.headers.get("job-token") or parse_qs(query).get("token", [""])[-1]
     await upload.authorize(ci, int(match[1]), token)
+    ci.following.expect()
     return True
 
 

@@ -7,7 +7,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nautilus_forge.lfs.ahead import HashAhead
+from nautilus_forge.following import Follower
+from nautilus_forge.lfs.hashing import Hashing
 from nautilus_forge.lfs.store import LfsStore
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ _RETRY_S = 60.0
 
 @dataclass
 class Lfs:
-    """`collect`: set to have objects without a project deleted now. `under_way`: paths that uploads of this process
-    are just writing; every other loose file is an orphan.
+    """`following`: hashes uploads ahead. `collect`: set to have objects without a project deleted now.
+    `under_way`: paths that uploads of this process are just writing; every other loose file is an orphan.
     """
 
     store: LfsStore
-    ahead: HashAhead
+    following: Follower[Hashing]
     collect: asyncio.Event = field(default_factory=asyncio.Event)
     under_way: set[str] = field(default_factory=set)
     is_started: bool = False
@@ -35,7 +36,8 @@ def join(forge: Forge) -> None:
     """Gives the forge its LFS, and the way in for uploads."""
     from nautilus_forge.lfs.storage_routes import may_upload
 
-    forge.lfs = Lfs(LfsStore(forge.settings.data_dir), HashAhead(forge.settings.spool_dir))
+    folder = forge.settings.spooled("lfs")
+    forge.lfs = Lfs(LfsStore(forge.settings.data_dir), Follower(folder, lambda _: Hashing()))
     forge.upload_gates.append(may_upload)
     forge.on_ready.append(_start)
 

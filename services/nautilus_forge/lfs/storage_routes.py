@@ -9,7 +9,6 @@ Source: gitlabhq app/controllers/repositories/lfs_storage_controller.rb, config/
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from urllib.parse import unquote
 
@@ -19,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from nautilus_forge.db.dependency import forge_of
 from nautilus_forge.errors import Forbidden, InsufficientStorage, PayloadTooLarge, Unauthorized
+from nautilus_forge.following import WORTHWHILE
 from nautilus_forge.internal.git_access import Denied
 from nautilus_forge.lfs import objects
 from nautilus_forge.lfs.access import Caller, admitted
@@ -47,7 +47,8 @@ async def may_upload(request: Request, method: str, path: str) -> bool:
         raise Unauthorized
     if not await _has_room(request, int(match["size"])):
         raise Forbidden
-    forge_of(request).lfs.ahead.expect(int(match["size"]))
+    if int(match["size"]) >= WORTHWHILE:
+        forge_of(request).lfs.following.expect()
     return True
 
 
@@ -113,20 +114,10 @@ async def _admitted(request: Request, project: str, *, is_upload: bool) -> Calle
 
 
 async def _is_what_it_says(lfs: Lfs, body: Body, oid: str, size: int) -> bool:
-    """While the hash is taken the disk is already at work. Raises `OSError` where that fails."""
-
     def check() -> bool:
-        return lfs.store.is_what_it_says(body, oid, size, lfs.ahead.take(body.fd))
+        return lfs.store.is_what_it_says(body, oid, size, lfs.following.take(body))
 
-    right, synced = await asyncio.gather(
-        asyncio.to_thread(check),
-        asyncio.to_thread(os.fsync, body.fd),
-        return_exceptions=True,
-    )
-    for outcome in (right, synced):
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return right is True
+    return await asyncio.to_thread(check)
 
 
 async def _has_room(request: Request, size: int) -> bool:

@@ -7,8 +7,8 @@ import secrets
 from pathlib import Path
 
 from nautilus_forge.errors import InsufficientStorage
-from nautilus_forge.files import copy_range, is_disk_full, sync_upwards
-from nautilus_forge.lfs.ahead import Progress
+from nautilus_forge.files import Copy, is_disk_full, sync_upwards
+from nautilus_forge.lfs.hashing import Hashing
 from nautilus_forge.spool import Body
 
 FOLDER = "lfs-objects"
@@ -48,13 +48,13 @@ class LfsStore:
         disk = os.statvfs(self._data_dir)
         return size + _SPARE <= disk.f_bavail * disk.f_frsize
 
-    def is_what_it_says(self, body: Body, oid: str, size: int, begun: Progress | None = None) -> bool:
+    def is_what_it_says(self, body: Body, oid: str, size: int, begun: Hashing | None = None) -> bool:
         """Has the body this size and this SHA-256? `begun`: the hash of its first part, where that is known."""
         if body.size != size:
             return False
-        progress = begun or Progress()
-        progress.read(body.fd)
-        return progress.offset == size and progress.digest.hexdigest() == oid
+        hashing = begun or Hashing()
+        hashing.go_on(body.fd)
+        return hashing.offset == size and hashing.digest.hexdigest() == oid
 
     def take(self, body: Body, relative: str) -> None:
         """The body becomes the file: by a link where it can, else by a copy. Durable when this returns.
@@ -81,23 +81,12 @@ class LfsStore:
 
     def _copy(self, body: Body, final: Path) -> None:
         """The spool folder lies on another filesystem, or its files are somebody else's."""
-        partial = final.with_name(f".{final.name}.partial")
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o440)
-        try:
-            copy_range(body.fd, 0, body.size, fd)
-            os.fsync(fd)
-            partial.rename(final)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(fd)
+        Copy(self._data_dir / "tmp", 0).finish(body.fd, body.size, final, 0o440)
 
     def remove(self, relative: str) -> None:
-        """Deletes a file, and what a cut-off copy left of it. What is gone already is fine."""
+        """Deletes a file, and the folders that it leaves empty. What is gone already is fine."""
         path = self.path(relative)
-        for file in (path, path.with_name(f".{path.name}.partial")):
-            file.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         for folder in (path.parent, path.parent.parent):
             try:
                 folder.rmdir()

@@ -89,7 +89,7 @@ def test_a_denied_push_of_many_bytes_is_neither_stored_nor_waited_for(stack: Sta
         answer = connection.recv(4096)
 
     assert answer.startswith(b"HTTP/1.1 401")
-    assert [path.name for path in (stack.home / "spool").iterdir() if path.is_file()] == []
+    assert [path.name for path in (stack.home / "spool").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(

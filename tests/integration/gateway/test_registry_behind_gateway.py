@@ -118,7 +118,7 @@ def test_a_layer_streams_through(behind: Behind) -> None:
         while arrived() < 16 * MIB and time.monotonic() < end:
             time.sleep(0.02)
         seen.append(arrived())
-        assert list((behind.home / "spool").glob("[0-9]*")) == []
+        assert list((behind.home / "spool").rglob("[0-9]*")) == []
         for _ in range(32):
             yield block
 

@@ -16,12 +16,17 @@ from nautilus_gateway.testing.stack import Stack
 
 MIB = 1 << 20
 ARTIFACTS = "/api/v4/jobs/12/artifacts"
+LFS = f"/group/project.git/gitlab-lfs/objects/{'a' * 64}/5"
 TRACKED = "/api/2.0/mlflow-artifacts/artifacts/1/abc/model/weights.bin"
 
 
 def spooled(stack: Stack) -> list[str]:
-    """Bodies that lie in the spool folder now."""
-    return [path.name for path in (stack.home / "spool").iterdir() if path.is_file()]
+    """Bodies that lie below the spool folder now."""
+    return [path.name for path in (stack.home / "spool").rglob("*") if path.is_file()]
+
+
+KINDS = ("artifacts", "artifacts", "lfs", "tracking", "tracking")
+"""Of `uploads`: each has a folder of its own in the spool, so that a service sees what comes in for what."""
 
 
 def uploads(stack: Stack) -> list[tuple[str, str, str, dict[str, str]]]:
@@ -29,12 +34,13 @@ def uploads(stack: Stack) -> list[tuple[str, str, str, dict[str, str]]]:
     return [
         ("POST", stack.gitlab + ARTIFACTS, "forge", {"JOB-TOKEN": "good"}),
         ("POST", stack.web + ARTIFACTS, "forge", {"JOB-TOKEN": "good"}),
+        ("PUT", stack.gitlab + LFS, "forge", {"Authorization": "Bearer good"}),
         ("PUT", stack.web + TRACKED, "management", {"Authorization": "Bearer good"}),
         ("PUT", stack.api + TRACKED, "management", {"Authorization": "Bearer good"}),
     ]
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(len(KINDS)))
 def test_the_service_gets_a_file_and_never_the_bytes(stack: Stack, number: int) -> None:
     method, url, name, credentials = uploads(stack)[number]
     body = os.urandom(5 * MIB)
@@ -45,7 +51,7 @@ def test_the_service_gets_a_file_and_never_the_bytes(stack: Stack, number: int) 
     assert answer.status_code == 201
     question, upload = service.seen
     assert (question.path, question.headers["x-original-method"]) == ("/internal/upload/authorize", method)
-    assert upload.spooled is not None and upload.spooled.parent == stack.home / "spool"
+    assert upload.spooled is not None and upload.spooled.parent == stack.home / "spool" / KINDS[number]
     assert upload.body_bytes == 0
     assert upload.headers["content-type"] == "text/x-test"
     assert url.endswith(upload.path)
@@ -78,7 +84,7 @@ def test_a_small_upload_is_a_file_too(stack: Stack) -> None:
     assert (stack.forge.files / "taken").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(len(KINDS)))
 def test_a_denied_upload_is_answered_by_the_service_and_not_stored(stack: Stack, number: int) -> None:
     """1 GiB is promised, a little is sent: nothing of it lies on the disk when the answer is there."""
     method, url, name, _ = uploads(stack)[number]

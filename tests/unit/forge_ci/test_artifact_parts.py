@@ -18,7 +18,7 @@ from nautilus_forge.artifacts.blobs import BlobStore
 from nautilus_forge.artifacts.dotenv import parse_dotenv
 from nautilus_forge.artifacts.errors import BrokenArchive, BrokenDotenv, BrokenUpload
 from nautilus_forge.artifacts.expiry import parse_duration_s
-from nautilus_forge.errors import NotFound
+from nautilus_forge.errors import InsufficientStorage, NotFound
 
 
 def form(*parts: tuple[str, str | None, bytes], boundary: str = "b0") -> bytes:
@@ -40,8 +40,19 @@ def scanned(body: bytes, folder: Path) -> multipart.Form:
         os.close(fd)
 
 
+def first_file(body: bytes, folder: Path) -> int | None:
+    path = folder / "head"
+    path.write_bytes(body)
+    with path.open("rb") as file:
+        return multipart.first_file(file.fileno())
+
+
 def cut(body: bytes, part: multipart.FilePart) -> bytes:
     return body[part.offset : part.offset + part.length]
+
+
+def part(offset: int, length: int) -> multipart.FilePart:
+    return multipart.FilePart("file", "m.zip", offset, length)
 
 
 class TestForms:
@@ -86,11 +97,36 @@ class TestForms:
         fd = os.memfd_create("body")
         try:
             os.write(fd, body)
+            multipart.first_file(fd)
             multipart.scan(fd, len(body), b"b0")
         except BrokenUpload:
             return
         finally:
             os.close(fd)
+
+    @pytest.mark.parametrize("size", [0, 10, 9 << 20])
+    def test_where_its_first_file_begins_is_known_before_the_rest_is_there(
+        self, tmp_path: Path, size: int
+    ) -> None:
+        body = form(("a", None, b"1"), ("file", "m.zip", bytes(size)))
+        whole = scanned(body, tmp_path).files["file"]
+        for length in (whole.offset, whole.offset + size, len(body)):
+            assert first_file(body[:length], tmp_path) == whole.offset
+        assert first_file(body[: whole.offset - 1], tmp_path) is None
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"--",
+            b"--\r\n\r\n",
+            b"PK\3\4\r\n\r\n",
+            b"--" + b"x" * 201 + b"\r\n\r\n",
+            form(("a", None, b"")),
+        ],
+    )
+    def test_a_head_that_begins_no_file(self, tmp_path: Path, body: bytes) -> None:
+        assert first_file(body, tmp_path) is None
 
     @pytest.mark.parametrize(
         "value", ["", "text/plain", "multipart/form-data", "multipart/form-data; boundary="]
@@ -109,7 +145,7 @@ class TestBlobs:
         source = tmp_path / "source"
         source.write_bytes(b"....content....")
         fd = os.open(source, os.O_RDONLY)
-        path = store.take(fd, 4, 7, job_id=1234, file_type="archive")
+        path = store.take(fd, part(4, 7), job_id=1234, file_type="archive")
         os.close(fd)
         assert store.path(path).read_bytes() == b"content"
         assert path.startswith("artifacts/1/1234/archive-")
@@ -123,9 +159,57 @@ class TestBlobs:
         source.write_bytes(b"short")
         fd = os.open(source, os.O_RDONLY)
         with pytest.raises(OSError, match="shorter"):
-            store.take(fd, 0, 100, job_id=1, file_type="archive")
+            store.take(fd, part(0, 100), job_id=1, file_type="archive")
         os.close(fd)
-        assert [p for p in (tmp_path / "artifacts").rglob("*") if p.is_file()] == []
+        assert [p for p in tmp_path.rglob("*") if p.is_file()] == [source]
+
+    def test_a_copy_that_was_begun_ahead_is_gone_on_with(self, tmp_path: Path) -> None:
+        """It has run on into what follows the file; that is cut off."""
+        store, source = BlobStore(tmp_path), tmp_path / "source"
+        body = form(("note", None, b"1"), ("file", "m.zip", b"PK" * 5000), ("b", None, b"2"))
+        with source.open("wb", buffering=0) as growing:
+            growing.write(body[:500])
+            fd = os.open(source, os.O_RDONLY)
+            begun = store.begin(fd)
+            assert begun is not None
+            ahead = begun.go_on(fd)
+            growing.write(body[500:])
+            assert ahead + begun.go_on(fd) == len(body) - begun.start
+        file = multipart.scan(fd, len(body), b"b0").files["file"]
+        path = store.take(fd, file, job_id=1, file_type="archive", begun=begun)
+        os.close(fd)
+        assert store.path(path).read_bytes() == b"PK" * 5000
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+    def test_one_that_was_begun_elsewhere_is_dropped(self, tmp_path: Path) -> None:
+        """The form's first line is not its delimiter, as its header says it: what looked like the file is none."""
+        store, source = BlobStore(tmp_path), tmp_path / "source"
+        source.write_bytes(form(("x", "x", b"preamble"), boundary="other") + form(("file", "m.zip", b"PK")))
+        fd = os.open(source, os.O_RDONLY)
+        begun = store.begin(fd)
+        assert begun is not None
+        begun.go_on(fd)
+        file = multipart.scan(fd, source.stat().st_size, b"b0").files["file"]
+        path = store.take(fd, file, job_id=1, file_type="archive", begun=begun)
+        os.close(fd)
+        assert store.path(path).read_bytes() == b"PK"
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+    @pytest.mark.parametrize("call", ["write", "fsync"])
+    def test_a_full_disk_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        source = tmp_path / "source"
+        source.write_bytes(b"content")
+        fd = os.open(source, os.O_RDONLY)
+        monkeypatch.setattr(os, call, full)
+        with pytest.raises(InsufficientStorage):
+            BlobStore(tmp_path).take(fd, part(0, 7), job_id=1, file_type="archive")
+        os.close(fd)
+        assert [p for p in tmp_path.rglob("*") if p.is_file()] == [source]
 
     @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "artifacts/../../x", "traces/1.log"])
     def test_a_path_that_is_no_artifacts_is_refused(self, tmp_path: Path, path: str) -> None:

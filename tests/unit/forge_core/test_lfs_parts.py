@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from nautilus_forge.errors import InsufficientStorage
 from nautilus_forge.git.command import Git
 from nautilus_forge.lfs import pointers
-from nautilus_forge.lfs.ahead import WORTHWHILE, HashAhead
 from nautilus_forge.lfs.store import LfsStore
 from nautilus_forge.lfs.token import LfsGrant, signed, verified
 from nautilus_forge.spool import Body
@@ -98,67 +96,6 @@ class TestPointers:
 
     async def test_none_in_an_empty_quarantine(self, repository: Path) -> None:
         assert await pointers.pushed(Git(repository)) == set()
-
-
-class TestHashAhead:
-    """With a file that grows as nginx lets it grow."""
-
-    PIECE = bytes(range(256)) * 4096
-
-    def upload(self, spool: Path, name: str, pieces: int) -> tuple[int, int]:
-        """Written piece by piece; an open file, and how much was hashed when it was complete."""
-        ahead = HashAhead(spool)
-        ahead.expect(pieces << 20)
-        with (spool / name).open("wb", buffering=0) as file:
-            for _ in range(pieces):
-                file.write(self.PIECE)
-                os.sched_yield()
-            end = time.monotonic() + 10
-            while name.isdigit() and not self.has_begun(ahead) and time.monotonic() < end:
-                time.sleep(0.01)
-        fd = os.open(spool / name, os.O_RDONLY)
-        progress = ahead.take(fd)
-        begun = progress.offset
-        progress.read(fd)
-        assert progress.digest.hexdigest() == hashlib.sha256(self.PIECE * pieces).hexdigest()
-        assert ahead.take(fd).offset == 0, "it was taken over once"
-        return fd, begun
-
-    def has_begun(self, ahead: HashAhead) -> bool:
-        return any(one.progress.offset for one in list(ahead._files.values()))
-
-    def test_the_hash_is_the_file_s_wherever_it_was_taken_over(self, tmp_path: Path) -> None:
-        fd, begun = self.upload(tmp_path, "0000000001", 20)
-        os.close(fd)
-        assert 0 < begun <= 20 << 20
-
-    def test_what_is_no_body_of_the_gateway_s_is_not_followed(self, tmp_path: Path) -> None:
-        fd, begun = self.upload(tmp_path, "other", 17)
-        os.close(fd)
-        assert begun == 0
-
-    def test_small_uploads_start_nothing(self, tmp_path: Path) -> None:
-        ahead = HashAhead(tmp_path)
-        ahead.expect(WORTHWHILE - 1)
-        assert ahead._thread is None
-
-    def test_a_deleted_file_is_let_go_and_the_thread_ends(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("nautilus_forge.lfs.ahead._PATIENCE_S", 0.2)
-        ahead = HashAhead(tmp_path)
-        (tmp_path / "0000000002").write_bytes(self.PIECE * 16)
-        ahead.expect(16 << 20)
-        end = time.monotonic() + 10
-        while not ahead._files and time.monotonic() < end:
-            time.sleep(0.005)
-        [one] = ahead._files.values()
-        (tmp_path / "0000000002").unlink()
-        while ahead._thread is not None and time.monotonic() < end:
-            time.sleep(0.01)
-        assert ahead._files == {}
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(one.fd)
 
 
 @pytest.fixture

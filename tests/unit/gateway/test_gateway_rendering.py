@@ -158,10 +158,12 @@ def test_bodies_for_git_have_no_limit_and_no_spool(http: list[Directive]) -> Non
 def test_every_spooled_upload_is_authorised_before(http: list[Directive]) -> None:
     found = [(args, block) for _, args, block in locations(http) if every(block, "client_body_in_file_only")]
 
-    assert sorted({args[0] for args, _ in found}) == ["@forge_spool", "@management_spool"]
+    services = {"artifacts": "forge", "lfs": "forge", "tracking": "management"}
+    assert {args[0] for args, _ in found} == {f"@{kind}_spool" for kind in services}
     for args, block in found:
-        name = args[0].removeprefix("@").removesuffix("_spool")
-        assert only(block, "auth_request")["args"] == [f"/_authorize/{name}/upload"]
+        kind = args[0].removeprefix("@").removesuffix("_spool")
+        assert only(block, "auth_request")["args"] == [f"/_authorize/{services[kind]}/upload"]
+        assert only(block, "client_body_temp_path")["args"] == [f"/var/opt/nautilus/spool/{kind}"]
         assert only(block, "client_body_in_file_only")["args"] == ["clean"]
         assert only(block, "proxy_set_body")["args"] == [""]
 
