@@ -36,13 +36,9 @@ _MAX_DEPTH = 45
 
 _READ = text(
     """
-    WITH busy AS (
-        SELECT b.project_id, count(*) AS jobs FROM ci_jobs b JOIN ci_runners br ON br.id = b.runner_id
-        WHERE b.status = 'running' AND br.runner_type = 'instance_type' GROUP BY b.project_id
-    )
     SELECT j.id, j.definition, j.pipeline_id, j.project_id, j.user_id, j.is_protected,
            extract(epoch FROM now() - j.queued_at)::float AS queued_s,
-           pl.iid, pl.ref, pl.is_tag, pl.sha, pl.before_sha, pl.source, pl.created_at AS pipeline_created_at,
+           pl.status AS pipeline_status, pl.iid, pl.ref, pl.is_tag, pl.sha, pl.before_sha, pl.source, pl.created_at AS pipeline_created_at,
            pl.name AS pipeline_name, pl.merge_request_variables,
            (SELECT s.description FROM ci_pipeline_schedules s WHERE s.id = pl.schedule_id) AS schedule_description,
            (SELECT e.id FROM environments e WHERE e.project_id = j.project_id
@@ -51,11 +47,10 @@ _READ = text(
                    WHERE d.job_id = j.id AND later.status = 'success' AND later.id > d.id AND later.sha <> d.sha)
                AS is_outdated,
            p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes,
-           n.id AS namespace_id, n.full_path AS namespace_path, u.state AS user_state,
+           n.id AS namespace_id, n.full_path AS namespace_path, n.traversal_ids[1] AS root_namespace_id,
+           u.state AS user_state,
            r.id AS runner_id, r.description AS runner_description, r.tags AS runner_tags,
-           r.maximum_timeout_s, r.runner_type,
-           (SELECT g.id FROM namespaces g WHERE g.full_path = split_part(n.full_path, '/', 1)) AS root_namespace_id,
-           coalesce(busy.jobs, 0) AS running_on_instance
+           r.maximum_timeout_s, r.runner_type
     FROM unnest(CAST(:jobs AS bigint[]), CAST(:runners AS bigint[])) AS picked(job_id, runner_id)
     JOIN ci_jobs j ON j.id = picked.job_id
     JOIN ci_pipelines pl ON pl.id = j.pipeline_id
@@ -63,7 +58,6 @@ _READ = text(
     JOIN namespaces n ON n.id = p.namespace_id
     LEFT JOIN users u ON u.id = j.user_id
     JOIN ci_runners r ON r.id = picked.runner_id
-    LEFT JOIN busy ON busy.project_id = j.project_id
     """
 )
 _TAKE = text(
@@ -92,6 +86,8 @@ class _Ready:
     job_id: int
     token: str
     timeout_s: int
+    is_first: bool
+    """The pipeline does not show yet that something of it runs."""
     payload: dict[str, Any]
 
 
@@ -152,7 +148,7 @@ async def _hand_out(ci: CiHalf, asks: list[Ask]) -> None:
             done = await _round(ci, db, asks, bad, depth)
         for ready in done.given:
             ready.ask.answered(ready.payload)
-        _note(ci, {ready.payload["job_info"]["pipeline_id"] for ready in done.given})
+        _note(ci, {ready.payload["job_info"]["pipeline_id"] for ready in done.given if ready.is_first})
         for job_id, reason in (done.bad or {}).items():
             bad.add(job_id)
             async with ci.forge.database.unit_of_work() as db:
@@ -213,10 +209,11 @@ async def _ready(
     claim = replace(
         _described(ci, row, job, inputs, token, timeout_s),
         variables=variables,
+        running_on_instance_runners=picked.busy_on_instance if row.runner_type == "instance_type" else None,
         queue_size=picked.queue_size,
         queue_depth=depth,
     )
-    return _Ready(ask, row.id, token, timeout_s, build_payload(claim))
+    return _Ready(ask, row.id, token, timeout_s, row.pipeline_status != Status.RUNNING, build_payload(claim))
 
 
 async def _take(ci: CiHalf, db: AsyncSession, ready: Sequence[_Ready]) -> None:
@@ -262,7 +259,6 @@ def _described(
     ci: CiHalf, row: Row[Any], job: CompiledJob, inputs: Inputs, token: str, timeout_s: int
 ) -> Claim:
     """What the payload is made of, without the variables."""
-    is_instance = row.runner_type == "instance_type"
     return Claim(
         id=row.id,
         token=token,
@@ -272,7 +268,7 @@ def _described(
         project_name=row.project_name,
         project_path=f"{row.namespace_path}/{row.project_path}",
         namespace_id=row.namespace_id,
-        root_namespace_id=row.root_namespace_id or row.namespace_id,
+        root_namespace_id=row.root_namespace_id,
         user_id=row.user_id,
         ref=row.ref,
         is_tag=row.is_tag,
@@ -285,7 +281,6 @@ def _described(
         dependencies=inputs.dependencies,
         default_depth=int(row.attributes.get("ci_default_git_depth", 20) or 0),
         queued_s=max(row.queued_s or 0.0, 0.0),
-        running_on_instance_runners=row.running_on_instance if is_instance else None,
     )
 
 
