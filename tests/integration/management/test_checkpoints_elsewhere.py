@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from nautilus.testing.experiments import reached
 from nautilus.testing.gitlab_worlds import ServerWorld
-from nautilus.testing.management import (
-    RunningManagement,
-    eventually,
-    management_settings,
-    running_management,
-)
+from nautilus.testing.management import eventually
 
-server = pytest.importorskip("nautilus_forge.testing.server")
-pytest.importorskip("nautilus_runner")
+if TYPE_CHECKING:
+    from nautilus_runner.testing.running import RunnerProcess
+
 pytestmark = pytest.mark.drill
 
 WORK = (
@@ -33,64 +25,6 @@ WORK = (
     "echo begins at step $step; trap 'echo $((step + 1)) > step; exit 0' TERM; "
     "[ $step = 2 ] && exit 0; while :; do sleep 0.05; done"
 )
-
-
-@pytest.fixture
-def forge_url(forge_database_url: str, tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "forge").mkdir()
-    with server.running_forge(forge_database_url, tmp_path / "forge") as forge:
-        yield forge.url
-
-
-@pytest.fixture
-async def forge(forge_url: str) -> AsyncIterator[ServerWorld]:
-    world = ServerWorld(forge_url, server.ADMIN_TOKEN)
-    await world.make_runner()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def nautilus(
-    forge: ServerWorld, forge_url: str, management_database_url: str, tmp_path: Path
-) -> AsyncIterator[RunningManagement]:
-    settings = management_settings(management_database_url, tmp_path / "home", gitlab_url=forge_url)
-    settings.admin_token_file.write_text(server.ADMIN_TOKEN)
-    async with running_management(settings) as running:
-        yield running
-
-
-@pytest.fixture
-async def user(forge: ServerWorld, nautilus: RunningManagement) -> AsyncIterator[httpx.AsyncClient]:
-    async with nautilus.client((await forge.make_user()).token.get_secret_value()) as client:
-        yield client
-
-
-@pytest.fixture
-def machine(forge: ServerWorld, forge_url: str, nautilus: RunningManagement) -> Iterator[Callable[[], Path]]:
-    """Starts a runner with a disk of its own; its configuration. Jobs fetch nothing: no Git is served here."""
-    started: list[tuple[Path, subprocess.Popen[bytes]]] = []
-
-    def start() -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="nautilus-moving-", dir="/tmp"))
-        folder.chmod(0o711)
-        config = folder / "config.toml"
-        config.write_text(
-            f'data_dir = "{folder}"\n[[runners]]\nurl = "{forge_url}"\ntoken = "{forge.runner_token}"\n'
-            f'nautilus_url = "{nautilus.url}"\nenvironment = ["GIT_STRATEGY=none"]\n'
-            f'[runners.process]\nuser = "{"nobody" if os.geteuid() == 0 else ""}"\n'
-        )
-        command = [sys.executable, "-m", "nautilus_runner", "run", "--config", str(config)]
-        with (folder / "log").open("wb") as log:
-            started.append((folder, subprocess.Popen(command, stdout=log, stderr=log)))
-        return config
-
-    yield start
-    for folder, process in started:
-        process.send_signal(signal.SIGQUIT)
-        process.wait(30)
-        print((folder / "log").read_text(errors="replace")[-2000:])
-        subprocess.run(["rm", "-rf", str(folder)], check=False)
 
 
 async def begun(user: httpx.AsyncClient, experiment: dict[str, Any], step: int) -> None:
@@ -102,14 +36,23 @@ async def begun(user: httpx.AsyncClient, experiment: dict[str, Any], step: int) 
 
 
 async def test_a_run_goes_on_where_it_was_on_another_machine_and_on_the_same(
-    forge: ServerWorld, nautilus: RunningManagement, user: httpx.AsyncClient, machine: Callable[[], Path]
+    forge: ServerWorld, user: httpx.AsyncClient, machine: Callable[[], RunnerProcess]
 ) -> None:
     project = (await user.post("/api/v1/projects", json={"name": "moving", "template": "digits"})).json()
     body = {"project": project["id"], "command": WORK, "resources": {"runner_tags": [forge.tag]}}
     [experiment] = (await user.post("/api/v1/experiments", json=body)).json()["experiments"]
     first = machine()
     await begun(user, experiment, 0)
-    drain = [sys.executable, "-m", "nautilus_runner", "drain", "--preempt", "--wait", "--config", str(first)]
+    drain = [
+        sys.executable,
+        "-m",
+        "nautilus_runner",
+        "drain",
+        "--preempt",
+        "--wait",
+        "--config",
+        str(first.config),
+    ]
     done = await asyncio.to_thread(subprocess.run, drain, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     machine()

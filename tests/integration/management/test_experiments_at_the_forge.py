@@ -3,53 +3,13 @@ fake."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-from nautilus.core.identity import CredentialKind
 from nautilus.core.states import JobState
 from nautilus.testing.experiments import reached
 from nautilus.testing.gitlab_worlds import ServerWorld
-from nautilus.testing.management import RunningManagement, management_settings, running_management
-
-server = pytest.importorskip("nautilus_forge.testing.server")
-
-
-@pytest.fixture
-def forge_url(forge_database_url: str, tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "forge").mkdir()
-    with server.running_forge(forge_database_url, tmp_path / "forge") as forge:
-        yield forge.url
-
-
-@pytest.fixture
-async def forge(forge_url: str) -> AsyncIterator[ServerWorld]:
-    world = ServerWorld(forge_url, server.ADMIN_TOKEN)
-    await world.make_runner()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-async def nautilus(
-    forge: ServerWorld, forge_url: str, management_database_url: str, tmp_path: Path
-) -> AsyncIterator[RunningManagement]:
-    settings = management_settings(management_database_url, tmp_path / "home", gitlab_url=forge_url)
-    settings.admin_token_file.write_text(server.ADMIN_TOKEN)
-    async with running_management(settings) as running:
-        yield running
-
-
-@pytest.fixture
-async def user(forge: ServerWorld, nautilus: RunningManagement) -> AsyncIterator[httpx.AsyncClient]:
-    credential = await forge.make_user()
-    assert credential.kind is CredentialKind.PERSONAL
-    async with nautilus.client(credential.token.get_secret_value()) as client:
-        yield client
 
 
 async def digits(user: httpx.AsyncClient) -> dict[str, Any]:
