@@ -61,7 +61,8 @@ class Asking:
         last_update = ""
         failures = 0
         while True:
-            await self.capacity.until_welcome(usual_limits(registration.settings))
+            usual = usual_limits(registration.settings)
+            await self.capacity.until_welcome(usual, registration.settings.name)
             slot = await self.slots.take(identity_of(registration.settings), registration.settings.limit)
             wait_s = 0.0
             is_used = is_asking = False

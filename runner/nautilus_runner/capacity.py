@@ -1,7 +1,8 @@
 """What this machine has for its jobs, of all registrations together: cpus, memory, disk, and places for each kind.
 
 Small jobs pass a large one that does not fit yet, but not for ever: once it has waited for `patience_s`, what gets
-free is kept for it. Slots (slots.py) are another matter: they bound how many jobs are here at all.
+free is kept for it. Slots (slots.py) are another matter: they bound how many jobs are at work; one that waits here
+has none.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 
 from nautilus_runner.errors import JobMisconfigured
 from nautilus_runner.limit_settings import CapacitySettings, KindSettings
-from nautilus_runner.limits import Limits
+from nautilus_runner.limits import Limits, possible_kinds
 
 _MIB = 1 << 20
-_MOST_WAITING = 2  # jobs that are here already and do not fit yet
+_IN_LINE = "waiting behind a job that has waited longer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ class Capacity:
             sum(one.disk_mib for one in held),
         )
 
-    async def until_welcome(self, usual: Limits) -> None:
-        """Wait while a further job would only wait here: others have room for it, perhaps. `usual` is what a job
-        has that asks for nothing."""
-        while len(self._queue) >= _MOST_WAITING or (self._held and self._shortfall(usual)):
+    async def until_welcome(self, usual: Limits, registration: str = "") -> None:
+        """Wait while any job that may come through the registration of this name would only wait here: others have
+        room for it, perhaps. `usual` is what a job has that asks for nothing."""
+        while (self._held and self._shortfall(usual)) or not self._may_run(registration):
             self._changed.clear()
             await self._changed.wait()
 
@@ -119,7 +120,6 @@ class Capacity:
             "kinds": {
                 name: {"limit": limit, "running": self._running(name)} for name, limit in self._kinds.items()
             },
-            "waiting": len(self._queue),
         }
 
     def _serve(self) -> None:
@@ -132,18 +132,26 @@ class Capacity:
                 self._held[waiter.key] = waiter.need
                 waiter.turn.set_result(None)
                 continue
-            if waiter.told != shortfall:
-                waiter.told = shortfall
-                waiter.say(shortfall)
-            is_for_room = self._kind_is_free(waiter.need)  # one that waits for its kind holds nobody else up
+            self._tell(waiter, shortfall)
+            is_for_room = self._has_place(
+                waiter.need.kind
+            )  # one that waits for its kind holds nobody else up
             if is_for_room and self._now() - waiter.since >= self._patience_s:
-                return
+                break
+        for waiter in self._queue:
+            if not waiter.turn.done() and not waiter.told:
+                self._tell(waiter, _IN_LINE)
+
+    def _tell(self, waiter: _Waiter, why: str) -> None:
+        if waiter.told != why:
+            waiter.told = why
+            waiter.say(why)
 
     def _impossible(self, need: Limits) -> str:
         return _short("the job asks for", need, self.total, "this runner has", self.total)
 
     def _shortfall(self, need: Limits) -> str:
-        if not self._kind_is_free(need):
+        if not self._has_place(need.kind):
             running = self._running(need.kind)
             return f"waiting for a place among {need.kind} jobs: {running} of {self._kinds[need.kind]} run"
         total, used = self.total, self.used
@@ -152,9 +160,15 @@ class Capacity:
         )
         return _short("waiting for", need, free, "free are", total)
 
-    def _kind_is_free(self, need: Limits) -> bool:
-        limit = self._kinds.get(need.kind, 0)
-        return not limit or self._running(need.kind) < limit
+    def _may_run(self, registration: str) -> bool:
+        """Whether one of the kinds that jobs of this registration can be of has a place."""
+        return any(
+            kind is None or self._has_place(kind.name) for kind in possible_kinds(registration, self.kinds)
+        )
+
+    def _has_place(self, kind: str) -> bool:
+        limit = self._kinds.get(kind, 0)
+        return not limit or self._running(kind) < limit
 
     def _running(self, kind: str) -> int:
         return sum(one.kind == kind for one in self._held.values())

@@ -204,6 +204,7 @@ class JobRun:
             trace=self._trace,
             context=self._context,
             place=place,
+            slot=self._slot,
         )
         return work, executor
 

@@ -19,6 +19,7 @@ class CapacitySettings(_Part):
     memory_mib: int = Field(default=0, ge=0)
     disk_mib: int = Field(default=0, ge=0)
     patience_s: float = Field(default=120.0, ge=0)  # then smaller jobs no longer overtake one that waits
+    most_waiting: int = Field(default=4, ge=1)  # jobs that are here and wait for room or GPUs, without a slot
 
 
 class LimitSettings(_Part):
@@ -56,6 +57,15 @@ class KindSettings(_Part):
     limit: int = Field(default=0, ge=0)  # jobs of this kind at a time; 0: no bound of its own
     timeout_s: float = Field(default=0.0, ge=0)  # of a job's scripts together; 0: no limit of its own
     limits: LimitSettings = LimitSettings()
+
+    @property
+    def is_for_all(self) -> bool:
+        """Nothing but the registration decides whether a job is of this kind."""
+        return not (self.variables or self.jobs or self.stages or self.projects)
+
+    def may_match(self, runner: str) -> bool:
+        """Whether a job of the registration of this name can be of this kind."""
+        return not self.runners or _any(runner, self.runners)
 
     def matches(self, variables: dict[str, str], job: str, stage: str, project: str, runner: str) -> bool:
         plain = ((self.jobs, job), (self.stages, stage), (self.projects, project), (self.runners, runner))

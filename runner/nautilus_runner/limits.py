@@ -58,6 +58,20 @@ def kind_of(
     return None
 
 
+def possible_kinds(runner: str, kinds: tuple[KindSettings, ...]) -> list[KindSettings | None]:
+    """What can be known of a job before it is there: the kinds that one of this registration can be of.
+
+    None stands for no kind; it is left out where every job of the registration is of one.
+    """
+    found: list[KindSettings | None] = []
+    for kind in kinds:
+        if kind.may_match(runner):
+            found.append(kind)
+            if kind.is_for_all:
+                return found
+    return [*found, None]
+
+
 def limits_of(variables: Mapping[str, str], settings: RunnerSettings, kind: KindSettings | None) -> Limits:
     """Raises JobMisconfigured for what is no size, count or duration, and for more processes than are allowed."""
     base = settings.limits

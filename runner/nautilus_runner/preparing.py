@@ -35,6 +35,7 @@ async def prepare(work: Work, executor: Executor, first: Callable[[], Script | N
         with trace.section("prepare_executor", f'Preparing the "{executor.name}" executor'):
             await _take_room(work)
             await _take_gpus(work)
+            await _take_slot(work)
             work.context.first = first()
             await guard(executor.prepare())
         with trace.section("prepare_script", "Preparing environment"):
@@ -104,8 +105,18 @@ async def _take_room(work: Work) -> None:
 
 
 def _wait_for(work: Work, why: str) -> None:
+    """Meanwhile its slot is others'."""
     work.context.waits_for = why
     work.trace.raw(f"{why[:1].upper()}{why[1:]}." if why else "There is room now.")
+    if why:
+        work.machine.slots.park(work.slot)
+
+
+async def _take_slot(work: Work) -> None:
+    """Be at work again, where the job had to wait: it comes before jobs that are asked for."""
+    resume = work.machine.slots.resume
+    await work.control.guard(resume(work.slot, lambda why: _wait_for(work, why)))
+    work.context.waits_for = ""
 
 
 async def _take_gpus(work: Work) -> None:
@@ -116,6 +127,7 @@ async def _take_gpus(work: Work) -> None:
     def say(why: str) -> None:
         work.context.waits_for = why
         work.trace.raw(why)
+        work.machine.slots.park(work.slot)
 
     work.context.gpus = given = await work.control.guard(work.machine.gpus.take(wish, say))
     work.context.waits_for = ""

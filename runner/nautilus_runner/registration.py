@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from nautilus_runner import config_file
-from nautilus_runner.agent import ensure_system_id
 from nautilus_runner.client import Coordinator
 from nautilus_runner.errors import ConfigurationError, ForbiddenError, ServerError, UnavailableError
 from nautilus_runner.settings import RunnerSettings, Settings, load_settings
+from nautilus_runner.system_id import ensure_system_id
 
 AUTHENTICATION_PREFIXES = ("glrt-", "glrtr-")
 """Of a runner's own token; glrtr- where a registration token made the runner."""

@@ -18,6 +18,7 @@ from nautilus_runner.journal import Entry
 from nautilus_runner.numbering import ProjectNumbers
 from nautilus_runner.payload import Job
 from nautilus_runner.settings import RunnerSettings
+from nautilus_runner.slots import Slots
 from nautilus_runner.sources.lfs_store import LfsStore
 from nautilus_runner.sources.mirror import Mirrors
 from nautilus_runner.trace.writer import TraceWriter
@@ -38,6 +39,7 @@ class Machine:
     gpus: GpuPool
     executors: Factory
     capacity: Capacity = field(default_factory=Capacity)
+    slots: Slots = field(default_factory=lambda: Slots(1))
     project_numbers: ProjectNumbers = field(default_factory=ProjectNumbers)
 
 
@@ -54,6 +56,7 @@ class Work:
     trace: TraceWriter
     context: Context
     place: Place
+    slot: int
 
     @property
     def variables(self) -> Variables:

@@ -46,7 +46,6 @@ def selftest(
 
 
 async def _run(settings: Settings, wanted: str) -> dict[str, list[dict[str, Any]]]:
-    from nautilus_runner.agent import ensure_system_id
     from nautilus_runner.checks import check_machine
     from nautilus_runner.errors import RunnerError
     from nautilus_runner.executors.factory import Factory
@@ -54,6 +53,7 @@ async def _run(settings: Settings, wanted: str) -> dict[str, list[dict[str, Any]
     from nautilus_runner.gpus.limits import chosen
     from nautilus_runner.gpus.locks import HostLocks
     from nautilus_runner.gpus.selftest import Result, SelfTests
+    from nautilus_runner.system_id import ensure_system_id
     from nautilus_runner.trials import Trials
 
     data_dir: Path = settings.data_dir

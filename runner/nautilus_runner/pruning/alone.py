@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nautilus_runner.agent import ensure_system_id
+from nautilus_runner.checkpoints.store import CheckpointStore
 from nautilus_runner.data.store import Store
 from nautilus_runner.disk import MIB, Reserve
 from nautilus_runner.errors import NotRunning
@@ -14,6 +14,8 @@ from nautilus_runner.pruning.janitor import Belongings, Janitor
 from nautilus_runner.service import lock
 from nautilus_runner.settings import load_settings
 from nautilus_runner.sources.lfs_store import LfsStore
+from nautilus_runner.sources.mirror import Mirrors
+from nautilus_runner.system_id import ensure_system_id
 
 
 def prune_alone(config: Path, *, is_all: bool, is_dry: bool) -> dict[str, object]:
@@ -42,5 +44,7 @@ def prune_alone(config: Path, *, is_all: bool, is_dry: bool) -> dict[str, object
             reserve,
             Factory(folder, system_id),
             journal.has,
+            Mirrors(folder / "mirrors"),
+            CheckpointStore(folder / "checkpoints"),
         )
         return Janitor(own).prune(settings, is_all=is_all, is_dry=is_dry).as_json()

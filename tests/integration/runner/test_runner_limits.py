@@ -186,6 +186,35 @@ async def test_kinds_have_their_own_parallelism(
     assert second.status == "success"
 
 
+async def test_a_job_that_waits_for_its_kind_leaves_its_slot_to_others(
+    server: ProtocolServer, runner: RunningAgent, data_dir: Path
+) -> None:
+    kinds = '\n[[kinds]]\nname = "learn"\njobs = ["learn*"]\nlimit = 1\n'
+    gate = data_dir / "gate"
+    os.mkfifo(gate)
+    gate.chmod(0o644)
+
+    def job(name: str, script: list[str]) -> ServedJob:
+        payload = job_payload(script)
+        payload["job_info"]["name"] = name
+        return server.add_job(payload)
+
+    first = job("learn 1", ["echo begun", f"cat {gate}"])
+    agent = await runner.start(server.url, concurrent=2, tables=kinds)
+    await server.until(lambda: "\nbegun" in first.log)
+    second = job("learn 2", ["echo slot $CI_CONCURRENT_ID"])
+    await server.until(lambda: "place among learn jobs" in second.log)
+    others = [job(f"other {n}", ["echo slot $CI_CONCURRENT_ID"]) for n in (1, 2)]
+    for other in others:  # both slots were held, were one held by who waits
+        await server.finished(other)
+        assert "\nslot 2" in other.log
+    assert agent.status().as_json()["capacity"]["waiting"] == 1
+    await asyncio.to_thread(gate.write_text, "go")
+    await server.finished(second)
+    assert "\nslot 1" in second.log
+    assert agent.status().as_json()["capacity"]["waiting"] == 0
+
+
 async def test_a_restarted_runner_knows_what_its_jobs_have(
     server: ProtocolServer, service: RunnerProcess
 ) -> None:

@@ -91,6 +91,41 @@ async def test_a_runner_asks_for_no_job_that_would_only_wait() -> None:
     await asyncio.wait_for(welcome, 1)
 
 
+async def test_a_registration_whose_jobs_are_all_of_a_full_kind_asks_for_none() -> None:
+    capacity = Capacity(Room(cpus=4))
+    kinds = (
+        KindSettings(name="learn", runners=("learn*",), limit=1),
+        KindSettings(name="predict", jobs=("predict*",), limit=1),
+    )
+    capacity.resize(Room(cpus=4), 10.0, kinds)
+    await capacity.take("one", Limits(kind="learn"))
+    await capacity.take("two", Limits(kind="predict"))
+    welcome = asyncio.create_task(capacity.until_welcome(Limits(), "learner"))
+    await settle()
+    assert not welcome.done()
+    await asyncio.wait_for(capacity.until_welcome(Limits(), "any"), 1)  # its jobs may be of no kind at all
+    capacity.give_back("one")
+    await asyncio.wait_for(welcome, 1)
+
+
+async def test_who_waits_behind_another_is_told_so() -> None:
+    clock = Clock()
+    capacity = Capacity(Room(cpus=2), clock)
+    capacity.resize(Room(cpus=2), 0.0)
+    await capacity.take("one", Limits(cpus=1))
+    told: list[str] = []
+    waiting = [asyncio.create_task(capacity.take("large", Limits(cpus=2)))]
+    await settle()
+    waiting.append(asyncio.create_task(capacity.take("small", Limits(cpus=1), told.append)))
+    await settle()
+    assert told == ["waiting behind a job that has waited longer"]
+    capacity.give_back("one")
+    await asyncio.wait_for(waiting[0], 1)
+    capacity.give_back("large")
+    await asyncio.wait_for(waiting[1], 1)
+    assert told[-1] == ""
+
+
 def test_a_job_asks_by_its_variables_else_by_its_kind_else_by_its_registration() -> None:
     own = settings(limits={"memory_mib": 1000, "cpus": 1, "pids": 100})
     kind = KindSettings(name="learn", timeout_s=1200, limits=LimitSettings(cpus=4))

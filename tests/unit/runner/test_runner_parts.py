@@ -67,6 +67,71 @@ async def test_more_room_serves_who_waits() -> None:
     assert await waiting == 1
 
 
+async def at_work(slots: Slots, owner: str = "a") -> int:
+    number = await slots.take(owner, 0)
+    slots.use(number)
+    return number
+
+
+async def test_a_job_that_waits_leaves_its_slot_to_others_and_keeps_its_number() -> None:
+    slots = Slots(1)
+    waits = await at_work(slots)
+    slots.park(waits)
+    other = await at_work(slots)
+    assert (waits, other, slots.busy, slots.parked) == (0, 1, 1, 1)
+    told: list[str] = []
+    back = asyncio.create_task(slots.resume(waits, told.append))
+    new = asyncio.create_task(slots.take("b", 0))
+    await asyncio.sleep(0)
+    assert told == ["waiting for a slot: 1 of 1 have a job at work"] and not back.done()
+    slots.give_back(other)
+    await back  # before who asks for a new job
+    assert (slots.busy, slots.parked, new.done()) == (1, 0, False)
+    slots.give_back(waits)
+    assert await new == 0
+
+
+async def test_who_comes_back_does_not_wait_for_a_held_request_and_what_that_brings_is_parked() -> None:
+    slots = Slots(1)
+    waits = await at_work(slots)
+    slots.park(waits)
+    asked = await slots.take("a", 0)
+    await slots.resume(waits)
+    slots.use(asked)
+    assert (slots.busy, slots.parked) == (1, 1)
+    slots.give_back(waits)
+    await slots.resume(asked)
+    assert (slots.busy, slots.parked) == (1, 0)
+
+
+async def test_no_more_is_asked_for_while_enough_jobs_wait() -> None:
+    slots = Slots(4, most_parked=2)
+    waiting = [await at_work(slots) for _ in range(2)]
+    for number in waiting:
+        slots.park(number)
+    new = asyncio.create_task(slots.take("a", 0))
+    await asyncio.sleep(0)
+    assert not new.done() and not slots.is_contended
+    await slots.resume(waiting[0])
+    assert await new == 2
+
+
+async def test_a_waiting_job_counts_for_its_registrations_limit_and_may_be_given_up() -> None:
+    slots = Slots(2)
+    waits = await at_work(slots)
+    slots.park(waits)
+    same = asyncio.create_task(slots.take("a", 1))
+    await asyncio.sleep(0)
+    assert not same.done() and await at_work(slots, "b") == 1 and await at_work(slots, "b") == 2
+    back = asyncio.create_task(slots.resume(waits))
+    await asyncio.sleep(0)
+    back.cancel()
+    await asyncio.gather(back, return_exceptions=True)
+    slots.give_back(waits)
+    slots.give_back(1)
+    assert await same == 0 and slots.parked == 0
+
+
 # ---- ends
 
 
