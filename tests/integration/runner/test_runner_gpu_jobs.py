@@ -93,7 +93,7 @@ def asking(server: ProtocolServer, script: list[str], **wish: str) -> ServedJob:
 async def test_jobs_get_gpus_of_their_own_and_wait_for_them(server: ProtocolServer, machine: Machine) -> None:
     waits = ['while [ ! -e "$MARK" ]; do sleep 0.05; done', SHOW]
     mark = machine.folder / "go"
-    await machine.start(server, concurrent=3)
+    await machine.start(server, concurrent=2)
     held = server.add_job(
         job_payload(waits, variables=[variable("NAUTILUS_GPUS", "GPU-aaaa"), variable("MARK", str(mark))])
     )
@@ -104,6 +104,9 @@ async def test_jobs_get_gpus_of_their_own_and_wait_for_them(server: ProtocolServ
     both = asking(server, [SHOW], S="2")
     await server.until(lambda: b"Waiting for 2 GPUs; 1 of 2 are free. GPU-aaaa: a job has it." in both.trace)
     assert not HostLocks(machine.folder / "locks").take("GPU-aaaa")
+    without = server.add_job(job_payload(["echo needs none"]))
+    await server.finished(without)  # who waits for GPUs holds no slot
+    assert not both.is_over
     mark.touch()
     await server.finished(held)
     await server.finished(both)
