@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 _POLL_S = 1.0  # between two requests that the server does not hold
 _HELD_S = 2.0  # an answer that took this long was held: ask again at once
 _MAX_WAIT_S = 15.0
+_OURS_S = (
+    1.0  # where this machine itself can't take a job: a full disk, no daemon; looking again costs nothing
+)
 _QUICK_S, _QUICK_TRIES = 0.2, 25  # a server that starts again is met within a fifth of a second
 
 
@@ -84,7 +87,7 @@ class Asking:
                 failures += 1
                 last_update = ""  # so the next request is not held: it tells at once that the server is back
                 self.say(registration, str(error))
-                wait_s = _patience_s(failures, error)
+                wait_s = patience_s(failures, error)
             except Exception as error:
                 log.exception("%s: an error of ours", registration.settings.label)
                 failures += 1
@@ -98,12 +101,14 @@ class Asking:
             await asyncio.sleep(wait_s)
 
 
-def _patience_s(failures: int, error: Exception) -> float:
+def patience_s(failures: int, error: Exception) -> float:
     """How long to wait after an error: seconds, never an hour; short at first, since servers mostly restart."""
     if isinstance(error, ForbiddenError):
         return _MAX_WAIT_S
     asked = error.retry_after_s if isinstance(error, UnavailableError) else None
     if failures <= _QUICK_TRIES and (asked or 0.0) <= 1.0:
         return _QUICK_S
+    if isinstance(error, JobError):
+        return _OURS_S
     wait_s: float = min(0.25 * 2.0 ** min(failures - _QUICK_TRIES, 10), _MAX_WAIT_S)
     return min(max(wait_s * random.uniform(0.8, 1.2), asked or 0.0), _MAX_WAIT_S)  # noqa: S311

@@ -86,9 +86,12 @@ class Courier:
             while self._verdict is not Verdict.ABORT:
                 await self._growth.wait()
                 self._growth.clear()
-                if await self._send_some() and self.acknowledged < self._spool.size:
+                has_arrived = await self._send_some()
+                if (
+                    self.acknowledged < self._spool.size
+                ):  # also what did not arrive: a silent job tells us no more
                     self._growth.set()
-                    if self._spool.size - self.acknowledged >= self._patch_size:
+                    if has_arrived and self._spool.size - self.acknowledged >= self._patch_size:
                         continue
                 await asyncio.sleep(self._interval_s)
         finally:
