@@ -13,7 +13,15 @@ from pathlib import Path
 
 from nautilus_runner.checkpoints.remote import RemoteCheckpoints
 from nautilus_runner.checkpoints.store import FOLDER
-from nautilus_runner.errors import ArchiveError, ConfigurationError, JobError, ScriptFailed, ServerError
+from nautilus_runner.errors import (
+    ArchiveError,
+    ConfigurationError,
+    JobCanceled,
+    JobError,
+    JobMisconfigured,
+    ScriptFailed,
+    ServerError,
+)
 from nautilus_runner.files import unpacking
 from nautilus_runner.files.tree import Tree
 from nautilus_runner.live.link import nautilus_url
@@ -23,6 +31,8 @@ from nautilus_runner.work import Work
 log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
+_SETTLED = (ScriptFailed, JobCanceled, JobMisconfigured)
+"""Ends after which no server tries again by itself for long, as it does after those that are a machine's fault."""
 
 
 def scope_of(work: Work) -> str:
@@ -61,7 +71,9 @@ async def restore(work: Work, target: Path, there: int) -> None:
     the log: the job begins anew then. `there`: what `look` found."""
     if not _is_kept(work):
         return
-    here = await asyncio.to_thread(work.machine.checkpoints.newest, scope_of(work))
+    scope = scope_of(work)
+    await asyncio.to_thread(work.machine.checkpoints.claim, scope, work.entry.key)
+    here = await asyncio.to_thread(work.machine.checkpoints.newest, scope)
     number, path = here or (0, Path())
     fetched = work.entry.folder / "checkpoint.zip"
     limit_bytes = work.settings.unpack_limit_mib * _MIB
@@ -92,7 +104,8 @@ async def keep(work: Work, tree: Tree, error: JobError | None) -> None:
             await _forget(work, scope)
             return
         limit_mib = work.settings.checkpoint_limit_mib
-        path = await asyncio.to_thread(store.save, scope, work.job.id, tree, limit_mib)
+        is_settled = type(error) in _SETTLED
+        path = await asyncio.to_thread(store.save, scope, work.job.id, tree, limit_mib, is_settled=is_settled)
         if path is None:
             return
         work.trace.notice(f"The checkpoint is kept for the next attempt ({path.stat().st_size} bytes)")

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nautilus_runner.cache import remove_archive
+from nautilus_runner.checkpoints.store import CheckpointStore
 from nautilus_runner.data.store import Store
 from nautilus_runner.disk import MIB, Reserve, mib
 from nautilus_runner.errors import RunnerError
 from nautilus_runner.executors.factory import Factory, end_processes
 from nautilus_runner.pruning.plan import Policy, Removal, choose
 from nautilus_runner.pruning.shelves import DataShelf, FileShelf, Shelf, WorkTreeShelf
+from nautilus_runner.pruning.source_shelves import CheckpointShelf, MirrorShelf
 from nautilus_runner.settings import Settings
 from nautilus_runner.sources.lfs_store import LfsStore
+from nautilus_runner.sources.mirror import Mirrors
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ class Belongings:
     disk: Reserve
     executors: Factory
     is_known: Callable[[str], bool]
+    mirrors: Mirrors
+    checkpoints: CheckpointStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,9 @@ class Janitor:
     def prune(self, settings: Settings, *, is_all: bool = False, is_dry: bool = False) -> Outcome:
         """Remove what `choose` says; in a dry run only say what. Blocking; never raises for what can't be removed."""
         with self._lock:
-            kept = [(shelf, item) for shelf in self._shelves(settings) for item in shelf.items()]
+            missing, _ = self._own.disk.missing()
+            shelves = self._shelves(settings, is_measured=missing > 0 or is_all)
+            kept = [(shelf, item) for shelf in shelves for item in shelf.items()]
             missing, _ = self._own.disk.missing()
             limits = _limits(settings)
             policy = Policy(time.time(), limits, missing, is_all)
@@ -105,12 +112,14 @@ class Janitor:
             )
         return outcome
 
-    def _shelves(self, settings: Settings) -> Iterator[Shelf]:
+    def _shelves(self, settings: Settings, *, is_measured: bool) -> Iterator[Shelf]:
         own = self._own
         own.data.open()
         yield DataShelf(own.data)
         yield FileShelf("cache", own.data_dir / "cache", ".zip", remove=remove_archive)
         yield FileShelf("lfs", own.data_dir / "lfs", is_used=own.lfs.is_used)
+        yield MirrorShelf(own.mirrors, is_measured=is_measured)
+        yield CheckpointShelf(own.checkpoints, own.is_known)
         for folder in self._work_folders(settings):
             yield WorkTreeShelf(folder, own.is_known, end_processes)
         for host in {runner.docker.host for runner in settings.runners if runner.executor == "docker"}:

@@ -6,12 +6,15 @@ A mirror holds what jobs asked for: shallow as long as they asked for shallow hi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _WHOLE = 0  # "depth" of a whole history, as GitLab's
 _KEPT_PIPELINES = 50
+_SUFFIX, _GONE = ".git", ".gone"
 _BY_AGE = ("git", "for-each-ref", "--sort=-creatordate", "--format=delete %(refname)")
 _TIDY_EVERY = 100
 _LISTED = 4000
@@ -53,6 +57,35 @@ class Held:
     parents: dict[str, list[str]]
 
 
+class _Users:
+    """Which mirrors are in use; also for pruning, which works in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[None]:
+        with self._lock:
+            self._counts[name] = self._counts.get(name, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._counts[name] -= 1
+                if not self._counts[name]:
+                    del self._counts[name]
+
+    def is_used(self, name: str) -> bool:
+        return name in self._counts
+
+    @contextmanager
+    def unless_used(self, name: str) -> Iterator[bool]:
+        """Whether it is free; nobody begins to use any until the block ends, so it shall be short."""
+        with self._lock:
+            yield name not in self._counts
+
+
 class Mirrors:
     """All mirrors below one folder."""
 
@@ -61,19 +94,48 @@ class Mirrors:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         self._mirrors: dict[str, Mirror] = {}
+        self._users = _Users()
 
     def of(self, remote: git.Remote, object_format: str = "sha1") -> Mirror:
-        name = hashlib.sha256(f"{remote.url} {object_format}".encode()).hexdigest()[:32] + ".git"
+        name = hashlib.sha256(f"{remote.url} {object_format}".encode()).hexdigest()[:32] + _SUFFIX
         if name not in self._mirrors:
-            self._mirrors[name] = Mirror(self._folder / name, self._folder, object_format)
+            self._mirrors[name] = Mirror(self._folder / name, self._folder, object_format, self._users)
         return self._mirrors[name]
+
+    def kept(self) -> Iterator[tuple[Path, bool]]:
+        """Every mirror on disk, and whether it is in use; its folder's time says when it last was. Blocking."""
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            yield path, self._users.is_used(path.name)
+
+    def removed_before(self) -> Iterator[Path]:
+        """What is left of mirrors in whose removal we were killed. Blocking."""
+        yield from self._folder.glob(f"*{_GONE}")
+
+    def remove(self, name: str) -> bool:
+        """Remove a mirror (or what is left of one), of whatever thread; it is fetched anew when a job wants it.
+
+        False: it is in use, or could not be removed. Blocking.
+        """
+        gone = path = self._folder / name
+        if name.endswith(_SUFFIX):
+            gone = self._folder / f"{name}.{time.time_ns()}{_GONE}"
+            with self._users.unless_used(name) as is_free:
+                if not is_free:
+                    return False
+                with contextlib.suppress(FileNotFoundError):
+                    path.rename(gone)
+                if name in self._mirrors:
+                    self._mirrors[name].forget()
+        shutil.rmtree(gone, ignore_errors=True)
+        return not gone.exists()
 
 
 class Mirror:
     """One repository. `hold` gives exclusive use; between jobs nothing of it is in use."""
 
-    def __init__(self, path: Path, home: Path, object_format: str) -> None:
+    def __init__(self, path: Path, home: Path, object_format: str, users: _Users) -> None:
         self.path = path
+        self._users = users
         self._home = home
         self._object_format = object_format
         self._lock = asyncio.Lock()
@@ -96,16 +158,37 @@ class Mirror:
         `remotes` are ways to the same repository, tried in order. `must_ask`: the server has not yet said that this
         job may read it, so it is asked whatever we have. Raises GitError.
         """
-        async with self._lock:
-            if not must_ask and self._has(sha, refspecs, depth):
-                parents = await self._parents(sha, depth)
-            else:
-                parents = await self._fetch(remotes, sha, refspecs, depth)
-                if len(self._known) >= _REMEMBERED:
-                    self._known.clear()
-                self._known[sha, refspecs] = depth
-            yield Held(self.path, parents)
-            await self._tidy()
+        with self._users.using(self.path.name):
+            async with self._lock:
+                parents = await self._ready(remotes, sha, refspecs, depth, must_ask=must_ask)
+                yield Held(self.path, parents)
+                await self._tidy()
+                with contextlib.suppress(OSError):
+                    os.utime(self.path)  # pruning asks when it was used
+
+    def forget(self) -> None:
+        """Its folder is gone, while nobody used it."""
+        self._is_ready = False
+        self._fetches = 0
+        self._known.clear()
+
+    async def _ready(
+        self,
+        remotes: Sequence[git.Remote],
+        sha: str,
+        refspecs: tuple[str, ...],
+        depth: int,
+        *,
+        must_ask: bool,
+    ) -> dict[str, list[str]]:
+        """The parents of the newest commits, fetched where they have to be. Raises GitError."""
+        if not must_ask and self._has(sha, refspecs, depth):
+            return await self._parents(sha, depth)
+        parents = await self._fetch(remotes, sha, refspecs, depth)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[sha, refspecs] = depth
+        return parents
 
     def _has(self, sha: str, refspecs: tuple[str, ...], depth: int) -> bool:
         known = self._known.get((sha, refspecs))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from nautilus_runner.control_socket import ask_once
+from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.machines import small_disk
-from nautilus_runner.testing.payloads import job_payload
+from nautilus_runner.testing.payloads import job_payload, variable
 from nautilus_runner.testing.running import RunnerProcess
 from nautilus_runner.testing.server import ProtocolServer
 
@@ -23,6 +26,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="needs e2fsprogs"),
 ]
 _SIZE_MIB = 48
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def fill(disk: Path) -> Path:
 
 async def reason(service: RunnerProcess, words: str) -> None:
     """Until its status says so; a full disk keeps the file from being written, so it is asked."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while words not in (await asyncio.to_thread(ask_once, service.config, "status"))["reason"]:
             await asyncio.sleep(0.1)
 
@@ -80,6 +84,45 @@ async def test_a_log_that_fills_the_disk_costs_its_job_and_no_other(
     await server.finished(after)
     assert after.status == "success"
     assert "\nfine\n" in after.log
+
+
+async def test_for_the_reserve_go_lfs_objects_and_mirrors_then_checkpoints_that_nobody_waits_for(
+    server: ProtocolServer, crowded: RunnerProcess, repository: Repository
+) -> None:
+    disk = crowded.data_dir
+    sha = repository.commit({"large": os.urandom(6 * MIB)})
+    repository.point("refs/pipelines/7", sha)
+    fetched = server.add_job(job_payload(["test -s large"], url=server.url, sha=sha))
+    assert (await server.finished(fetched)).status == "success"
+    [mirror] = (disk / "mirrors").glob("*.git")
+    oid = hashlib.sha256(b"object").hexdigest()
+    lfs_object = disk / "lfs" / oid[:2] / oid[2:4] / oid
+    lfs_object.parent.mkdir(parents=True)
+    lfs_object.write_bytes(bytes(2 * MIB))
+    os.utime(lfs_object, (time.time() - 3600,) * 2)
+    save = "mkdir -p $NAUTILUS_CHECKPOINT_DIR; head -c 3000000 /dev/urandom > $NAUTILUS_CHECKPOINT_DIR/model; exit 1"
+    checkpoints = {}
+    for name in ("old", "fresh"):
+        series = [variable("NAUTILUS_CHECKPOINT_KEY", name)]
+        await server.finished(job := server.add_job(job_payload([save], variables=series)))
+        [checkpoints[name]] = (disk / "checkpoints").glob(f"*/{job.id}.zip")
+    os.utime(checkpoints["old"], (time.time() - 3 * 86400,) * 2)
+
+    async def squeeze(lacking_mib: int, gone: Callable[[], bool]) -> None:
+        """Until so much less than the reserve is free, then until the runner has made room."""
+        free = os.statvfs(disk)
+        size = free.f_bavail * free.f_frsize - (4 - lacking_mib) * MIB
+        with (disk / f"somebody-elses-{size}").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+        async with asyncio.timeout(30):
+            while not gone():
+                await asyncio.sleep(0.1)
+
+    await squeeze(3, lambda: not lfs_object.exists() and not mirror.exists())
+    assert checkpoints["old"].exists() and checkpoints["fresh"].exists()
+    await squeeze(3, lambda: not checkpoints["old"].exists())
+    assert checkpoints["fresh"].exists(), "its job may still be tried again"
+    assert len(list(disk.glob("somebody-elses-*"))) == 2
 
 
 async def test_a_disk_that_is_full_already_takes_no_job_and_says_so_until_there_is_room(

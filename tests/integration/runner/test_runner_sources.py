@@ -11,6 +11,7 @@ from nautilus_runner.errors import GitError
 from nautilus_runner.payload import GitInfo, Job
 from nautilus_runner.sources import copying
 from nautilus_runner.sources.checkout import Server, check_out
+from nautilus_runner.sources.git import Remote
 from nautilus_runner.sources.mirror import Mirrors
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload
@@ -108,6 +109,31 @@ async def test_a_mirror_is_fetched_once_for_the_jobs_of_a_commit(
     (tmp_path / "three").mkdir()
     await check_out(mirrors, info, tmp_path / "three", Server(server.url))
     assert len(server.requests) == again
+
+
+async def test_a_mirror_is_removed_unless_a_job_uses_it_and_then_fetched_anew(
+    server: ProtocolServer, repository: Repository, tmp_path: Path
+) -> None:
+    sha = merged_history(repository)
+    info = info_of(server, sha)
+    mirrors = Mirrors(tmp_path / "mirrors")
+
+    async def look(name: str) -> None:
+        (tmp_path / name).mkdir()
+        await check_out(mirrors, info, tmp_path / name, Server(server.url))
+        assert git(tmp_path / name, "rev-parse", "HEAD") == sha
+
+    await look("one")
+    [(path, is_used)] = mirrors.kept()
+    remote = Remote(f"{server.url}/group/project.git")
+    assert not is_used and mirrors.of(remote).path == path
+    async with mirrors.of(remote).hold([remote], sha, tuple(info.refspecs), info.depth):  # fetches nothing
+        assert list(mirrors.kept()) == [(path, True)]
+        assert not mirrors.remove(path.name) and (path / "HEAD").exists()
+    assert mirrors.remove(path.name)
+    assert not list((tmp_path / "mirrors").glob(f"{path.name}*"))
+    await look("two")
+    assert path.exists()
 
 
 async def test_a_shallow_mirror_is_deepened_when_a_job_needs_more(

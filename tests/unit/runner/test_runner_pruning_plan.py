@@ -37,6 +37,20 @@ def test_for_the_reserve_the_oldest_of_all_kinds_go_until_it_is_there() -> None:
     assert names(items, Policy(10, {}, missing=0)) == {}
 
 
+def test_for_the_reserve_what_nothing_brings_back_goes_last() -> None:
+    items = [
+        item("saved", 5, 1, kind="checkpoint"),
+        item("needed", 5, 0, kind="checkpoint", is_held=True),
+        item("repository", 5, 8, kind="mirror"),
+        item("object", 5, 9, kind="lfs"),
+    ]
+    assert names(items, Policy(10, {}, missing=9)) == {"repository": "reserve", "object": "reserve"}
+    assert list(names(items, Policy(10, {}, missing=99))) == ["repository", "object", "saved"]
+    assert names([item("saved", 5, 1, kind="checkpoint", is_stale=True)], Policy(10, {})) == {
+        "saved": "stale"
+    }
+
+
 def test_leftovers_and_stale_downloads_go_always_and_count_for_the_reserve() -> None:
     week = 7 * 86400.0
     items = [
