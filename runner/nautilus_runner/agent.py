@@ -261,7 +261,9 @@ class Agent:
             return "stopping"
         if self.is_draining:
             return "draining"
-        return "ready" if is_ready else "connecting"
+        if is_ready:
+            return "ready"
+        return "full" if self._machine.disk.is_short else "connecting"
 
     async def _close(self) -> None:
         self._janitor.stop()

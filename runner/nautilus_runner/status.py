@@ -19,7 +19,7 @@ STALE_AFTER_S = 15.0
 
 @dataclass(slots=True)
 class Status:
-    """`state` is ready, connecting or stopping; `reason` says why it is not ready."""
+    """`state`: ready, connecting, full (the disk), draining or stopping; `reason` says why it is not ready."""
 
     state: str = "connecting"
     reason: str = "starting"

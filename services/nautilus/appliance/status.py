@@ -15,6 +15,7 @@ from nautilus.appliance.layout import Layout
 from nautilus.appliance.plan import Plan, read_plan
 from nautilus.appliance.processes import descendants, pss_mib
 from nautilus.appliance.supervisor import Program, Supervisor
+from nautilus.health.words import TAKES_NO_JOBS
 
 _PROBE_TIMEOUT_S = 3.0
 
@@ -95,6 +96,11 @@ def waiting_for(layout: Layout) -> list[tuple[str, str, str]]:
         ]
     except NotRunning:
         return []
+
+
+def warnings(layout: Layout) -> list[str]:
+    """What works, and still is not as people would have it."""
+    return [f"the {name} {detail}" for name, _, detail in waiting_for(layout) if TAKES_NO_JOBS in detail]
 
 
 def _service(program: Program, component: dict[str, Any], supervisor_pid: int | None) -> ServiceStatus:

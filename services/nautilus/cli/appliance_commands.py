@@ -45,14 +45,18 @@ def up(as_json: Json = False) -> None:
     began = time.monotonic()
     start(settings)
     plan = _plan(settings.layout)
+    warnings = appliance_status.warnings(settings.layout)
     body = {
         "ready": True,
         "url": plan.external_url,
         "seconds": round(time.monotonic() - began, 2),
         "executor": plan.executor,
+        "warnings": warnings,
     }
 
     def show() -> None:
+        for warning in warnings:
+            print(f"warning: {warning}")
         print(f"Nautilus is ready at {plan.external_url} (GitLab API and Git: {plan.gitlab_external_url})")
         print(f"Jobs run {_executor_words(plan)}.")
         print(f"Sign in as root; `{as_typed('user password')}` shows the password.")

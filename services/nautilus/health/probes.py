@@ -13,6 +13,7 @@ from typing import Any
 
 from nautilus.gitlab.port import GitLab, ServerCheck
 from nautilus.health.listening import is_listened_on
+from nautilus.health.words import TAKES_NO_JOBS
 from nautilus.readiness import Readiness
 
 CACHE_S = 0.5
@@ -20,6 +21,10 @@ CACHE_UNREADY_S = 0.1
 PROBE_TIMEOUT_S = 2.0
 RUNNER_SILENT_AFTER_S = 15.0
 """The runner rewrites its status file each 5 s."""
+
+
+_TAKES_NO_JOBS = ("draining", "full")
+"""It answers, and says why it takes none: starting the appliance again would not help."""
 
 
 class ComponentState(StrEnum):
@@ -146,7 +151,10 @@ def server_component(server: ServerCheck, gitlab_file: Path | None) -> Component
 
 
 def runner_component(path: Path) -> Component:
-    """From the bundled runner's status file: fresh and ready, or why not."""
+    """From the bundled runner's status file: fresh and ready, or why not.
+
+    One that was told to take no jobs, or has no room on its disk for any, works as it should.
+    """
     status = _read(path)
     if status is None:
         return Component("runner", ComponentState.STARTING, "it has not written its status yet")
@@ -157,9 +165,10 @@ def runner_component(path: Path) -> Component:
     if status.get("state") == "ready":
         executors = ", ".join(str(name) for name in status.get("executors") or [])
         return Component("runner", ComponentState.READY, f"executor {executors}" if executors else "ready")
-    return Component(
-        "runner", ComponentState.WAITING, str(status.get("reason") or status.get("state") or "waits")
-    )
+    reason = str(status.get("reason") or status.get("state") or "waits")
+    if status.get("state") in _TAKES_NO_JOBS:
+        return Component("runner", ComponentState.READY, f"{TAKES_NO_JOBS}: {reason}")
+    return Component("runner", ComponentState.WAITING, reason)
 
 
 def provision_component(path: Path) -> Component:
