@@ -161,7 +161,7 @@ def _tree(project: Project, branch: str) -> list[dict[str, Any]]:
 def eventually() -> Callable[..., Any]:
     """Calls until what comes back is true; fails after a deadline."""
 
-    def wait(look: Callable[[], Any], limit_s: float = 10.0) -> Any:
+    def wait(look: Callable[[], Any], limit_s: float = 60.0) -> Any:
         end = time.monotonic() + limit_s
         while True:
             found = look()

@@ -53,7 +53,7 @@ class TestHeld:
         push()
         thread.join(10)
         assert answers[0].status_code == 201
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
     @pytest.mark.parametrize("limits", [CiLimits(hold_s=0.3)])
     def test_without_a_job_it_ends_in_time_with_204(self, runner: FakeRunner) -> None:
@@ -66,7 +66,7 @@ class TestHeld:
     def test_without_last_update_it_is_answered_at_once(self, runner: FakeRunner) -> None:
         started = time.monotonic()
         assert runner.ask(last_update="").status_code == 204
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
     def test_held_requests_keep_no_database_connection(
         self, forge: RunningForge, http: httpx.Client, runner: FakeRunner, push: Push, eventually: Any
@@ -83,7 +83,7 @@ class TestHeld:
                 while held(forge) < count:
                     await asyncio.sleep(0.02)
                 await asyncio.to_thread(push)
-                done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+                done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED, timeout=60)
                 for task in asked:
                     task.cancel()
                 await asyncio.gather(*asked, return_exceptions=True)

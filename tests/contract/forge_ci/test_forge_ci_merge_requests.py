@@ -61,7 +61,7 @@ def shown(pipelines: Any) -> list[tuple[str, str, str]]:
     return [(pipeline.source, pipeline.ref, pipeline.sha) for pipeline in pipelines]
 
 
-def until(holds: Callable[[], bool], limit_s: float = 15.0) -> None:
+def until(holds: Callable[[], bool], limit_s: float = 60.0) -> None:
     end = time.monotonic() + limit_s
     while not holds():
         assert time.monotonic() < end

@@ -380,7 +380,7 @@ class TestChanging:
         pipeline.delete()
         with pytest.raises(gitlab.GitlabGetError, match="404"):
             project.pipelines.get(pipeline.id)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while job.patch(b"y").status_code != 403:
             assert time.monotonic() < end
         repository = forge.forge.repositories.path(project.id)

@@ -52,9 +52,11 @@ def test_a_job_that_its_runner_gives_back_is_offered_again_at_once_without_count
     assert project.pipelines.get(pipeline.id).status == "success"
 
 
+@pytest.mark.alone
 def test_what_went_wrong_with_a_machine_is_tried_again_after_a_pause(
-    project: Project, push: Push, runner: FakeRunner
+    project: Project, push: Push, runner: FakeRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(failures, "_FIRST_PAUSE_S", 60.0)
     pipeline = push("job: {script: [x], retry: 2}\n")
     runner.run(state="failed", failure_reason="runner_system_failure")
     assert tries(project, pipeline)[-1][1] == "scheduled"

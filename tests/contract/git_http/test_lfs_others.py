@@ -21,9 +21,9 @@ DEVELOPER = 30
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, f"{what}: not within 30 s"
+        assert time.monotonic() < end, f"{what}: not within 60 s"
         time.sleep(0.05)
 
 

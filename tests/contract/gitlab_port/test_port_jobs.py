@@ -17,7 +17,7 @@ T = TypeVar("T")
 BRANCH = "nautilus/run-5"
 
 
-async def until(look: Callable[[], Awaitable[T]], is_right: Callable[[T], bool], limit_s: float = 30) -> T:
+async def until(look: Callable[[], Awaitable[T]], is_right: Callable[[T], bool], limit_s: float = 60) -> T:
     async with asyncio.timeout(limit_s):
         while not is_right(found := await look()):
             await asyncio.sleep(0.05)
