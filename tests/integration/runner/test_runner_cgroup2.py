@@ -1,7 +1,7 @@
 """The limits again, below a kernel whose control groups are of version 2, whatever this machine's are.
 
 A user-mode Linux is booted on this machine's own files (Debian's package `user-mode-linux`); it has no network but its
-loopback, and folders of its own where the tests write.
+loopback, and folders of its own where the tests write (the checkout is seen through them if it lies below one).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ INIT = """\
 #!/bin/sh
 exec >{log} 2>&1
 mount -t proc proc /proc && mount -t sysfs sys /sys
+mount --bind {root} /mnt
 for folder in /tmp /var/tmp /dev/shm; do mkdir -p $folder; mount -t tmpfs -o size=8G tmp $folder; done
+mkdir -p {root} && mount --move /mnt {root}
 mount -t cgroup2 groups /sys/fs/cgroup
 ip link set lo up
 cd {root}

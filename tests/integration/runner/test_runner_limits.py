@@ -102,11 +102,11 @@ async def test_a_job_that_fills_the_disk_is_ended_with_its_amount(
     job = await run_job(
         server,
         runner,
-        ["head -c 40M /dev/zero > big", "sleep 20"],
+        ["head -c 40M /dev/zero > big", "sleep 60"],
         {"NAUTILUS_DISK": "20Mi"},
         after_script=["echo never"],
     )
-    assert last_line(job).startswith("Job failed (disk limit): the job holds ")
+    assert last_line(job).startswith("Job failed (disk limit): the job holds "), job.log
     assert last_line(job).endswith("of the 20 MiB that it may on disk; ask for more with NAUTILUS_DISK")
     assert "never" not in job.log
 
