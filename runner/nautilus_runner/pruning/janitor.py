@@ -117,7 +117,7 @@ class Janitor:
         own.data.open()
         yield DataShelf(own.data)
         yield FileShelf("cache", own.data_dir / "cache", ".zip", remove=remove_archive)
-        yield FileShelf("lfs", own.data_dir / "lfs", is_used=own.lfs.is_used)
+        yield FileShelf("lfs", own.data_dir / "lfs", is_used=own.lfs.is_used, remove=own.lfs.remove)
         yield MirrorShelf(own.mirrors, is_measured=is_measured)
         yield CheckpointShelf(own.checkpoints, own.is_known)
         for folder in self._work_folders(settings):

@@ -7,6 +7,7 @@ token. Jobs get copies, never links.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -15,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from nautilus_runner.errors import GitError
+from nautilus_runner.files.in_use import InUse
 from nautilus_runner.files.oldest import files_below, remove_oldest
 
 _OID = re.compile(r"[0-9a-f]{64}")
@@ -29,7 +31,7 @@ class LfsStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._locks: dict[str, asyncio.Lock] = {}
-        self._users: dict[str, int] = {}
+        self._in_use = InUse()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
 
@@ -42,18 +44,17 @@ class LfsStore:
     async def holding(self, oid: str) -> AsyncIterator[Path]:
         """The object's path, while nobody else fetches it and no pruning takes it."""
         lock = self._locks.setdefault(oid, asyncio.Lock())
-        self._users[oid] = self._users.get(oid, 0) + 1
         try:
-            async with lock:
-                yield self.path(oid)
+            with self._in_use.using(oid):
+                async with lock:
+                    yield self.path(oid)
         finally:
-            self._users[oid] -= 1
-            if not self._users[oid]:
-                del self._users[oid], self._locks[oid]
+            if not self._in_use.has(oid):
+                self._locks.pop(oid, None)
 
     def is_used(self, name: str) -> bool:
         """Whether somebody fetches or copies the object of this file."""
-        return name.removesuffix(".part") in self._users
+        return self._in_use.has(name.removesuffix(".part"))
 
     def has(self, oid: str, size: int) -> bool:
         path = self.path(oid)
@@ -91,7 +92,20 @@ class LfsStore:
 
     def prune(self, limit_mib: int) -> None:
         """Remove the objects used longest ago beyond the bound, none that is in use. Blocking."""
-        remove_oldest(files_below(self._folder), limit_mib * _MIB, lambda path: self.is_used(path.name))
+        with contextlib.suppress(BlockingIOError):
+            remove_oldest(
+                files_below(self._folder),
+                limit_mib * _MIB,
+                lambda path: self.is_used(path.name),
+                remove=self.remove,
+            )
+
+    def remove(self, path: Path) -> None:
+        """Remove the object, or the part of one, in this file. Raises BlockingIOError where it is in use by now."""
+        with self._in_use.unless(path.name.removesuffix(".part")) as is_free:
+            if not is_free:
+                raise BlockingIOError(f"{path.name} is in use")
+            path.unlink(missing_ok=True)
 
 
 class Partial:

@@ -11,14 +11,14 @@ import hashlib
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nautilus_runner.errors import GitError, SourceRefused
+from nautilus_runner.files.in_use import InUse
 from nautilus_runner.sources import git
 
 log = logging.getLogger(__name__)
@@ -57,35 +57,6 @@ class Held:
     parents: dict[str, list[str]]
 
 
-class _Users:
-    """Which mirrors are in use; also for pruning, which works in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
-
-    @contextmanager
-    def using(self, name: str) -> Iterator[None]:
-        with self._lock:
-            self._counts[name] = self._counts.get(name, 0) + 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._counts[name] -= 1
-                if not self._counts[name]:
-                    del self._counts[name]
-
-    def is_used(self, name: str) -> bool:
-        return name in self._counts
-
-    @contextmanager
-    def unless_used(self, name: str) -> Iterator[bool]:
-        """Whether it is free; nobody begins to use any until the block ends, so it shall be short."""
-        with self._lock:
-            yield name not in self._counts
-
-
 class Mirrors:
     """All mirrors below one folder."""
 
@@ -94,18 +65,18 @@ class Mirrors:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         self._mirrors: dict[str, Mirror] = {}
-        self._users = _Users()
+        self._in_use = InUse()
 
     def of(self, remote: git.Remote, object_format: str = "sha1") -> Mirror:
         name = hashlib.sha256(f"{remote.url} {object_format}".encode()).hexdigest()[:32] + _SUFFIX
         if name not in self._mirrors:
-            self._mirrors[name] = Mirror(self._folder / name, self._folder, object_format, self._users)
+            self._mirrors[name] = Mirror(self._folder / name, self._folder, object_format, self._in_use)
         return self._mirrors[name]
 
     def kept(self) -> Iterator[tuple[Path, bool]]:
         """Every mirror on disk, and whether it is in use; its folder's time says when it last was. Blocking."""
         for path in self._folder.glob(f"*{_SUFFIX}"):
-            yield path, self._users.is_used(path.name)
+            yield path, self._in_use.has(path.name)
 
     def removed_before(self) -> Iterator[Path]:
         """What is left of mirrors in whose removal we were killed. Blocking."""
@@ -119,7 +90,7 @@ class Mirrors:
         gone = path = self._folder / name
         if name.endswith(_SUFFIX):
             gone = self._folder / f"{name}.{time.time_ns()}{_GONE}"
-            with self._users.unless_used(name) as is_free:
+            with self._in_use.unless(name) as is_free:
                 if not is_free:
                     return False
                 with contextlib.suppress(FileNotFoundError):
@@ -133,9 +104,9 @@ class Mirrors:
 class Mirror:
     """One repository. `hold` gives exclusive use; between jobs nothing of it is in use."""
 
-    def __init__(self, path: Path, home: Path, object_format: str, users: _Users) -> None:
+    def __init__(self, path: Path, home: Path, object_format: str, in_use: InUse) -> None:
         self.path = path
-        self._users = users
+        self._in_use = in_use
         self._home = home
         self._object_format = object_format
         self._lock = asyncio.Lock()
@@ -158,7 +129,7 @@ class Mirror:
         `remotes` are ways to the same repository, tried in order. `must_ask`: the server has not yet said that this
         job may read it, so it is asked whatever we have. Raises GitError.
         """
-        with self._users.using(self.path.name):
+        with self._in_use.using(self.path.name):
             async with self._lock:
                 parents = await self._ready(remotes, sha, refspecs, depth, must_ask=must_ask)
                 yield Held(self.path, parents)
