@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from gitlab.v4.objects import Project
 
+from nautilus_forge.files import TEMPORARY_PREFIX
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.testing.runner import FakeRunner, TakenJob
 from nautilus_forge.testing.server import RunningForge
@@ -34,6 +36,12 @@ def archive(files: dict[str, bytes]) -> bytes:
         for name, content in files.items():
             made.writestr(name, content)
     return buffer.getvalue()
+
+
+def ask_for_upload(forge: RunningForge, token: str, uri: str) -> int:
+    """As the gateway does before it takes a body in."""
+    head = {"X-Original-Method": "POST", "X-Original-URI": uri, "JOB-TOKEN": token}
+    return httpx.get(f"{forge.url}/internal/upload/authorize", headers=head).status_code
 
 
 @pytest.fixture
@@ -139,6 +147,59 @@ class TestSpooled:
         path.unlink()
         assert project.jobs.get(job.id).artifact("w") == b"1" * 5_000_000
 
+    @pytest.fixture
+    def coming_in(self, forge: RunningForge, job: TakenJob, eventually: Any) -> Iterator[Path]:
+        """The gateway has asked and writes: the first half of the form is there, and being copied ahead."""
+        folder = forge.settings.spooled("artifacts")
+        assert folder is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{job.id:010d}"
+        path.write_bytes(self.body(self.LARGE)[: len(self.LARGE) // 2])
+
+        def is_followed() -> bool:
+            assert ask_for_upload(forge, job.token, f"/api/v4/jobs/{job.id}/artifacts") == 200
+            return len(self.temporary(forge)) == 1
+
+        eventually(is_followed)
+        yield path
+        path.unlink(missing_ok=True)
+        eventually(lambda: self.temporary(forge) == [])
+
+    LARGE = random.Random(7).randbytes(10 << 20)
+
+    def temporary(self, forge: RunningForge) -> list[Path]:
+        return [
+            path for path in files_below(forge.settings.tmp_dir) if path.name.startswith(TEMPORARY_PREFIX)
+        ]
+
+    def test_one_that_was_followed_while_it_came_in_is_whole(
+        self, coming_in: Path, job: TakenJob, http: httpx.Client, project: Project
+    ) -> None:
+        with coming_in.open("ab") as file:
+            file.write(self.body(self.LARGE)[len(self.LARGE) // 2 :])
+        assert self.post(http, job, coming_in).status_code == 201
+        assert project.jobs.get(job.id).artifacts() == self.LARGE
+
+    def test_one_that_is_cut_off_leaves_nothing(
+        self, forge: RunningForge, coming_in: Path, job: TakenJob
+    ) -> None:
+        """The gateway deletes what it had; the fixture looks for the rest."""
+        coming_in.unlink()
+        assert [path for path in _stored(forge) if path.parent.name == str(job.id)] == []
+
+    def test_one_whose_job_ends_meanwhile_leaves_nothing(
+        self, forge: RunningForge, coming_in: Path, job: TakenJob, http: httpx.Client
+    ) -> None:
+        job.finish()
+        assert self.post(http, job, coming_in).status_code == 403
+        assert [path for path in _stored(forge) if path.parent.name == str(job.id)] == []
+
+    def test_one_that_is_no_form_after_all_leaves_nothing(
+        self, forge: RunningForge, coming_in: Path, job: TakenJob, http: httpx.Client
+    ) -> None:
+        assert self.post(http, job, coming_in).status_code == 400
+        assert [path for path in _stored(forge) if path.parent.name == str(job.id)] == []
+
     def test_a_path_outside_the_spool_is_refused(
         self, forge: RunningForge, job: TakenJob, http: httpx.Client, tmp_path: Path
     ) -> None:
@@ -153,15 +214,12 @@ class TestSpooled:
 
     @pytest.mark.alone
     def test_the_gateway_asks_first(self, forge: RunningForge, job: TakenJob) -> None:
-        def ask(token: str, uri: str = f"/api/v4/jobs/{job.id}/artifacts?artifact_type=archive") -> int:
-            head = {"X-Original-Method": "POST", "X-Original-URI": uri, "JOB-TOKEN": token}
-            return httpx.get(f"{forge.url}/internal/upload/authorize", headers=head).status_code
-
-        assert ask(job.token) == 200
-        assert ask("glcbt-wrong") == 403
-        assert ask(job.token, "/api/v4/jobs/4711/artifacts") == 403
-        assert ask(job.token, "/api/v4/projects") == 403
-        assert ask("", f"/api/v4/jobs/{job.id}/artifacts?token={job.token}") == 200
+        path = f"/api/v4/jobs/{job.id}/artifacts"
+        assert ask_for_upload(forge, job.token, f"{path}?artifact_type=archive") == 200
+        assert ask_for_upload(forge, "glcbt-wrong", path) == 403
+        assert ask_for_upload(forge, job.token, "/api/v4/jobs/4711/artifacts") == 403
+        assert ask_for_upload(forge, job.token, "/api/v4/projects") == 403
+        assert ask_for_upload(forge, "", f"{path}?token={job.token}") == 200
 
 
 class TestHandingOn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import requests
 
 from nautilus_forge.errors import InsufficientStorage
+from nautilus_forge.following import WORTHWHILE
 from nautilus_forge.lfs import collection, objects
 from nautilus_forge.lfs.store import LfsStore
 from nautilus_forge.testing.git_server import LfsClient, oid_of
@@ -63,9 +65,9 @@ def rows(forge: RunningForge, query: str) -> list[Any]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, f"{what}: not within 30 s"
+        assert time.monotonic() < end, f"{what}: not within 60 s"
         time.sleep(0.02)
 
 
@@ -186,6 +188,35 @@ def test_uploads_and_deletions_at_once_never_lose_an_object(
     asyncio.run_coroutine_threadsafe(collection.collect(forge.forge), forge.loop).result(30)
     assert keeper.get(oid_of(content)).content == content
     assert len([name for name in files(forge) if name.startswith(named(content))]) == 1
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_body_that_was_hashed_while_it_came_in(forge: RunningForge, make: Any, is_right: bool) -> None:
+    """As the gateway does it: it asks, writes, and names the file. The bytes count, whenever they were hashed."""
+    _, lfs = make(f"followed {is_right}")
+    content = random.Random(5).randbytes(WORTHWHILE) + b"the second half"
+    told = content if is_right else content[:-1] + b"!"
+    folder, following = forge.settings.spooled("lfs"), forge.forge.lfs.following
+    assert folder is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{int(is_right):010d}"
+    path.write_bytes(content[:WORTHWHILE])
+    url = f"{lfs.base}/gitlab-lfs/objects/{oid_of(told)}/{len(content)}"
+    asked = {"X-Original-Method": "PUT", "X-Original-URI": url.removeprefix(forge.url)}
+
+    def is_followed() -> bool:
+        question = f"{forge.url}/internal/upload/authorize"
+        assert requests.get(question, auth=lfs.auth, headers=asked, timeout=30).status_code == 200
+        return any(one.work.offset == WORTHWHILE for one in list(following._files.values()))
+
+    until(is_followed, "the first half is hashed")
+    with path.open("ab") as file:
+        file.write(content[WORTHWHILE:])
+    answer = requests.put(url, auth=lfs.auth, headers={"X-Nautilus-Body-File": str(path)}, timeout=30)
+    path.unlink()
+    assert answer.status_code == (200 if is_right else 400)
+    assert has_file(forge, content) == is_right
+    assert following._files == {}
 
 
 def test_a_spooled_body_must_be_the_gateway_s(forge: RunningForge, make: Any, tmp_path: Path) -> None:
