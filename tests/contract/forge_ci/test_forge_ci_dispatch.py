@@ -51,7 +51,7 @@ class TestHeld:
         eventually(lambda: held(forge) == 1)
         started = time.monotonic()
         push()
-        thread.join(10)
+        thread.join(60)
         assert answers[0].status_code == 201
         assert time.monotonic() - started < 30
 
@@ -115,7 +115,7 @@ class TestHeld:
         thread, answers = in_thread(runner.ask)
         eventually(lambda: held(forge) == 1)
         push()
-        thread.join(10)
+        thread.join(60)
         assert answers[0].status_code == 201
 
     def test_the_connection_for_news_may_break(
@@ -138,7 +138,7 @@ class TestHeld:
         thread, answers = in_thread(runner.ask)
         eventually(lambda: held(forge) == 1)
         admin.put(f"/runners/{runner.id}", json={"paused": True})
-        thread.join(10)
+        thread.join(60)
         assert answers[0].status_code == 204
         push()
         assert runner.take() is None

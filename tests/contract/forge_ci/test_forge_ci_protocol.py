@@ -16,8 +16,8 @@ import pytest
 from gitlab.v4.objects import Project
 
 from nautilus_forge.jobs.limits import CiLimits
-from nautilus_forge.jobs.listener import Listener
 from nautilus_forge.jobs.upkeep import Upkeep
+from nautilus_forge.jobs.wakeups import Listener
 from nautilus_forge.testing.runner import FEATURES, FakeRunner
 from nautilus_forge.testing.server import RunningForge
 from nautilus_forge.testing.stored import files_below

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from gitlab.v4.objects import Project, ProjectPipeline
 
+from nautilus_forge.jobs import failures
 from nautilus_forge.jobs.failures import MAX_HANDED_BACK, pause_after_hand_back_s, pause_s_before
 from nautilus_forge.jobs.limits import CiLimits
 from nautilus_forge.testing.runner import FakeRunner, TakenJob
