@@ -105,6 +105,7 @@ class ProtocolServer:
         self._queue_version = 1
         self._changed = asyncio.Condition()
         self.port: int = options.pop("port", 0)
+        self._reserved: list[socket.socket] = []
         self.host: str = options.pop("host", "127.0.0.1")
         assert not options, options
 
@@ -118,13 +119,14 @@ class ProtocolServer:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
+        for reserved in self._reserved:
+            reserved.close()
 
     async def start(self) -> None:
-        # named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms for every answer
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((self.host, self.port))
-        self.port = listener.getsockname()[1]
+        if not self._reserved:
+            self._reserved = [self._bound()]
+            self.port = self._reserved[0].getsockname()[1]
+        listener = self._bound()
         config = uvicorn.Config(
             self._app(), log_level="error", lifespan="off", access_log=False, timeout_graceful_shutdown=1
         )
@@ -132,6 +134,14 @@ class ProtocolServer:
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+    def _bound(self) -> socket.socket:
+        """A socket at our port. One that does not listen keeps others from the port while the server is away."""
+        # named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms for every answer
+        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((self.host, self.port))
+        return bound
 
     async def stop(self) -> None:
         """Held requests are answered with 503, others cut off."""
@@ -160,12 +170,12 @@ class ProtocolServer:
         job.status = "canceled" if force or job.status == "pending" else "canceling"
         self._notify()
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Wait for something that only changes by the runner's calls. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(condition)
 
-    async def finished(self, job: ServedJob, timeout_s: float = 30.0) -> ServedJob:
+    async def finished(self, job: ServedJob, timeout_s: float = 60.0) -> ServedJob:
         await self.until(lambda: job.is_over, timeout_s)
         return job
 
@@ -277,13 +287,13 @@ class ProtocolServer:
     async def _patch_trace(self, request: Request) -> Response:
         if refusal := self._note(request):
             return refusal
+        data = await request.body()  # before it is looked whose job it is: nothing changes in between
         job = self._authorized(request, None)
         if isinstance(job, Response):
             return job
         if job.is_unconfirmed:
             self._notify()
             return JSONResponse({"message": "403 Forbidden - Job is not processing on runner"}, 403)
-        data = await request.body()
         start = int(request.headers["Content-Range"].split("-")[0])
         if start > len(job.trace):
             return PlainTextResponse("416 Range Not Satisfiable", 416, {"Range": f"0-{len(job.trace)}"})
