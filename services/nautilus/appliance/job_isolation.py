@@ -28,13 +28,12 @@ def sandbox_problem(executor: str, mode: str) -> str:
 
 
 def reachable(plan: Plan) -> list[str]:
-    """HOST:PORT of the appliance's addresses by which the server's variables name it to processes. Pure.
+    """HOST:PORT that jobs reach besides what the runner knows of the appliance. Pure.
 
-    Jobs in containers are told others, which the runner knows by their environment.
+    To processes the server's variables name the appliance by its external addresses; jobs in containers are told
+    others, which the runner knows by their environment.
     """
-    if plan.executor != "process":
-        return []
-    urls = [plan.external_url, plan.gitlab_external_url]
-    urls += [plan.registry_external_url] if plan.has_registry else []
+    urls = [plan.external_url, plan.gitlab_external_url] if plan.executor == "process" else []
+    urls += [plan.registry_external_url] if urls and plan.has_registry else []
     found = [f"{host_of(url)}:{port_of(url)}" for url in urls if ":" not in host_of(url)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *plan.job_reachable]))

@@ -61,6 +61,8 @@ class Plan:
     docker_network: str = ""
     job_network_mode: str = "full"
     """The most network that a job of the bundled runner gets: none, internal (this appliance only) or full."""
+    job_reachable: list[str] = field(default_factory=list)
+    """HOST:PORT that these jobs reach besides the appliance in each mode but none."""
     extra_hosts: list[str] = field(default_factory=list)
     job_host: str = ""
     """Host name under which jobs reach the gateway; '' = as this machine does itself."""
@@ -179,6 +181,7 @@ def make_plan(settings: ApplianceSettings, previous: Plan | None, choice: Choice
         slots=settings.slots or max(1, os.cpu_count() or 1),
         docker_network=settings.job_network or choice.network,
         job_network_mode=settings.job_network_mode,
+        job_reachable=list(settings.job_reachable),
         extra_hosts=_extra_hosts(choice, job_host),
         job_host=job_host,
         registry_external_url=settings.registry_external_url or with_port(external, ports["registry"]),

@@ -189,6 +189,13 @@ class ApplianceSettings:
         "the most network that a job gets: none, internal (this appliance only), full",
         "full",
     )
+    job_reachable: tuple[str, ...] = _setting(
+        "NAUTILUS_JOB_REACHABLE",
+        values.endpoints,
+        "none",
+        "HOST:PORT of this site that jobs reach besides the appliance, also in mode internal",
+        (),
+    )
     slots: int | None = _setting(
         "NAUTILUS_SLOTS", values.count, "number of cores", "jobs at a time on the bundled runner"
     )

@@ -90,6 +90,17 @@ def hosts(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(host(part) for part in _parts(value)))
 
 
+def endpoints(value: str) -> tuple[str, ...]:
+    """HOST:PORT, separated by commas; no IPv6."""
+    found = []
+    for part in _parts(value):
+        name, _, number = part.rpartition(":")
+        if not name or ":" in name:
+            raise ValueError("use HOST:PORT, separated by commas, such as pypi.example.org:443,10.0.0.7:9000")
+        found.append(f"{host(name)}:{port(number)}")
+    return tuple(dict.fromkeys(found))
+
+
 def networks(value: str) -> tuple[str, ...]:
     """Networks (CIDR) or addresses, separated by commas."""
     try:

@@ -236,7 +236,11 @@ def test_the_bundled_runner_gives_jobs_the_network_that_was_set_and_leads_proces
     None
 ):
     settings = ApplianceSettings(
-        Path("/x"), job_network_mode="internal", external_url="http://ml.example.org", registry_port=5050
+        Path("/x"),
+        job_network_mode="internal",
+        job_reachable=("pypi.example.org:443",),
+        external_url="http://ml.example.org",
+        registry_port=5050,
     )
 
     def rendered(settings: ApplianceSettings, choice: Choice) -> dict[str, Any]:
@@ -249,10 +253,11 @@ def test_the_bundled_runner_gives_jobs_the_network_that_was_set_and_leads_proces
     runner = rendered(settings, PROCESS)
     port = make_plan(settings, None, PROCESS).ports["gitlab"]
     assert runner["network_mode"] == "internal"
-    assert runner["reachable"] == ["ml.example.org:80", f"ml.example.org:{port}", "ml.example.org:5050"]
+    ours = ["ml.example.org:80", f"ml.example.org:{port}", "ml.example.org:5050"]
+    assert runner["reachable"] == [*ours, "pypi.example.org:443"]
     docker = Choice("docker", "", "nautilus-job", "", ("nautilus:172.17.0.1",), "nautilus", "")
     in_docker = rendered(settings, docker)
-    assert (in_docker["network_mode"], in_docker["reachable"]) == ("internal", [])
+    assert (in_docker["network_mode"], in_docker["reachable"]) == ("internal", ["pypi.example.org:443"])
     assert rendered(ApplianceSettings(Path("/x")), PROCESS)["network_mode"] == "full"
 
 

@@ -102,6 +102,8 @@ def test_a_network_mode_that_jobs_can_not_be_kept_to_is_refused(
     )
     with pytest.raises(SettingError, match="NAUTILUS_JOB_NETWORK_MODE=none"):
         refuse_without_sandbox(plan)
+    [shape] = problems(NAUTILUS_JOB_REACHABLE="pypi.example.org")
+    assert shape.startswith("NAUTILUS_JOB_REACHABLE='pypi.example.org': use HOST:PORT")
     report = check_settings(env(tmp_path, NAUTILUS_JOB_NETWORK_MODE="lan"))
     assert report.problems == ["NAUTILUS_JOB_NETWORK_MODE='lan': use one of none, internal, full"]
 
