@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import gitlab
 import pytest
 
 from nautilus.testing.command_line import Appliance
+from nautilus.testing.runner_worlds import runner_token, stock_world
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.gitlab_runner, pytest.mark.timeout(600)]
 
@@ -116,3 +117,72 @@ def test_registered_by_the_printed_command(appliance: Appliance, program: str, t
     assert run(program, "verify", "--config", str(config), home=tmp_path).returncode == 0
     assert appliance.cli.run("runner", "remove", "stock glrt").returncode == 0
     assert run(program, "verify", "--config", str(config), home=tmp_path).returncode != 0
+
+
+CANCELED_AND_RETRIED = """
+default: {tags: [stock-ends]}
+stages: [canceled, retried]
+endless:
+  stage: canceled
+  script: [echo it runs, sleep NAP]
+  after_script: [echo it is over]
+  allow_failure: true
+unsteady:
+  stage: retried
+  needs: []
+  retry: {max: 1, when: script_failure}
+  script: ["test -e MARK || { touch MARK; exit 3; }", echo steady now]
+"""
+
+
+def has_process(*words: str) -> bool:
+    """Whether something on this machine was started with these words."""
+    wanted = "\0".join(words).encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes().rstrip(b"\0") == wanted:
+                return True
+    return False
+
+
+def test_its_jobs_are_canceled_and_tried_again(appliance: Appliance, program: str, tmp_path: Path) -> None:
+    """Canceled by a person while it runs; tried again by `retry`, then by a person."""
+    client = gitlab.Gitlab(appliance.gitlab_url, private_token=appliance.token)
+    project = client.projects.create({"name": f"stock-ends-{tmp_path.name}", "initialize_with_readme": True})
+    nap = f"60{int(time.time()) % 1000:03}"
+    ci = CANCELED_AND_RETRIED.replace("NAP", nap).replace("MARK", str(tmp_path / "mark"))
+    action = {"action": "create", "file_path": ".gitlab-ci.yml", "content": ci}
+    project.commits.create({"branch": "main", "commit_message": "CI", "actions": [action]})
+
+    def jobs(name: str, status: str) -> list[Any]:
+        found = project.jobs.list(get_all=True, retry_transient_errors=True, include_retried=True)
+        return [job for job in found if (job.name, job.status) == (name, status)]
+
+    world = stock_world(
+        program, appliance.gitlab_url, runner_token(client, "stock-ends"), "stock-ends", tmp_path, {}
+    )
+    try:
+        wait_until(lambda: has_process("sleep", nap), "the endless job runs")
+        [endless] = jobs("endless", "running")
+        project.jobs.get(endless.id).cancel()
+        wait_until(lambda: jobs("endless", "canceled"), "it is canceled")
+        wait_until(lambda: not has_process("sleep", nap), "its script is ended")
+        wait_until(lambda: jobs("unsteady", "success"), "the other job is tried again")
+        [first] = jobs("unsteady", "failed")
+        assert first.failure_reason == "script_failure"
+        project.jobs.get(endless.id).retry()
+        wait_until(lambda: has_process("sleep", nap), "it runs again")
+        [again] = jobs("endless", "running")
+        assert again.id != endless.id
+        project.jobs.get(again.id).cancel()
+        wait_until(lambda: not has_process("sleep", nap), "its script is ended again")
+    finally:
+        world.stop()
+        project.delete()
+
+
+def wait_until(is_true: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + 90
+    while not is_true():
+        assert time.monotonic() < deadline, f"not within 90 s: {what}"
+        time.sleep(0.2)
