@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from nautilus_forge.ci.facts import (
@@ -133,7 +134,7 @@ def job_variables(
         pairs += [
             ("CI_RUNNER_ID", str(runner.id)),
             ("CI_RUNNER_DESCRIPTION", runner.description),
-            ("CI_RUNNER_TAGS", json.dumps(list(runner.tags))),
+            ("CI_RUNNER_TAGS", _list_text(runner.tags)),
         ]
     secrets = (
         Variable("CI_JOB_TOKEN", job.token, public=False, masked=True),
@@ -141,6 +142,11 @@ def job_variables(
         *_registry_secrets(server, job),
     )
     return (*seeds, *_variables(pairs), *secrets)
+
+
+@lru_cache(maxsize=256)
+def _list_text(tags: tuple[str, ...]) -> str:
+    return json.dumps(tags)
 
 
 def _registry_secrets(server: ServerFacts, job: JobFacts) -> tuple[Variable, ...]:

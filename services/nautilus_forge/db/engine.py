@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from select import POLLIN, poll
 from typing import Any
 
 import orjson
+from psycopg.pq import ConnStatus
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from nautilus_forge.settings import Settings
@@ -26,13 +30,13 @@ class Database:
             settings.database_url.get_secret_value(),
             pool_size=settings.pool_size,
             max_overflow=settings.pool_overflow,
-            pool_pre_ping=True,
             pool_use_lifo=True,
             hide_parameters=True,
             connect_args={"application_name": "nautilus-forge", "connect_timeout": 5},
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
+        event.listen(self.engine.sync_engine, "checkout", _refuse_ended)
 
     def session(self) -> AsyncSession:
         """A bare session that keeps loaded values over a commit; the caller commits and closes."""
@@ -58,6 +62,20 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _refuse_ended(_: object, record: Any, __: object) -> None:
+    """A connection that the server has ended is replaced: nothing is to be read on one that is idle but its end.
+
+    A look at the socket in place of the round trip of `pool_pre_ping`. Raises `DisconnectionError`.
+    """
+    pgconn = record.driver_connection.pgconn
+    if pgconn.status == ConnStatus.OK:
+        looking = poll()
+        looking.register(pgconn.socket, POLLIN)
+        if not looking.poll(0):
+            return
+    raise DisconnectionError
 
 
 def after_commit(db: AsyncSession, callback: AfterCommit) -> None:

@@ -38,19 +38,24 @@ _READ = text(
     """
     SELECT j.id, j.definition, j.pipeline_id, j.project_id, j.user_id, j.is_protected,
            extract(epoch FROM now() - j.queued_at)::float AS queued_s,
-           pl.status AS pipeline_status, pl.iid, pl.ref, pl.is_tag, pl.sha, pl.before_sha, pl.source, pl.created_at AS pipeline_created_at,
-           pl.name AS pipeline_name, pl.merge_request_variables,
+           pl.iid, pl.ref, pl.is_tag, pl.sha, pl.before_sha, pl.source, pl.created_at AS pipeline_created_at,
+           pl.name AS pipeline_name, pl.status AS pipeline_status, pl.merge_request_variables,
            (SELECT s.description FROM ci_pipeline_schedules s WHERE s.id = pl.schedule_id) AS schedule_description,
            (SELECT e.id FROM environments e WHERE e.project_id = j.project_id
             AND e.name = j.definition->'environment'->>'name') AS environment_id,
            EXISTS (SELECT FROM deployments d JOIN deployments later ON later.environment_id = d.environment_id
                    WHERE d.job_id = j.id AND later.status = 'success' AND later.id > d.id AND later.sha <> d.sha)
                AS is_outdated,
-           p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes,
+           p.name AS project_name, p.path AS project_path, p.build_timeout_s, p.attributes, p.default_branch,
+           p.description AS project_description, p.visibility, p.ci_config_path,
            n.id AS namespace_id, n.full_path AS namespace_path, n.traversal_ids[1] AS root_namespace_id,
-           u.state AS user_state,
+           u.state AS user_state, u.username, u.name AS user_name, u.email AS user_email,
            r.id AS runner_id, r.description AS runner_description, r.tags AS runner_tags,
-           r.maximum_timeout_s, r.runner_type
+           r.maximum_timeout_s, r.runner_type,
+           EXISTS (SELECT FROM ci_job_variables v WHERE v.job_id = j.id) AS has_own_variables,
+           EXISTS (SELECT FROM ci_pipeline_variables v WHERE v.pipeline_id = pl.id) AS has_given_variables,
+           EXISTS (SELECT FROM ci_variables v WHERE v.project_id = p.id OR v.namespace_id = ANY(n.traversal_ids)
+                   OR v.project_id IS NULL AND v.namespace_id IS NULL) AS has_stored_variables
     FROM unnest(CAST(:jobs AS bigint[]), CAST(:runners AS bigint[])) AS picked(job_id, runner_id)
     JOIN ci_jobs j ON j.id = picked.job_id
     JOIN ci_pipelines pl ON pl.id = j.pipeline_id
@@ -177,7 +182,7 @@ async def _prepare(
     """Payloads of the picked jobs, and why there is none for some."""
     values = {"jobs": [p.job_id for p in picked], "runners": [p.ask.runner.id for p in picked]}
     rows = {row.id: row for row in await db.execute(_READ, values)}
-    known = Known()
+    known = Known(without=[row.id for row in rows.values() if not row.has_own_variables])
     await known.read_jobs(db, rows)
     ready, refused = [], {}
     for one in picked:

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.ci.model import CompiledJob, Variable
 from nautilus_forge.ci_half import CiHalf
-from nautilus_forge.db.models import Project, User
 from nautilus_forge.jobs.dependencies import Inputs
 from nautilus_forge.variables.cipher import Cipher
 from nautilus_forge.variables.expand import expand_all, expand_text
@@ -109,30 +108,36 @@ async def job_variables(
     timeout_s: int,
     known: Known,
 ) -> list[Variable]:
-    """For the payload, expanded. `row`: as read by `jobs.claim`."""
+    """For the payload, expanded. `row`: as read by `jobs.claim`; where it says that there are none of a kind, they
+    are not looked for.
+    """
     handed_on, played = await known.of_job(db, ci.cipher, row.id, inputs.job_ids)
-    given = await known.once(
-        ("given", row.pipeline_id), lambda: pipeline_variables(db, ci.cipher, row.pipeline_id)
+    given: list[Variable] = []
+    if row.has_given_variables:
+        given = await known.once(
+            ("given", row.pipeline_id), lambda: pipeline_variables(db, ci.cipher, row.pipeline_id)
+        )
+    about = await known.once(
+        ("about", row.pipeline_id, row.user_id, row.is_protected), lambda: _about(ci, row)
     )
-    about = await known.once(("about", row.pipeline_id, row.is_protected), lambda: _about(ci, db, row))
     job = _with_environment(job, [*about.before, *job.variables, *given])
     environment = job.environment.name if job.environment is not None else None
-    stored = await known.once(
-        ("stored", row.project_id, row.is_protected, environment),
-        lambda: stored_variables(
-            db, ci.cipher, row.project_id, is_protected=row.is_protected, environment=environment
-        ),
-    )
+    stored: list[Variable] = []
+    if row.has_stored_variables:
+        stored = await known.once(
+            ("stored", row.project_id, row.is_protected, environment),
+            lambda: stored_variables(
+                db, ci.cipher, row.project_id, is_protected=row.is_protected, environment=environment
+            ),
+        )
     predefined = [*about.before, *of_job(about, row, job, token, timeout_s)]
     return expand_all([*predefined, *job.variables, *handed_on, *stored, *given, *played])
 
 
-async def _about(ci: CiHalf, db: AsyncSession, row: Row[Any]) -> About:
-    project = await db.get_one(Project, row.project_id)
-    user = await db.get(User, row.user_id) if row.user_id is not None else None
-    git = ci.forge.repositories.git(project.id)
-    commits = await ci.commits.of(git, project.id, [row.sha])
-    return about_pipeline(ci.forge.settings, row, project, user, commits[row.sha])
+async def _about(ci: CiHalf, row: Row[Any]) -> About:
+    git = ci.forge.repositories.git(row.project_id)
+    commits = await ci.commits.of(git, row.project_id, [row.sha])
+    return about_pipeline(ci.forge.settings, row, commits[row.sha])
 
 
 def _with_environment(job: CompiledJob, variables: Sequence[Variable]) -> CompiledJob:

@@ -20,9 +20,10 @@ _OF_JOBS = text(
 class Known:
     """Of a pipeline, of a project; and the variables of many jobs at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: Iterable[int] = ()) -> None:
+        """`without`: jobs of which it is known that they have no variables of their own."""
         self._found: dict[Hashable, Any] = {}
-        self._of_jobs: dict[int, list[Row[Any]]] = {}
+        self._of_jobs: dict[int, list[Row[Any]]] = {job_id: [] for job_id in without}
 
     async def once(self, key: Hashable, read: Callable[[], Awaitable[_T]]) -> _T:
         """What `read` gave for this key the first time."""

@@ -22,9 +22,12 @@ from nautilus_forge.ci.predefined import (
     pipeline_variables,
 )
 from nautilus_forge.db.models import Project, User
+from nautilus_forge.db.models.project import DEFAULT_CI_PATH
 from nautilus_forge.git.commits import Commit
-from nautilus_forge.projects.attributes import attribute
+from nautilus_forge.projects.attributes import DEFAULTS, attribute
 from nautilus_forge.settings import Settings
+
+_IMAGES = "container_registry_access_level"
 
 
 def server_facts(settings: Settings) -> ServerFacts:
@@ -45,7 +48,7 @@ def project_facts(external_url: str, project: Project) -> ProjectFacts:
         description=project.description or "",
         visibility=project.visibility,
         config_path=project.ci_path,
-        has_images=attribute(project, "container_registry_access_level") != "disabled",
+        has_images=attribute(project, _IMAGES) != "disabled",
     )
 
 
@@ -85,11 +88,12 @@ class About:
     before: tuple[Variable, ...]
 
 
-def about_pipeline(
-    settings: Settings, row: Row[Any], project: Project, user: User | None, commit: Commit
-) -> About:
+def about_pipeline(settings: Settings, row: Row[Any], commit: Commit) -> About:
     """`row`: as read by `jobs.claim`."""
-    server, of_project = server_facts(settings), project_facts(settings.external_url, project)
+    server, of_project = server_facts(settings), _project_facts(settings.external_url, row)
+    user = None
+    if row.username is not None:
+        user = UserFacts(row.user_id, row.username, row.user_name, row.user_email)
     pipeline = PipelineFacts(
         row.iid,
         row.source,
@@ -107,8 +111,26 @@ def about_pipeline(
         is_protected=row.is_protected,
         is_merge_request=row.source == "merge_request_event",
     )
-    before = pipeline_variables(server, of_project, of_commit, pipeline, user_facts(user), of_merge_request)
+    before = pipeline_variables(server, of_project, of_commit, pipeline, user, of_merge_request)
     return About(server, of_project, pipeline, before)
+
+
+def _project_facts(external_url: str, row: Row[Any]) -> ProjectFacts:
+    """As `project_facts`, of a row as read by `jobs.claim`."""
+    path = f"{row.namespace_path}/{row.project_path}"
+    return ProjectFacts(
+        id=row.project_id,
+        name=row.project_name,
+        path=row.project_path,
+        path_with_namespace=path,
+        namespace_id=row.namespace_id,
+        default_branch=row.default_branch,
+        web_url=f"{external_url}/{path}",
+        description=row.project_description or "",
+        visibility=row.visibility,
+        config_path=row.ci_config_path or DEFAULT_CI_PATH,
+        has_images=row.attributes.get(_IMAGES, DEFAULTS[_IMAGES]) != "disabled",
+    )
 
 
 def of_job(about: About, row: Row[Any], job: CompiledJob, token: str, timeout_s: int) -> tuple[Variable, ...]:

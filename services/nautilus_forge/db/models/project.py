@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from nautilus_forge.db.base import Base, CreatedAt, IdentityKey
 from nautilus_forge.db.models.namespace import Namespace
 
+DEFAULT_CI_PATH = ".gitlab-ci.yml"
+
 
 class Project(Base):
     """`visibility`: private, internal, public. `attributes`: what differs from `projects.attributes.DEFAULTS`.
@@ -74,7 +76,7 @@ class Project(Base):
     @property
     def ci_path(self) -> str:
         """Where the CI configuration is: `ci_config_path`, or GitLab's default."""
-        return self.ci_config_path or ".gitlab-ci.yml"
+        return self.ci_config_path or DEFAULT_CI_PATH
 
 
 class ProtectedBranch(Base):
