@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_DEADLINE_S = 15.0
+_DEADLINE_S = 60.0
 
 
 @contextlib.contextmanager
@@ -107,8 +107,8 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: _is_over(process), "its end", 5)
-    process.wait(5)
+            wait_until(lambda: _is_over(process), "its end", 30)
+    process.wait(30)
 
 
 def _is_over(process: subprocess.Popen[bytes]) -> bool:

@@ -89,7 +89,7 @@ class RunnerProcess:
         assert self.process is not None
         self.process.send_signal(number)
 
-    async def wait(self, timeout_s: float = 20.0) -> int:
+    async def wait(self, timeout_s: float = 60.0) -> int:
         assert self.process is not None
         deadline = time.monotonic() + timeout_s
         while self.process.poll() is None:
@@ -107,7 +107,7 @@ class RunnerProcess:
             return
         self.send(signal.SIGQUIT)
         try:
-            await self.wait(15.0)
+            await self.wait(30.0)
         except AssertionError:
             await self.kill()
 

@@ -58,7 +58,7 @@ async def running_management(
     serving = asyncio.create_task(server._serve(sockets=[listener]))
     running = RunningManagement(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.parts, settings)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await running.parts.readiness.wait()
         yield running
     finally:
@@ -67,7 +67,7 @@ async def running_management(
         await serving
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], what: str, limit_s: float = 15.0) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], what: str, limit_s: float = 60.0) -> T:
     """The first result of `look` that is not None or False; AssertionError after `limit_s`."""
     end = time.monotonic() + limit_s
     while True:

@@ -26,7 +26,7 @@ def running_registry(program: str, home: Path, forge_url: str) -> Iterator[subpr
     with (home / "registry.log").open("ab") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not layout.registry_socket.exists():
             assert process.poll() is None, (home / "registry.log").read_text()
             assert time.monotonic() < end, "the registry does not listen"

@@ -45,7 +45,7 @@ class Scene:
         self.world = world
         self._loop = loop
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 20) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result(timeout_s)
 
@@ -86,7 +86,7 @@ class Scene:
         service = self.world.app.state.parts.experiments.service
         return str(self.run(service.get(self.identity("root"), experiment.id)).state)
 
-    def until(self, found: Callable[[], T | None], timeout_s: float = 20) -> T:
+    def until(self, found: Callable[[], T | None], timeout_s: float = 60) -> T:
         deadline = time.monotonic() + timeout_s
         while (value := found()) is None or value is False:
             if time.monotonic() > deadline:

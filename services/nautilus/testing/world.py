@@ -108,14 +108,14 @@ async def started(
 
 
 async def _until_ready(app: FastAPI) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while app.state.parts.readiness.reason is not None:
         if time.monotonic() > deadline:
             raise TimeoutError(app.state.parts.readiness.reason)
         await asyncio.sleep(0.01)
 
 
-async def until(found: Callable[[], Awaitable[T | None]], timeout_s: float = 20) -> T:
+async def until(found: Callable[[], Awaitable[T | None]], timeout_s: float = 60) -> T:
     """The first value that `found` gives. Raises TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while (value := await found()) is None:

@@ -125,7 +125,7 @@ def running_forge(
         thread.join(10)
 
 
-def _wait_until_ready(url: str, limit_s: float = 30.0) -> None:
+def _wait_until_ready(url: str, limit_s: float = 60.0) -> None:
     end = time.monotonic() + limit_s
     while True:
         try:

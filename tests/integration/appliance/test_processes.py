@@ -13,7 +13,7 @@ def test_only_marked_processes_are_family(tmp_path: Path) -> None:
         assert [p.pid for p in family(tmp_path)] == [marked.pid]
         assert [p.pid for p in leftovers(tmp_path)] == [marked.pid]
         end_processes(family(tmp_path), grace_s=5)
-        assert marked.wait(5) == -15
+        assert marked.wait(30) == -15
         assert read_process(other.pid) is not None
     finally:
         for process in (marked, other):
@@ -26,5 +26,5 @@ def test_one_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     stubborn = subprocess.Popen(["sh", "-c", script], env={MARKER: str(tmp_path)}, stdout=subprocess.PIPE)
     assert stubborn.stdout is not None and stubborn.stdout.readline() == b"ready\n"
     end_processes([p for p in family(tmp_path) if p.pid == stubborn.pid], grace_s=0.3)
-    assert stubborn.wait(5) == -9
+    assert stubborn.wait(30) == -9
     end_processes(family(tmp_path), grace_s=0)

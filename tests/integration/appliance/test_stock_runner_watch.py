@@ -60,7 +60,7 @@ class Watched:
             return {}
 
     def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not holds(status := self.status):
             assert time.monotonic() < deadline, status
             assert self.process.poll() is None, "it ended"

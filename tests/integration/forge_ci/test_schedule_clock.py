@@ -77,7 +77,7 @@ def one_pass(forge: RunningForge, clocks: int = 1) -> None:
 
 
 def eventually(look: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not (found := look()):
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.02)

@@ -50,7 +50,7 @@ class Program:
             [sys.executable, "-m", "nautilus_forge"], env=self.env, stderr=subprocess.PIPE, text=True
         )
 
-    def wait(self, status: int, limit_s: float = 30) -> dict[str, object]:
+    def wait(self, status: int, limit_s: float = 60) -> dict[str, object]:
         """The readiness answer, once it has this status."""
         end = time.monotonic() + limit_s
         while time.monotonic() < end:

@@ -24,7 +24,7 @@ from nautilus_forge.forge import Forge
 from nautilus_forge.testing.server import ADMIN_TOKEN, RunningForge, running_forge
 from nautilus_forge.webhooks.worker import WebhookLimits, WebhookWorker
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def left(place: Path) -> list[int]:
     return found
 
 
-def wait_until(is_true: Callable[[], Any], what: str, within_s: float = 20.0) -> None:
+def wait_until(is_true: Callable[[], Any], what: str, within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not is_true():
         assert time.monotonic() < deadline, what

@@ -103,7 +103,7 @@ async def test_random_bytes_as_a_request(management: RunningManagement) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(dice.randbytes(dice.randrange(1, 400)) + b"\r\n\r\n")
         writer.write_eof()
-        await asyncio.wait_for(reader.read(), 5)
+        await asyncio.wait_for(reader.read(), 30)
         writer.close()
     async with management.client() as client:
         assert (await client.get("/-/readiness")).status_code == 200

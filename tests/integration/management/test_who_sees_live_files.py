@@ -177,7 +177,7 @@ async def test_a_runner_that_goes_away_fails_what_it_took(
     monkeypatch.setattr(rendezvous, "AWAY_S", 0.1)
     asked = asyncio.create_task(ada.get(f"/api/v1/experiments/{run[0]}/files"))
     await played.next()
-    answer = await asyncio.wait_for(asked, 5)
+    answer = await asyncio.wait_for(asked, 30)
     assert answer.json()["code"] == "runner_unreachable"
 
 

@@ -56,7 +56,7 @@ def job_container(daemon: docker.APIClient, job: ServedJob) -> dict[str, Any]:
     return roles["job"]
 
 
-async def nothing_left(daemon: docker.APIClient, job: ServedJob, timeout_s: float = 20) -> None:
+async def nothing_left(daemon: docker.APIClient, job: ServedJob, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while left := await asyncio.to_thread(of_job, daemon, job):
         assert time.monotonic() < deadline, left
@@ -167,7 +167,7 @@ async def test_a_cancel_ends_the_container_with_all_its_processes(
     await runner.start(server.url, **OPTIONS)
     await server.until(lambda: b"\nbegun\n" in job.trace)
     server.cancel(job)
-    await server.finished(job, 30)
+    await server.finished(job)
     assert job.status == "canceled"
     assert "\nasked\n" in job.log and "after=canceled" in job.log
     await nothing_left(daemon, job)
@@ -181,8 +181,8 @@ async def test_a_deaf_job_is_killed_after_its_grace(
     await server.until(lambda: b"\ndeaf\n" in job.trace)
     asked_at = time.monotonic()
     server.cancel(job)
-    await server.finished(job, 30)
-    assert time.monotonic() - asked_at < 12
+    await server.finished(job)
+    assert time.monotonic() - asked_at > OPTIONS["docker"]["grace_s"] - 0.1
     await nothing_left(daemon, job)
 
 
@@ -354,7 +354,7 @@ async def test_a_container_that_waits_runs_nothing_when_its_runner_dies(
     job = server.add_job(job_payload(["cat a; echo ran"], url=server.url, sha=sha))
     await server.until(lambda: b"Fetching changes" in job.trace)
     [container] = [thing for thing in of_job(daemon, job) if thing["Labels"].get(LABEL_ROLE) == "job"]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not daemon.inspect_container(container["Id"])["State"]["Running"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -381,7 +381,7 @@ async def test_a_script_that_was_announced_but_never_told_to_begin_begins_after_
     monkeypatch.setattr(ContainerOutput, "begin", lambda output: lost.append(output))
     job = server.add_job(job_payload(["echo ran"]))
     agent = await runner.start(server.url, **OPTIONS)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not lost:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

@@ -68,7 +68,7 @@ async def test_each_fault_alone_on_every_second_piece_of_the_log(
     async with FaultyProxy(server.port, plan) as proxy:
         job = server.add_job(job_payload([TALKER.replace(str(LINES), "120")]))
         await runner.start(proxy.url)
-        await server.finished(job, 60)
+        await server.finished(job)
         assert digest(output_of(job)) == digest(expected_output(120))
         await runner.stop()
 
@@ -127,7 +127,7 @@ async def test_the_server_is_away_at_the_jobs_end_and_gets_the_result_when_it_is
     agent = await runner.start(server.url)
     await server.until(lambda: b"\nbegun\n" in job.trace)
     await server.stop()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while [run["state"] for run in agent.status().jobs] != ["reporting"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
@@ -136,7 +136,7 @@ async def test_the_server_is_away_at_the_jobs_end_and_gets_the_result_when_it_is
         await asyncio.sleep(0.02)
     server.is_down = False
     await server.start()
-    await server.finished(job, 40)
+    await server.finished(job)
     assert job.status == "success"
     assert len(job.finals) == 1
     assert "ended" in job.log
@@ -152,7 +152,7 @@ async def test_the_server_goes_away_for_a_while_in_mid_job_and_the_log_has_no_ga
     await asyncio.sleep(1.5)
     server.is_down = False
     await server.start()
-    await server.finished(job, 60)
+    await server.finished(job)
     assert digest(output_of(job)) == digest(expected_output())
 
 
@@ -160,12 +160,12 @@ async def test_5xx_and_429_are_waited_out(server: ProtocolServer, runner: Runnin
     server.is_down = True
     job = server.add_job(job_payload(["echo hello"]))
     agent = await runner.start(server.url)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "503" not in agent.status().reason:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
     server.is_down = False
-    await server.finished(job, 40)
+    await server.finished(job)
     assert job.status == "success"
 
 
@@ -184,7 +184,7 @@ async def test_a_killed_runner_finds_its_job_again_and_the_log_is_exact(
         await service.kill()
         await asyncio.sleep(0.3)
         service.start()
-    await server.finished(job, 60)
+    await server.finished(job)
     assert job.status == "success", service.log()
     assert digest(output_of(job)) == digest(expected_output())
     assert job.claims == 1
@@ -238,7 +238,7 @@ async def test_a_result_outlives_runner_and_server_both_gone(
     server.is_down = False
     await server.start()
     service.start()
-    await server.finished(job, 40)
+    await server.finished(job)
     assert job.status == "success"
     assert len(job.finals) == 1
     assert job.log.count("\nended\n") == 1
@@ -279,7 +279,7 @@ async def test_sigterm_leaves_the_job_running_and_the_next_start_takes_it_up(
     assert await service.wait() == 0
     assert not job.is_over
     service.start()
-    await server.finished(job, 60)
+    await server.finished(job)
     assert digest(output_of(job)) == digest(expected_output())
     assert job.claims == 1
 
@@ -309,7 +309,7 @@ async def test_a_second_signal_hastens(server: ProtocolServer, service: RunnerPr
     service.send(signal.SIGQUIT)
     asked_at = time.monotonic()
     await service.wait()
-    assert time.monotonic() - asked_at < 3
+    assert time.monotonic() - asked_at < 15, "not after the time that it has for its reports"
     server.is_down = False
     await server.start()
     service.start()
@@ -327,7 +327,7 @@ async def test_a_lost_journal_leaves_no_job_running(server: ProtocolServer, serv
     for path in (service.data_dir / "journal").glob("*/journal.jsonl"):
         path.unlink()
     service.start()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while any((service.data_dir / "builds").iterdir()):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)

@@ -62,7 +62,7 @@ class Machine:
         assert self.runner.agent is not None
         return [gpu["reason"] for gpu in self.runner.agent.status().gpus]
 
-    async def until(self, is_so: Callable[[], Any], timeout_s: float = 20) -> None:
+    async def until(self, is_so: Callable[[], Any], timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
         while not is_so():
             assert time.monotonic() < deadline, self.states()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nautilus_runner.files.oldest import files_below
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload
 from nautilus_runner.testing.running import RunningAgent
@@ -152,7 +153,8 @@ async def test_a_hard_link_to_somebody_elses_file_is_not_packed(
     await server.until(lambda: b"touch ready" in job.trace)
     project = None
     while project is None:
-        project = next((p.parent for p in (runner.data_dir / "builds").rglob("ready")), None)
+        ready = files_below(runner.data_dir / "builds", "ready")
+        project = next((path.parent for path in ready), None)
         await asyncio.sleep(0.02)
     os.link(canary, project / "hard")
     await server.finished(job)

@@ -131,7 +131,7 @@ def on_a_terminal(answers: dict[str, str], *options: str) -> tuple[int, str]:
             asked = shown.rpartition("\n")[2]
             for question in [q for q in left if q in asked and shown.endswith(": ")]:
                 os.write(own, left.pop(question).encode() + b"\n")
-        return process.wait(5), shown
+        return process.wait(30), shown
     finally:
         process.kill()
         os.close(own)

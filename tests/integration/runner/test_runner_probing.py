@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nautilus_gateway.testing.programs import free_ports
 from nautilus_runner.network.probing import own_targets, targets
-from nautilus_runner.testing.running import RunningAgent, settings_for, silent_listener
+from nautilus_runner.testing.running import JOB_USER, RunningAgent, settings_for
 from nautilus_runner.testing.server import ProtocolServer
 
 
@@ -36,7 +38,7 @@ def test_what_jobs_are_told_of_is_what_is_asked(data_dir: Path) -> None:
 
 
 async def warned(data_dir: Path, count: int) -> list[str]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         found: dict[str, Any] = json.loads((data_dir / "status.json").read_text())
         if len(found["warnings"]) == count:
@@ -49,7 +51,7 @@ async def test_wrong_addresses_are_named_at_once_and_taken_back_when_they_are_ri
     server: ProtocolServer, runner: RunningAgent, data_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    port = silent_listener().getsockname()[1]  # closed again: nothing listens
+    [port] = free_ports(1)  # nothing listens
     wrong = [f"CI_SERVER_URL=http://127.0.0.1:{port}", "MLFLOW_TRACKING_URI=http://no-such-host.invalid:1"]
     agent = await runner.start(server.url, environment=wrong)
     first, second = await warned(data_dir, 2)
@@ -64,3 +66,14 @@ async def test_wrong_addresses_are_named_at_once_and_taken_back_when_they_are_ri
     assert "something else answers there: 401 for /-/nautilus" in third
     await agent.apply(settings_for(server.url, data_dir))
     await warned(data_dir, 0)
+
+
+async def test_a_network_mode_that_no_job_can_be_kept_to_is_named_before_any_comes(
+    server: ProtocolServer, runner: RunningAgent, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    process = {"user": JOB_USER, "sandbox": "auto"}
+    await runner.start(server.url, network_mode="internal", process=process)
+    [found] = await warned(data_dir, 1)
+    assert found.startswith("bundled: no job is run: network_mode = internal needs a sandbox for processes")
+    assert "`apt-get install bubblewrap`" in found

@@ -106,7 +106,7 @@ async def test_below_the_reserve_no_job_is_taken_until_there_is_room(
     status = runner.data_dir / "status.json"
     job = server.add_job(job_payload(["echo ran"]))
     await runner.start(server.url, tables=f"\n[disk]\nreserve_mib = {free_mib + 100_000}\n")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "below the reserve" not in str((read_status(status) or {}).get("reason")):
         assert time.monotonic() < deadline, read_status(status)
         await asyncio.sleep(0.05)

@@ -18,7 +18,7 @@ from nautilus_runner.testing.running import RunnerProcess
 from nautilus_runner.testing.server import REGISTRATION_TOKEN, RUNNER_TOKEN, ProtocolServer
 
 
-async def eventually(condition: Callable[[], bool], what: Callable[[], str], timeout_s: float = 15.0) -> None:
+async def eventually(condition: Callable[[], bool], what: Callable[[], str], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what()

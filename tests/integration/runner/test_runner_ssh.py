@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from nautilus_gateway.testing.programs import free_ports
 from nautilus_runner.errors import SourceRefused
 from nautilus_runner.sources.ssh import SshAccess, SshAddress, ssh_address
 from nautilus_runner.testing.githost import Repository
@@ -32,9 +33,7 @@ class SshHost:
         self.folder = folder
         for name in ("host", "key", "other"):
             _keygen(folder / name)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        [self.port] = free_ports(1)
         (folder / "authorized").write_text((folder / "key.pub").read_text())
         host_key = " ".join((folder / "host.pub").read_text().split()[:2])
         (folder / "known").write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
@@ -46,7 +45,7 @@ class SshHost:
         )
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while socket.socket().connect_ex(("127.0.0.1", self.port)):
             assert time.monotonic() < deadline and self._process.poll() is None
             time.sleep(0.02)

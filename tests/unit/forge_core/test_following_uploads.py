@@ -22,7 +22,7 @@ PIECES = WORTHWHILE // len(PIECE) + 3
 
 
 def until(is_so: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < end, "it never became so"
         meanwhile()

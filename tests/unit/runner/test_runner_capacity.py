@@ -43,16 +43,16 @@ async def test_small_jobs_pass_a_large_one_until_its_patience_is_over() -> None:
     await capacity.take("running", Limits(memory_mib=600))
     large = asyncio.create_task(capacity.take("large", Limits(memory_mib=800)))
     await settle()
-    await asyncio.wait_for(capacity.take("small", Limits(memory_mib=200)), 1)  # passes
+    await asyncio.wait_for(capacity.take("small", Limits(memory_mib=200)), 30)  # passes
     clock.now = 61.0
     late = asyncio.create_task(capacity.take("late", Limits(memory_mib=100)))
     await settle()
     assert not late.done()
     capacity.give_back("running")
-    await asyncio.wait_for(large, 1)
+    await asyncio.wait_for(large, 30)
     assert capacity.used == Room(memory_mib=1000)
     capacity.give_back("small")
-    await asyncio.wait_for(late, 1)
+    await asyncio.wait_for(late, 30)
 
 
 async def test_a_full_kind_holds_no_other_job_up() -> None:
@@ -64,10 +64,10 @@ async def test_a_full_kind_holds_no_other_job_up() -> None:
     two = asyncio.create_task(capacity.take("two", Limits(cpus=1, kind="learn"), reasons.append))
     await settle()
     clock.now = 100.0
-    await asyncio.wait_for(capacity.take("other", Limits(cpus=3)), 1)
+    await asyncio.wait_for(capacity.take("other", Limits(cpus=3)), 30)
     assert reasons == ["waiting for a place among learn jobs: 1 of 1 run"]
     capacity.give_back("one")
-    await asyncio.wait_for(two, 1)
+    await asyncio.wait_for(two, 30)
 
 
 async def test_a_job_that_is_given_up_while_it_waits_leaves_nothing_behind() -> None:
@@ -88,7 +88,7 @@ async def test_a_runner_asks_for_no_job_that_would_only_wait() -> None:
     await settle()
     assert not welcome.done()
     capacity.give_back("one")
-    await asyncio.wait_for(welcome, 1)
+    await asyncio.wait_for(welcome, 30)
 
 
 async def test_a_registration_whose_jobs_are_all_of_a_full_kind_asks_for_none() -> None:
@@ -103,9 +103,9 @@ async def test_a_registration_whose_jobs_are_all_of_a_full_kind_asks_for_none() 
     welcome = asyncio.create_task(capacity.until_welcome(Limits(), "learner"))
     await settle()
     assert not welcome.done()
-    await asyncio.wait_for(capacity.until_welcome(Limits(), "any"), 1)  # its jobs may be of no kind at all
+    await asyncio.wait_for(capacity.until_welcome(Limits(), "any"), 30)  # its jobs may be of no kind at all
     capacity.give_back("one")
-    await asyncio.wait_for(welcome, 1)
+    await asyncio.wait_for(welcome, 30)
 
 
 async def test_who_waits_behind_another_is_told_so() -> None:
@@ -120,9 +120,9 @@ async def test_who_waits_behind_another_is_told_so() -> None:
     await settle()
     assert told == ["waiting behind a job that has waited longer"]
     capacity.give_back("one")
-    await asyncio.wait_for(waiting[0], 1)
+    await asyncio.wait_for(waiting[0], 30)
     capacity.give_back("large")
-    await asyncio.wait_for(waiting[1], 1)
+    await asyncio.wait_for(waiting[1], 30)
     assert told[-1] == ""
 
 

@@ -108,7 +108,7 @@ def test_a_member_with_an_endless_header_does_not_fill_the_memory(store: Store) 
     begun = time.monotonic()
     with pytest.raises(DataFailed, match="header is too long"):
         unpack(store, name.partition("/")[2], "https://h/x", 1 << 20, lambda _size: None)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 def test_what_a_killed_runner_left_half_removed_goes_at_the_next_start(store: Store) -> None:

@@ -108,11 +108,11 @@ async def test_growing_shrinking_and_waiting(folder: DiskFolder, work: Path) -> 
     (work / "log").write_text("12345")
     answer, got = await answered(folder, verb="read", path="log", offset=-2)
     assert (answer.head["offset"], answer.head["length"], got) == (3, 2, b"45")
-    waiting = asyncio.create_task(answered(folder, verb="read", path="log", offset=5, wait_s=10))
+    waiting = asyncio.create_task(answered(folder, verb="read", path="log", offset=5, wait_s=60))
     await asyncio.sleep(0)
     with (work / "log").open("a") as log:
         log.write("6")
-    answer, got = await asyncio.wait_for(waiting, 3)
+    answer, got = await asyncio.wait_for(waiting, 30)
     assert (answer.head["offset"], got) == (5, b"6")
     (work / "log").write_text("1")
     answer, got = await answered(folder, verb="read", path="log", offset=6, wait_s=10)
