@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +102,14 @@ def test_every_option_stands_in_the_reference_of_the_command_line(
         if not any(re.search(rf"(?<![\w-]){name}(?![\w-])", row) for row in mine for name in names)
     ]
     assert [names for names in missing if not {"--json", "--help"} & {*names}] == []
+
+
+def test_each_program_that_the_package_installs_is_there_and_documented() -> None:
+    scripts = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert {*scripts} == {*PROGRAMS}
+    for target in scripts.values():
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_no_page_names_a_variable_of_the_runner_that_it_does_not_read() -> None:
