@@ -71,9 +71,7 @@ async def restore(work: Work, target: Path, there: int) -> None:
     the log: the job begins anew then. `there`: what `look` found."""
     if not _is_kept(work):
         return
-    scope = scope_of(work)
-    await asyncio.to_thread(work.machine.checkpoints.claim, scope, work.entry.key)
-    here = await asyncio.to_thread(work.machine.checkpoints.newest, scope)
+    here = await asyncio.to_thread(work.machine.checkpoints.claim, scope_of(work), work.entry.key)
     number, path = here or (0, Path())
     fetched = work.entry.folder / "checkpoint.zip"
     limit_bytes = work.settings.unpack_limit_mib * _MIB

@@ -54,10 +54,11 @@ class CheckpointStore:
         self._folder = folder
         self._lock = threading.Lock()
 
-    def claim(self, scope: str, key: str) -> None:
-        """A job began from here: what is here stays as long as the journal has its key."""
+    def claim(self, scope: str, key: str) -> tuple[int, Path] | None:
+        """As `newest`, for a job that begins from it: it stays as long as the journal has the job's key."""
         with self._lock, contextlib.suppress(FileNotFoundError):
             (self._of(scope) / f"{key}{_CLAIM}").touch(mode=0o600)
+        return self.newest(scope)
 
     def newest(self, scope: str) -> tuple[int, Path] | None:
         """(job id, archive) of the newest attempt that left one."""

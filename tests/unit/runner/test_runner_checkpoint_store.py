@@ -59,8 +59,8 @@ def test_it_stays_while_another_attempt_may_come(
 
 def test_it_stays_while_a_job_that_began_from_it_is_here(store: CheckpointStore, tmp_path: Path) -> None:
     path = leave(store, tmp_path, "a", 20 * DAY, is_settled=True)
-    store.claim("a", "server-8")
-    store.claim("nobody left anything", "server-9")
+    assert store.claim("a", "server-8") == (7, path)
+    assert store.claim("nobody left anything", "server-9") is None
     found = only(store, "server-8")
     assert found.is_needed and not found.is_over
     assert not store.remove(found.name, lambda key: key == "server-8")
