@@ -46,16 +46,16 @@ class Entry:
 
     async def record(self, *, is_durable: bool = True, **fields: Any) -> None:
         """Remember `fields`; with `is_durable` they, and all before them, are on disk when this returns."""
-        async with self._lock:
-            self.state.update(fields)
-            line = _line(fields) if fields else b""
-            if is_durable:
-                await asyncio.to_thread(_append, self.folder / _FILE, line, True)
+        self.state.update(fields)
+        path = self.folder / _FILE
+        # in the order of the calls, whoever waits for the disk
+        _append(path, _line(fields) if fields else b"")
+        if is_durable:
+            async with self._lock:
+                await asyncio.to_thread(_sync, path)
                 if not self._has_durable_folders:
-                    self._has_durable_folders = True
                     await asyncio.to_thread(_sync_folders, self.folder)
-            else:
-                _append(self.folder / _FILE, line, is_durable=False)
+                    self._has_durable_folders = True
 
     def forget(self) -> None:
         """Remove everything; the journal's file goes first, so that a half-removed entry is no entry."""
@@ -77,7 +77,7 @@ class Journal:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         entry = Entry(folder, dict(first))
-        _append(folder / _FILE, _line(first), is_durable=False)
+        _append(folder / _FILE, _line(first))
         return entry
 
     def entries(self) -> Iterator[Entry]:
@@ -103,7 +103,7 @@ def _line(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
-def _append(path: Path, line: bytes, is_durable: bool) -> None:
+def _append(path: Path, line: bytes) -> None:
     """Append the whole line, or nothing of it (a disk may take half of it and no more). Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -113,8 +113,14 @@ def _append(path: Path, line: bytes, is_durable: bool) -> None:
         except OSError:
             os.ftruncate(fd, before)
             raise
-        if is_durable:
-            os.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.fdatasync(fd)
     finally:
         os.close(fd)
 

@@ -6,24 +6,26 @@ The daemon locks a container as long as it starts, and a copy into it would wait
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from docker.errors import APIError, NotFound
 
-from nautilus_runner.executors.containers import BUILDS
-
 
 def make_carrier(
-    api: Any, name: str, image: str, mounts: Sequence[Mapping[str, Any]], labels: Mapping[str, str]
+    api: Any, name: str, image: str, volume: Mapping[str, Any], labels: Mapping[str, str]
 ) -> str:
-    """Its id. `mounts` are the job's own, of which it gets the volume alone. Blocking; DockerException."""
+    """Its id. `volume` is the mount of the job's. Blocking; DockerException.
+
+    What the image has in that folder is copied into a new volume by the job's own container.
+    """
+    options = {**volume["VolumeOptions"], "NoCopy": True}
     config = {
         "Image": image,
         "Entrypoint": ["true"],
         "Labels": dict(labels),
         "HostConfig": {
-            "Mounts": [dict(mount) for mount in mounts if mount["Target"] == BUILDS],
+            "Mounts": [{**volume, "VolumeOptions": options}],
             "NetworkMode": "none",
         },
     }

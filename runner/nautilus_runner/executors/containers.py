@@ -27,6 +27,11 @@ def labels(system_id: str, key: str, role: str) -> dict[str, str]:
     return {LABEL_RUNNER: system_id, LABEL_JOB: key, LABEL_ROLE: role}
 
 
+def volume_mount(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The one volume of a job, which the daemon makes with these labels when it is first mounted."""
+    return {"Type": "volume", "Source": name, "Target": BUILDS, "VolumeOptions": {"Labels": dict(labels)}}
+
+
 def host_config(
     settings: DockerSettings,
     *,
@@ -37,14 +42,8 @@ def host_config(
     gpu_capabilities: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The limits of a job's container: one volume of its own, no privilege, no socket, no device but its GPUs."""
-    mount = {
-        "Type": "volume",
-        "Source": volume,
-        "Target": BUILDS,
-        "VolumeOptions": {"Labels": dict(volume_labels or {})},
-    }
     config: dict[str, Any] = {
-        "Mounts": [mount] if volume else [],
+        "Mounts": [volume_mount(volume, volume_labels or {})] if volume else [],
         "NetworkMode": network or "bridge",
         "ExtraHosts": list(settings.extra_hosts),
         "CapDrop": list(settings.cap_drop),

@@ -12,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 from docker.errors import DockerException, NotFound
 
-from nautilus_runner import shell
 from nautilus_runner.building import wishes as building
 from nautilus_runner.building.builder import ImageBuilder
 from nautilus_runner.building.shelf import Shelf
@@ -32,8 +31,8 @@ from nautilus_runner.executors import (
     image_rules,
     images,
 )
-from nautilus_runner.executors.base import Announce, Context, Exit, Handle, OutputFile, Place, Script
-from nautilus_runner.executors.container_output import LOST, ContainerOutput
+from nautilus_runner.executors.base import Announce, Context, Exit, Handle, Place, Script
+from nautilus_runner.executors.container_runs import ContainerRuns
 from nautilus_runner.executors.data_mounts import DataMounts
 from nautilus_runner.executors.image_record import ImageBook
 from nautilus_runner.executors.job_containers import JobContainers
@@ -49,7 +48,7 @@ from nautilus_runner.usage.reading import Reading
 
 log = logging.getLogger(__name__)
 
-_FIRST_OUTPUT_S = 2.0
+T = TypeVar("T")
 
 
 class DockerExecutor:
@@ -80,17 +79,13 @@ class DockerExecutor:
         self._shelf = shelf
         self._joined = Joined("none")
         self._container = ""
-        self._mounts: list[dict[str, Any]] = []
         self._is_running = False
         self._is_adopted = False
         self._owner = (0, 0)
-        self._outputs: dict[int, ContainerOutput] = {}
-        self._files: dict[int, OutputFile] = {}
-        self._ends: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
-        self._totals = {"out": 0, "err": 0}
-        self._launching: asyncio.Task[Handle] | None = None
+        self._runs = ContainerRuns(api, context.folder)
+        self._launching: asyncio.Task[None] | None = None
         self._carrier: asyncio.Task[str] | None = None
-        self._removing: asyncio.Task[None] | None = None
+        self._under_way: list[asyncio.Task[Any]] = []
 
     def place(self) -> Place:
         return Place(containers.BUILDS, f"{containers.BUILDS}/{self._project}", is_shared=False)
@@ -110,21 +105,30 @@ class DockerExecutor:
         self._context.say(f"Using Docker executor with {named} ...")
         if self._context.is_again:
             await daemon.ask(self._remove_everything)
+        joining = self._begin(self._join_network())
         if wish is None:
             wanted = image_rules.policies(job.image.pull_policy, self._settings)
             found = await self._ensure_image(image, wanted, job.image.executor_opts.docker.platform)
-            await self._join_network()
+            await asyncio.shield(joining)
         else:
-            await self._join_network()
+            await asyncio.shield(joining)
             image, found = await self._build_image(wish)
         await self._containers.start_services(self._ensure_image)
         self._context.say(f"Using docker image {found['Id']} for {image} ...")
         if self._settings.allow_docker_socket:
             self._context.say("WARNING: this job has the Docker socket, and so the whole machine.")
-        await daemon.ask(self._create_container, image, found)
+        self._carrier = self._begin(daemon.ask(self._make_carrier, found["Id"]))
+        await asyncio.shield(self._begin(daemon.ask(self._create_container, image, found)))
         await self._context.accepted.wait()
-        self._launching = asyncio.create_task(self._launch(0))
-        self._carrier = asyncio.create_task(daemon.ask(self._make_carrier, found["Id"]))
+        handle = self._runs.handle(0, self._container, self._owner)
+        self._launching = self._begin(self._runs.launch(handle))
+        self._begin(self._drop_carrier(self._carrier))
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Work that makes something of the job's at the daemon, or removes it: `cleanup` waits for it first."""
+        task = asyncio.create_task(work)
+        self._under_way.append(task)
+        return task
 
     async def _build_image(self, wish: building.BuildWish) -> tuple[str, dict[str, Any]]:
         """From the checkout, as soon as it is there; nothing of a job's was in it yet."""
@@ -174,7 +178,7 @@ class DockerExecutor:
     def _create_container(self, image: str, found: dict[str, Any]) -> None:
         context = self._context
         shared = self._shares.mounts(image, context.key, context.shared)
-        self._container, self._mounts = self._containers.create_job(image, self._project, shared)
+        self._container = self._containers.create_job(image, self._project, shared)
         named = context.job.image.executor_opts.docker.user or found.get("Config", {}).get("User") or ""
         self._owner = images.owner_of(self._api, self._container, named)
 
@@ -183,8 +187,13 @@ class DockerExecutor:
         return JobContainers(self._context, self._api, self._system_id, self._name, self._joined)
 
     def _make_carrier(self, image: str) -> str:
-        labels = self._containers.labels("carrier")
-        return carrier.make_carrier(self._api, self._name, image, self._mounts, labels)
+        made = self._containers
+        return carrier.make_carrier(self._api, self._name, image, made.volume(), made.labels("carrier"))
+
+    async def _drop_carrier(self, made: asyncio.Task[str]) -> None:
+        """Only when the script has begun: before, the daemon has enough to do."""
+        await self._runs.has_spoken.wait()
+        await daemon.ask(carrier.remove_carrier, self._api, await asyncio.shield(made))
 
     # ---- run
 
@@ -192,7 +201,7 @@ class DockerExecutor:
         files = self._context.variables.files()
         if self._context.first is not None:
             files[".script"] = self._context.first.text
-        through = await self._carrier if self._carrier else self._container
+        through = await asyncio.shield(self._carrier) if self._carrier else self._container
         await daemon.ask(
             container_files.put_tree,
             self._api,
@@ -206,94 +215,35 @@ class DockerExecutor:
 
     async def start(self, script: Script, announce: Announce) -> Handle:
         launching, self._launching = self._launching, None
-        handle = await launching if launching else None
-        if handle is None or script != self._context.first:  # the first one came with the sources
-            put = container_files.put_files
-            tmp = f"{self._project}.tmp"
+        handle = self._runs.handle(script.number, self._container, self._owner)
+        if launching is not None and script == self._context.first:
+            # it never ran before, so who finds it after a crash sees that; that is written down while it starts
+            await asyncio.gather(asyncio.shield(launching), announce(handle))
+        else:
+            if launching is not None:
+                await asyncio.shield(launching)
+            put, tmp = container_files.put_files, f"{self._project}.tmp"
             await daemon.ask(put, self._api, self._container, tmp, {".script": script.text}, self._owner)
-        if handle is None:
-            handle = await self._launch(script.number)
-        await announce(handle)
-        await asyncio.to_thread(self._outputs[script.number].begin)
-        if self._carrier and self._removing is None:  # only now, since the daemon had enough to do
-            gone = self._carrier.result()
-            self._removing = asyncio.create_task(daemon.ask(carrier.remove_carrier, self._api, gone))
+            if launching is None:
+                await self._runs.launch(handle)
+            await announce(handle)
+        self._runs.begin(script.number)
         self._is_running = True
         return handle
 
-    async def _launch(self, number: int) -> Handle:
-        """Start the container; its script begins when it is told to."""
-        handle = {
-            "number": number,
-            "container": self._container,
-            "skip": dict(self._totals),
-            "owner": list(self._owner),
-        }
-        output = self._output(handle)
-        await daemon.ask(output.attach)
-        try:
-            await daemon.ask(self._api.start, self._container)
-        except JobError:
-            output.close()
-            raise
-        output.follow()
-        return handle
-
-    def _output(self, handle: Handle) -> ContainerOutput:
-        """Where a run's output goes; `logs` and `wait` live on what its thread tells."""
-        number = handle["number"]
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[dict[str, Any] | None] = loop.create_future()
-        path = self._context.folder / f"output-{number}"
-        file = OutputFile(path, ended.done)
-
-        def end(state: dict[str, Any] | None) -> None:
-            if not ended.done():
-                ended.set_result(state)
-            file.wake.set()
-
-        def tell(call: Callable[..., object], *args: Any) -> None:
-            with contextlib.suppress(
-                RuntimeError
-            ):  # the loop is closed: the runner has gone, the job lives on
-                loop.call_soon_threadsafe(call, *args)
-
-        output = ContainerOutput(
-            self._api,
-            handle["container"],
-            path,
-            handle["skip"],
-            on_data=lambda: tell(file.wake.set),
-            on_end=lambda state: tell(end, state),
-        )
-        self._outputs[number], self._files[number], self._ends[number] = output, file, ended
-        return output
-
     def logs(self, handle: Handle) -> AsyncIterator[bytes]:
-        return self._files[handle["number"]].follow()
+        return self._runs.logs(handle)
 
     async def wait(self, handle: Handle) -> Exit:
-        number = handle["number"]
         if self._context.gpus.uuids and (lost := await self._lost_gpu(handle)):
             return Exit(1, is_system_failure=True, note=lost)
-        state = await asyncio.shield(self._ends[number])
+        ended = await self._runs.exit(handle, self._context.limits)
         self._is_running = False
-        self._totals = self._outputs[number].totals
-        if state is None:
-            return Exit(1, is_system_failure=True, note="the job's container was removed by somebody else")
-        if problem := state.get(LOST):
-            return Exit(1, is_system_failure=True, note=f"the job's output can't be read: {problem}")
-        code = int(state.get("ExitCode", 1))
-        return Exit(
-            code,
-            is_system_failure=bool(state.get("Error")) and code != 0,
-            note=state.get("Error", ""),
-            facts=container_usage.facts_of(state, self._context.limits),
-        )
+        return ended
 
     async def _lost_gpu(self, handle: Handle) -> str:
         """Waits for the run's end, or ends it where the container can't reach its GPUs any more: then why."""
-        ended = self._ends[handle["number"]]
+        ended = self._runs.ended(handle)
         if not (lost := await devices.lost_before(ended, self._api, handle["container"])):
             return ""
         await self.stop(handle, self._settings.grace_s)
@@ -307,7 +257,7 @@ class DockerExecutor:
                 await daemon.ask(self._api.stop, container, int(grace_s) or 1)
             else:
                 await daemon.ask(self._api.kill, container)
-        await asyncio.shield(self._ends[handle["number"]])
+        await asyncio.shield(self._runs.ended(handle))
 
     def _terminate_all(self, container: str) -> None:
         """SIGTERM to every process, not only to the first: a shell waits for its children before it minds it."""
@@ -327,16 +277,8 @@ class DockerExecutor:
         self._container = handle["container"]
         self._is_adopted = True
         self._owner = (handle["owner"][0], handle["owner"][1])
-        self._totals = dict(handle["skip"])
-        state = await self._inspect()
-        output = self._output(handle)
-        if not await self._has_begun(output, state):
-            with contextlib.suppress(JobError, NotFound):
-                await daemon.ask(self._api.kill, self._container)
-            return False
-        output.follow()
-        self._is_running = True
-        return True
+        self._is_running = await self._runs.found_again(handle)
+        return self._is_running
 
     async def usage(self) -> Reading | None:
         if not self._is_running:
@@ -351,32 +293,12 @@ class DockerExecutor:
     def watched(self) -> frozenset[str]:
         return frozenset()  # the daemon keeps them all
 
-    async def _has_begun(self, output: ContainerOutput, state: dict[str, Any]) -> bool:
-        """Whether the word to begin was given. The first thing that any script does is to print."""
-        deadline = asyncio.get_running_loop().time() + _FIRST_OUTPUT_S
-        while not await daemon.ask(output.has_any):
-            if not state.get("Running"):
-                return bool(state.get("ExitCode") != shell.NEVER_BEGAN)
-            if asyncio.get_running_loop().time() > deadline:
-                return False
-            await asyncio.sleep(0.1)
-            state = await self._inspect()
-        return True
-
-    async def _inspect(self) -> dict[str, Any]:
-        try:
-            state: dict[str, Any] = (await daemon.ask(self._api.inspect_container, self._container))["State"]
-        except NotFound as error:
-            raise SystemFailure("the job's container was removed by somebody else") from error
-        return state
-
     # ---- cleanup
 
     async def cleanup(self) -> None:
-        under_way = [task for task in (self._launching, self._carrier, self._removing) if task]
-        await asyncio.gather(*under_way, return_exceptions=True)
-        for output in self._outputs.values():
-            output.close()
+        self._runs.has_spoken.set()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        self._runs.close()
         with contextlib.suppress(JobError, DockerException):
             await daemon.ask(self._remove_everything)
         await asyncio.to_thread(remove_tree, self._stage)

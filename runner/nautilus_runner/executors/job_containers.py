@@ -30,10 +30,12 @@ class JobContainers:
     def labels(self, role: str) -> dict[str, str]:
         return containers.labels(self.system_id, self.context.key, role) | self.joined.labels()
 
-    def create_job(
-        self, image: str, project: str, more_mounts: list[dict[str, Any]]
-    ) -> tuple[str, list[dict[str, Any]]]:
-        """The id of the job's container, and the mounts that are the job's alone. Blocking."""
+    def volume(self) -> dict[str, Any]:
+        """The mount of the job's own volume, which the daemon makes when it is first wanted."""
+        return containers.volume_mount(self.name, self.labels("volume"))
+
+    def create_job(self, image: str, project: str, more_mounts: list[dict[str, Any]]) -> str:
+        """The id of the job's container. Blocking."""
         context, settings, first = self.context, self.context.settings.docker, self.context.first
         options = context.job.image.executor_opts.docker
         gpus = context.gpus.uuids
@@ -49,8 +51,7 @@ class JobContainers:
             gpus=gpus,
             gpu_capabilities=capabilities,
         )
-        own = list(host["Mounts"])
-        host["Mounts"] = [*own, *more_mounts, *containers.folder_mounts(settings)]
+        host["Mounts"] += [*more_mounts, *containers.folder_mounts(settings)]
         config = containers.container_config(
             image,
             host=host | self.joined.host_config() | container_usage.limit_config(settings, context.limits),
@@ -64,7 +65,7 @@ class JobContainers:
         made = self.api.create_container_from_config(config, self.name, options.platform or None)["Id"]
         if gpus:
             neighbours.give_way(self.api, self.system_id, made, gpus)
-        return made, own
+        return str(made)
 
     async def start_services(self, ensure_image: EnsureImage) -> None:
         """On the job's network; their names are known there. Returns when they are up, or had their time."""

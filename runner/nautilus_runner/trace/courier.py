@@ -21,6 +21,8 @@ from nautilus_runner.trace.spool import Spool
 log = logging.getLogger(__name__)
 
 LIVE_INTERVAL_S = 0.3
+FIRST_S = 0.05
+"""After accepting a job: while it is prepared there are better things to do than to tell of its first lines."""
 MAX_PATCH = 1 << 20
 MAX_WAIT_S = 20.0
 _TOUCH_MAX_S = 30.0
@@ -81,16 +83,15 @@ class Courier:
 
     async def run(self) -> None:
         """Send and touch until cancelled or until the job is not ours any more."""
+        await asyncio.sleep(FIRST_S)
         touching = asyncio.create_task(self._touch_forever())
         try:
             while self._verdict is not Verdict.ABORT:
                 await self._growth.wait()
                 self._growth.clear()
                 has_arrived = await self._send_some()
-                if (
-                    self.acknowledged < self._spool.size
-                ):  # also what did not arrive: a silent job tells us no more
-                    self._growth.set()
+                if self.acknowledged < self._spool.size:
+                    self._growth.set()  # also for what did not arrive: a silent job tells us no more
                     if has_arrived and self._spool.size - self.acknowledged >= self._patch_size:
                         continue
                 await asyncio.sleep(self._interval_s)

@@ -236,7 +236,10 @@ async def test_services_are_waited_for_and_reached_by_their_aliases(
     service = {
         "name": IMAGE, "alias": "db,store", "entrypoint": [""], "command": ["sh", "-c", serve], "variables": variables,
     }  # fmt: skip
-    dead = {"name": IMAGE, "alias": "dead", "command": ["sh", "-c", "echo the reason; exit 3"]}
+    dead = {
+        "name": IMAGE, "alias": "dead", "command": ["sh", "-c", "echo the reason; exit 3"],
+        "variables": [variable("HEALTHCHECK_TCP_PORT", "7000")],  # waited for until it is open, or it ended
+    }  # fmt: skip
     ask = (
         'perl -MIO::Socket::INET -e \'$s=IO::Socket::INET->new(PeerAddr=>"{0}",PeerPort=>7000) '
         "or exit 1; while(<$s>){{print}}'"
