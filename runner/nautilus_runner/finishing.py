@@ -23,7 +23,7 @@ from nautilus_runner.shared_cache import send_artifact, send_cache
 from nautilus_runner.trace.writer import RESET, TraceWriter
 from nautilus_runner.transport import Answer, describe
 from nautilus_runner.variables import Variables
-from nautilus_runner.work import Work
+from nautilus_runner.work import Stage, Work
 
 _TRIES = 3
 _TRIES_WHILE_AWAY = 60  # with waits of up to 20 s: a server that restarts or upgrades
@@ -59,24 +59,11 @@ async def finish(work: Work, tree: Tree, error: JobError | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Stage):
     """One job's tree, to pack and send parts of it; `tracked` are the files that git knows."""
 
-    work: Work
     tree: Tree
     tracked: frozenset[str]
-
-    @property
-    def job(self) -> Job:
-        return self.work.job
-
-    @property
-    def trace(self) -> TraceWriter:
-        return self.work.trace
-
-    @property
-    def variables(self) -> Variables:
-        return self.work.variables
 
     def rules(self, paths: tuple[str, ...], exclude: tuple[str, ...], untracked: bool) -> packing.Rules:
         expand = self.variables.expand

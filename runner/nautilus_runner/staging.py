@@ -19,39 +19,21 @@ from nautilus_runner.files import unpacking
 from nautilus_runner.files.transfer import receive
 from nautilus_runner.finishing import cache_key
 from nautilus_runner.payload import Cache, Dependency, Job
-from nautilus_runner.settings import RunnerSettings
 from nautilus_runner.shared_cache import bring_caches
 from nautilus_runner.sources.options import attempts
-from nautilus_runner.trace.writer import RESET, TraceWriter
+from nautilus_runner.trace.writer import RESET
 from nautilus_runner.variables import Variables
-from nautilus_runner.work import Work
+from nautilus_runner.work import Stage
 
 _MIB = 1 << 20
 _DOWNLOAD_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Staging:
+class Staging(Stage):
     """A job's project folder (`target`) before the job may write it."""
 
-    work: Work
     target: Path
-
-    @property
-    def job(self) -> Job:
-        return self.work.job
-
-    @property
-    def trace(self) -> TraceWriter:
-        return self.work.trace
-
-    @property
-    def variables(self) -> Variables:
-        return self.work.variables
-
-    @property
-    def settings(self) -> RunnerSettings:
-        return self.work.settings
 
     @property
     def folder(self) -> Path:

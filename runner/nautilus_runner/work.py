@@ -71,3 +71,26 @@ class Work:
         """Between SIGTERM and SIGKILL."""
         settings = self.settings
         return settings.docker.grace_s if settings.executor == "docker" else settings.process.grace_s
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a job's way; what each of them asks of the job most."""
+
+    work: Work
+
+    @property
+    def job(self) -> Job:
+        return self.work.job
+
+    @property
+    def settings(self) -> RunnerSettings:
+        return self.work.settings
+
+    @property
+    def trace(self) -> TraceWriter:
+        return self.work.trace
+
+    @property
+    def variables(self) -> Variables:
+        return self.work.variables
