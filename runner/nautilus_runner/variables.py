@@ -78,9 +78,6 @@ class Variables:
     def masked_values(self) -> list[str]:
         return [v.value for v in self.items if v.masked and v.value]
 
-    def with_value(self, key: str, value: str) -> Variables:
-        return Variables((*self.items, Variable(key, value, raw=True)), self.tmp_dir)
-
     def _last(self, key: str) -> Variable | None:
         return next((v for v in reversed(self.items) if v.key == key), None)
 

@@ -13,7 +13,6 @@
     ├── NotAcceptable                406  {"message": …}
     ├── Conflict                     409  {"message": "409 Conflict"} or given
     ├── Gone                         410
-    ├── PreconditionFailed           412
     ├── PayloadTooLarge              413
     ├── Unprocessable                422  {"message": …}
     ├── TooManyRequests              429
@@ -142,11 +141,6 @@ class Conflict(ForgeError):
 class Gone(ForgeError):
     status = 410
     default = "410 Gone"
-
-
-class PreconditionFailed(ForgeError):
-    status = 412
-    default = "412 Precondition Failed"
 
 
 class PayloadTooLarge(ForgeError):

@@ -94,14 +94,6 @@ class Layout:
         return self.run / "forge.sock"
 
     @property
-    def management_socket(self) -> Path:
-        return self.run / "management.sock"
-
-    @property
-    def git_socket(self) -> Path:
-        return self.run / "git.sock"
-
-    @property
     def registry(self) -> Path:
         """The images of the container registry."""
         return self.home / "registry"

@@ -196,13 +196,6 @@ def message(value: object, path: str) -> Fields:
     return value
 
 
-def number_json(value: float) -> float | str:
-    """A double for an answer: NaN and infinities as protobuf's strings."""
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-
-
 def unset_left_out(**fields: Any) -> dict[str, Any]:
     """The fields of an answer without those that are None or an empty list."""
     return {name: value for name, value in fields.items() if value is not None and value != []}

@@ -66,14 +66,6 @@ async def has_commit(git: Git, sha: str) -> bool:
     return (await git.run("cat-file", "-e", f"{sha}^{{commit}}")).returncode == 0
 
 
-async def brought_by(git: Git, sha: str, since: str, until: str) -> bool:
-    """Did the branch get the commit when it moved from `since` to `until`?"""
-    has_now = await git.run("merge-base", "--is-ancestor", sha, until)
-    if has_now.returncode != 0:
-        return False
-    return (await git.run("merge-base", "--is-ancestor", sha, since)).returncode == 1
-
-
 async def merge_commit_of(git: Git, sha: str, since: str, until: str) -> str | None:
     """The merge commit by which the branch got the commit; None where it came without one (a fast-forward)."""
     options = ("--first-parent", "--ancestry-path", "--parents", "--reverse", "--max-count=10000")

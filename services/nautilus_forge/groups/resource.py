@@ -60,11 +60,6 @@ class Resource:
         """Ids of the groups whose members belong to it too; not the group itself."""
         return [key for key in self.namespace.traversal_ids if self.kind == "project" or key != self.id]
 
-    @property
-    def is_personal(self) -> bool:
-        """A project in a user's own namespace."""
-        return self.namespace.owner_id is not None
-
     def can(self, of_project: Ability, of_group: GroupAbility) -> bool:
         if isinstance(self.at, ProjectAccess):
             return self.at.can(of_project)

@@ -67,9 +67,3 @@ async def imports_of(db: AsyncSession, project_ids: Sequence[int]) -> dict[int, 
         return {}
     found = await db.scalars(select(ProjectImport).where(ProjectImport.project_id.in_(project_ids)))
     return {row.project_id: row for row in found}
-
-
-async def is_under_way(db: AsyncSession, project_id: int) -> bool:
-    """Is the repository still being filled?"""
-    statement = select(ProjectImport.status).where(ProjectImport.project_id == project_id)
-    return await db.scalar(statement) in ("scheduled", "started")

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nautilus_forge.auth import Principal
 from nautilus_forge.db.dependency import Db
 from nautilus_forge.db.models import MergeRequest, MergeRequestPerson, Project, User
-from nautilus_forge.errors import Forbidden, NotFound
+from nautilus_forge.errors import NotFound
 from nautilus_forge.merge_requests.people import ASSIGNEE
 from nautilus_forge.params import path_id
 from nautilus_forge.policy import Ability
@@ -84,9 +84,3 @@ async def is_authors(db: AsyncSession, merge_request: MergeRequest, user: User |
         return True
     key = (merge_request.id, ASSIGNEE, user.id)
     return await db.get(MergeRequestPerson, key) is not None
-
-
-def require_write(at: ProjectAccess) -> None:
-    """Raises `Forbidden` for an archived project."""
-    if at.project.is_archived:
-        raise Forbidden

@@ -50,8 +50,3 @@ def belongs_to(user: User, at_least: int) -> ColumnElement[bool]:
     )
     inside: ColumnElement[bool] = Namespace.traversal_ids.overlap(func.array(joined.scalar_subquery()))
     return inside
-
-
-async def at_and_above(db: AsyncSession, namespace: Namespace) -> list[int]:
-    """Ids of the namespace and its parents, nearest first."""
-    return list(reversed(namespace.traversal_ids))

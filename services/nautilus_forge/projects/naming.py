@@ -22,10 +22,6 @@ def path_of_name(name: str) -> str:
     return re.sub(r"-{2,}", "-", re.sub(r"[^a-z0-9_-]+", "-", plain)).strip("-")
 
 
-def name_of_path(path: str) -> str:
-    return path
-
-
 def name_problems(name: str) -> list[str]:
     if not name.strip():
         return ["can't be blank"]
