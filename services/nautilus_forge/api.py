@@ -1,6 +1,6 @@
 """The routes below `/api/v4`: which module has them, in the order in which paths are matched.
 
-What an appliance needs from the first minute is loaded with the forge; the rest when a path of it is first asked for,
+What runners and health ask for is loaded with the forge; the rest when a path of it is first asked for,
 since the forge runs beside people's training jobs, and most appliances never use all of it.
 """
 
@@ -28,11 +28,11 @@ PARTS = (
     # What runners call comes first: they call it most, and `/jobs/request` is no job's id.
     Part("jobs.runner_routes"),
     Part("runners.runner_routes"),
-    Part("artifacts.routes"),
-    Part("jobs.routes"),
-    Part("pipelines.routes"),
+    Part("artifacts.routes", ("projects/*/artifacts", "projects/*/jobs")),
+    Part("jobs.routes", ("job", "projects/*/jobs")),
+    Part("pipelines.routes", ("projects/*/pipeline", "projects/*/pipelines")),
     Part("pipelines.lint_routes", ("projects/*/ci",)),
-    Part("pipelines.statuses_routes"),
+    Part("pipelines.statuses_routes", ("projects/*/repository", "projects/*/statuses")),
     Part("variables.routes", ("admin/*/variables", "projects/*/variables")),
     Part("variables.group_routes", ("groups/*/variables",)),
     Part("schedules.routes", ("projects/*/pipeline_schedules",)),
@@ -49,7 +49,7 @@ PARTS = (
     Part("runners.group_routes", ("groups/*/runners",)),
     Part("instance.routes"),
     Part("appsettings.routes", ("application",)),
-    Part("users.routes"),
+    Part("users.routes", ("user", "users")),
     Part(
         "users.moderation_routes",
         tuple(
@@ -72,7 +72,16 @@ PARTS = (
     ),
     Part("keys.routes"),
     Part("keys.deploy_routes", ("deploy_keys", "projects/*/deploy_keys")),
-    Part("tokens.routes"),
+    Part(
+        "tokens.routes",
+        (
+            "personal_access_tokens",
+            "personal_access_tokens/*/rotate",
+            "user",
+            "users/*/impersonation_tokens",
+            "users/*/personal_access_tokens",
+        ),
+    ),
     Part("tokens.resource_routes", ("groups/*/access_tokens", "projects/*/access_tokens")),
     Part("deploy_tokens.routes", ("deploy_tokens", "groups/*/deploy_tokens", "projects/*/deploy_tokens")),
     Part("namespaces.routes", ("namespaces", "namespaces/*/exists")),
@@ -81,7 +90,10 @@ PARTS = (
         ("groups", "groups/*/descendant_groups", "groups/*/projects", "groups/*/subgroups"),
     ),
     Part("imports.routes", ("projects/*/fork", "projects/*/forks", "projects/*/import")),
-    Part("projects.routes"),
+    Part(
+        "projects.routes",
+        ("projects", "projects/*/archive", "projects/*/unarchive", "users/*/projects"),
+    ),
     Part(
         "projects.star_routes",
         (
@@ -114,12 +126,12 @@ PARTS = (
     Part("projects.topic_routes", ("topics",)),
     Part("members.routes", ("groups/*/members", "projects/*/members")),
     Part("projects.protected_routes", ("projects/*/protected_branches",)),
-    Part("repository.reading_routes"),
-    Part("repository.files_routes"),
-    Part("repository.commits_routes"),
+    Part("repository.reading_routes", ("projects/*/repository",)),
+    Part("repository.files_routes", ("projects/*/repository",)),
+    Part("repository.commits_routes", ("projects/*/repository",)),
     Part("repository.picking_routes", ("projects/*/repository",)),
     Part("repository.notes_routes", ("projects/*/repository",)),
-    Part("repository.refs_routes"),
+    Part("repository.refs_routes", ("projects/*/repository",)),
     Part("repository.tags_routes", ("projects/*/repository",)),
     Part("projects.protected_tag_routes", ("projects/*/protected_tags",)),
     Part(
