@@ -74,10 +74,10 @@ def test_cancel_ends_a_job_that_ignores_sigterm(appliance: Appliance) -> None:
     made = cli.json("run", command, "--project", "root/digits", "--detach")
     experiment = str(made["experiments"][0]["id"])
     wait_until(
-        lambda: "armed" in cli.run("experiments", "show", experiment, "--log").stdout, 30, "the job runs"
+        lambda: "armed" in cli.run("experiments", "show", experiment, "--log").stdout, 60, "the job runs"
     )
     cli.json("experiments", "cancel", experiment)
-    wait_until(lambda: state_of(cli, experiment) == "canceled", 40, "the experiment is canceled")
+    wait_until(lambda: state_of(cli, experiment) == "canceled", 90, "the experiment is canceled")
 
 
 def test_a_ci_file_with_an_error_names_the_place(appliance: Appliance, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_ci_file_with_an_error_names_the_place(appliance: Appliance, tmp_path:
             ],
         }
     )
-    pipeline = wait_until(lambda: project.pipelines.list(sha=commit.id, get_all=False), 20, "a pipeline")[0]
+    pipeline = wait_until(lambda: project.pipelines.list(sha=commit.id, get_all=False), 60, "a pipeline")[0]
     assert pipeline.status == "failed"
     errors = project.pipelines.get(pipeline.id).yaml_errors
     assert "scirpt" in errors

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request, expect, sync_playwright
 
 from nautilus.testing.scene import Scene, open_scene
 
@@ -63,6 +63,7 @@ class Watch:
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
+    expect.set_options(timeout=30_000)
     with sync_playwright() as running:
         yield running
 
@@ -101,7 +102,7 @@ def open_page(chromium: Browser, scene: Scene, watch: Watch) -> Iterator[OpenPag
         context = chromium.new_context(**settings)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         watch.on(page)
         if who:
             page.goto("/")

@@ -95,7 +95,13 @@ def test_a_kill_in_the_middle_of_work_loses_nothing_that_was_acknowledged(applia
     else:
         assert ended["state"] == "failed" and ended["reason"]
     assert len(runners) == 1
-    assert not docker("ps", "-q", "--filter", f"label=org.nautilus.runner.job={ended['job_id']}").split()
+    ours = f"label=org.nautilus.runner.system-id={appliance.secret('../runner/system_id')}"
+    of_jobs = ("ps", "--filter", ours, "--format", '{{.Label "org.nautilus.runner.job"}}')
+
+    def is_gone() -> bool:
+        return not any(key.endswith(f"-{ended['job_id']}") for key in docker(*of_jobs).split())
+
+    wait_for("the job's container goes", is_gone)
 
 
 def ended_experiment(api: httpx.Client, number: int) -> dict[str, Any] | None:
