@@ -6,12 +6,9 @@ What differs on purpose is in `docs/reference/runner.md`, "Differences from gitl
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
-import shutil
 import subprocess
-import tarfile
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -31,10 +28,10 @@ from nautilus.testing.runner_worlds import (
     runner_token,
     stock_world,
 )
+from nautilus_runner.testing.stock import NoStock, build_helper_image, find_program, remove_helper_image
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.gitlab_runner, pytest.mark.timeout(900)]
 
-PROGRAM = os.environ.get("GITLAB_RUNNER_BIN") or shutil.which("gitlab-runner") or ""
 HELPER_IMAGE = "nautilus-differential-helper"
 
 # What must differ between any two jobs, or any two runners. What differs on purpose is left out of the jobs: where
@@ -90,7 +87,7 @@ exit code allowed:
   allow_failure: {exit_codes: [7]}
 
 exit code not allowed:
-  stage: first
+  stage: second
   script: ["(exit 8)"]
   allow_failure: {exit_codes: [7]}
   after_script: ["echo after $CI_JOB_STATUS > after.txt"]
@@ -239,9 +236,10 @@ MODEL = bytes(range(256)) * 2000
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    if not PROGRAM or not os.access(PROGRAM, os.X_OK):
-        pytest.skip("no stock gitlab-runner: set GITLAB_RUNNER_BIN, or install it on the PATH")
-    return PROGRAM
+    try:
+        return find_program()
+    except NoStock as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +344,9 @@ def worlds(
             folder = Path(tempfile.mkdtemp(prefix=f"nautilus-{kind}-", dir="/tmp"))
             token = runner_token(client, tag)
             if kind == "stock":
-                started.append(stock_world(program, url, token, tag, folder, stock_docker))
+                # its own cache volumes are of one slot each: what the next job finds would be chance
+                one_cache = {"volumes": [f"{folder}/cache:/cache"]} if in_containers else {}
+                started.append(stock_world(program, url, token, tag, folder, stock_docker | one_cache))
             else:
                 started.append(our_world(url, token, tag, folder, our_docker))
             run_pipeline(client, project, ci, started[-1])
@@ -366,7 +366,7 @@ def _remove_what_stock_leaves(project: Any) -> None:
     for volume in daemon.volumes.list(filters={"label": managed}):
         if f"/{project.path_with_namespace}/" in (volume.attrs.get("Labels") or {}).get(url, ""):
             volume.remove(force=True)
-    daemon.images.remove(HELPER_IMAGE, force=True)
+    remove_helper_image(HELPER_IMAGE)
 
 
 def _relay(appliance: Appliance) -> Relay:
@@ -380,36 +380,12 @@ def _relay(appliance: Appliance) -> Relay:
 
 
 def _helper_image(program: str) -> str:
-    """A helper image made of the job image and the helper beside the stock runner: no registry is asked."""
-    docker = pytest.importorskip("docker")
-    helper = Path(
-        os.environ.get("GITLAB_RUNNER_HELPER_BIN") or Path(program).with_name("gitlab-runner-helper")
-    )
-    if not helper.is_file():
-        pytest.skip("no gitlab-runner-helper beside the stock runner; set GITLAB_RUNNER_HELPER_BIN")
+    """No registry is asked."""
+    pytest.importorskip("docker")
     try:
-        daemon = docker.from_env(timeout=120)
-        daemon.images.get("nautilus-job")
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker daemon with the image nautilus-job: {error}")
-    dockerfile = (
-        "FROM nautilus-job\nCOPY gitlab-runner-helper gitlab-runner-build /usr/bin/\n"
-        "RUN chmod 755 /usr/bin/gitlab-runner-helper /usr/bin/gitlab-runner-build\n"
-        'ENTRYPOINT ["/bin/sh", "-c", "exec \\"$@\\"", "--"]\nCMD ["sh"]\n'
-    )
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        for name, content in (
-            ("Dockerfile", dockerfile.encode()),
-            ("gitlab-runner-build", b"#!/bin/bash\numask 0000\nexec /bin/bash\n"),
-            ("gitlab-runner-helper", helper.read_bytes()),
-        ):
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(content), 0o755
-            tar.addfile(info, io.BytesIO(content))
-    context.seek(0)
-    daemon.images.build(fileobj=context, custom_context=True, tag=HELPER_IMAGE, rm=True)
-    return HELPER_IMAGE
+        return build_helper_image(program, HELPER_IMAGE)
+    except NoStock as missing:
+        pytest.skip(str(missing))
 
 
 def pairs(worlds: tuple[World, World]) -> Iterator[tuple[str, Seen, Seen]]:
@@ -420,9 +396,34 @@ def pairs(worlds: tuple[World, World]) -> Iterator[tuple[str, Seen, Seen]]:
 
 
 def test_each_job_ends_the_same_way_for_the_same_reason(worlds: tuple[World, World]) -> None:
+    """And each runs: none is left out because another failed."""
     found = {name: (a.status, a.reason) for name, a, _ in pairs(worlds)}
     ours = {name: (b.status, b.reason) for name, _, b in pairs(worlds)}
     assert ours == found
+    assert [name for name, (status, _) in found.items() if status not in ("success", "failed")] == []
+
+
+PROMISED = {
+    "variables of a job": "masked [MASKED] here",
+    "shell as gitlab-runner has it": "after success []",
+    "needs them": "made by the first",
+    "takes none": "none",
+    "reads a cache": "kept",
+    "script that takes too long": "after failed",
+    "a service by its alias": "served by itself",
+}
+"""What the server's part in it comes to: masking, after_script, dependencies, caches, services, a time that is over."""
+
+
+def test_jobs_print_what_they_should_on_either_runner(worlds: tuple[World, World]) -> None:
+    for world in worlds:
+        for name in PROMISED.keys() & world.seen.keys():
+            lines = {re.sub(r"\x1b\[[0-9;]*[mK]", "", line) for line in world.seen[name].log.splitlines()}
+            assert PROMISED[name] in lines, f"{world.tag}, {name}: {sorted(lines)}"
+        logs = "".join(seen.log for seen in world.seen.values())
+        assert "secret-that-is-masked" not in logs
+        after = world.seen["exit code not allowed"].artifacts["after.txt"][1]
+        assert after == b"after failed\n", "artifacts of a job that failed, written by its after_script"
 
 
 def test_each_job_has_the_same_artifacts_to_the_byte(worlds: tuple[World, World]) -> None:
