@@ -24,6 +24,7 @@ WORTHWHILE = 4 << 20
 _AT_ONCE = 16 << 20
 _LOOK_EVERY_S = (0.002, 0.05)
 """Between two looks: after news, growing up to the second while there are none."""
+_LONGER = 1.25
 _PATIENCE_S = 2.0
 """How long an upload that was announced may take to become `WORTHWHILE`; slower ones need no help."""
 _STALLED_S = 150.0
@@ -114,7 +115,7 @@ class Follower(Generic[_W]):
                     return
             if count >= _AT_ONCE:
                 continue
-            pause = least if count else min(2 * pause, _LOOK_EVERY_S[1])
+            pause = least if count else min(_LONGER * pause, _LOOK_EVERY_S[1])
             if self._news.wait(pause):
                 self._news.clear()
                 pause = least

@@ -34,13 +34,11 @@ async def keep(forge: Forge, project_id: int, oid: str, size: int, body: Body) -
     Raises `InsufficientStorage`. A crash at any moment leaves either the object, or at most a file that is named in
     `lfs_loose_files` and goes at the next start.
     """
-    if await _join_existing(forge, project_id, oid, size):
-        return
     path = forge.lfs.store.new_path(oid)
     forge.lfs.under_way.add(path)
     try:
-        async with forge.database.unit_of_work() as db:
-            await db.execute(insert(LfsLooseFile).values(path=path))
+        if await _join_existing(forge, project_id, oid, size, or_note=path):
+            return
         is_owned = False
         try:
             await asyncio.to_thread(forge.lfs.store.take, body, path)
@@ -52,13 +50,16 @@ async def keep(forge: Forge, project_id: int, oid: str, size: int, body: Body) -
         forge.lfs.under_way.discard(path)
 
 
-async def _join_existing(forge: Forge, project_id: int, oid: str, size: int) -> bool:
-    """The project gets an object that is stored already; False where there is none, or its file is damaged."""
+async def _join_existing(forge: Forge, project_id: int, oid: str, size: int, *, or_note: str) -> bool:
+    """The project gets an object that is stored already. False where there is none, or its file is damaged; then the
+    path `or_note` is noted as a loose file.
+    """
     async with forge.database.unit_of_work() as db:
         known = await db.scalar(
             select(LfsObject).where(LfsObject.oid == oid).with_for_update(read=True, key_share=True)
         )
         if known is None or not await asyncio.to_thread(forge.lfs.store.has, known.path, size):
+            await db.execute(insert(LfsLooseFile).values(path=or_note))
             return False
         await _link(db, project_id, known.id)
         return True

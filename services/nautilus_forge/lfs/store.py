@@ -57,14 +57,14 @@ class LfsStore:
         return hashing.offset == size and hashing.digest.hexdigest() == oid
 
     def take(self, body: Body, relative: str) -> None:
-        """The body becomes the file: by a link where it can, else by a copy. Durable when this returns.
+        """The body becomes the file: by a link where it can, else by a copy. Durable when this returns, and not before:
+        the name comes first, so that the disk has to be waited for once.
 
         Raises `InsufficientStorage`; then nothing is left behind.
         """
         final = self.path(relative)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            os.fsync(body.fd)
             try:
                 os.link(body.path, final, follow_symlinks=False)
                 final.chmod(0o440)
@@ -72,6 +72,8 @@ class LfsStore:
                 if is_disk_full(error):
                     raise
                 self._copy(body, final)
+            else:
+                os.fsync(body.fd)
             sync_upwards(final.parent, self._data_dir)
         except OSError as error:
             final.unlink(missing_ok=True)
