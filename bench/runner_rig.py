@@ -6,7 +6,6 @@ The server is the one of the runner's tests, in this process; a job is "given" a
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import subprocess
@@ -22,9 +21,12 @@ from typing import Any
 from nautilus_runner.testing.payloads import job_payload
 from nautilus_runner.testing.running import JOB_USER, config_text
 from nautilus_runner.testing.server import RUNNER_TOKEN, ProtocolServer, ServedJob
+from nautilus_runner.testing.stock import PROGRAM
 
 IMAGE = "debian:trixie-slim"
-STOCK = os.environ.get("GITLAB_RUNNER_BIN") or shutil.which("gitlab-runner") or ""
+HELPER_IMAGE = "nautilus-bench-helper"
+KNOWN_S = 0.05
+"""From a job's last line to its result at the server, at most, beside what a daemon needs to notice the end."""
 _STOCK_CONFIG = """\
 concurrent = {concurrent}
 check_interval = 1
@@ -33,10 +35,20 @@ shutdown_timeout = 1
   name = "stock"
   url = "{url}"
   token = "{token}"
-  executor = "shell"
   output_limit = 1048576
+"""
+_STOCK_SHELL = """\
+  executor = "shell"
   builds_dir = "{home}/builds"
   cache_dir = "{home}/cache"
+"""
+_STOCK_DOCKER = f"""\
+  executor = "docker"
+  [runners.docker]
+    image = "{IMAGE}"
+    pull_policy = "never"
+    helper_image = "{HELPER_IMAGE}"
+    disable_cache = true
 """
 
 
@@ -59,7 +71,8 @@ class Rig:
 
 @asynccontextmanager
 async def running(executor: str, concurrent: int = 1) -> AsyncIterator[Rig]:
-    """`executor`: process, docker, or `stock` (gitlab-runner, shell executor). Ready when it asks for jobs."""
+    """`executor`: process or docker; with `stock ` before it those of gitlab-runner (its shell executor for processes,
+    for containers one that finds HELPER_IMAGE). Ready when it asks for jobs."""
     home = Path(tempfile.mkdtemp(prefix="nautilus-bench-runner-", dir="/var/tmp"))
     home.chmod(0o711)
     async with ProtocolServer(home / "repositories") as server:
@@ -68,7 +81,7 @@ async def running(executor: str, concurrent: int = 1) -> AsyncIterator[Rig]:
             await _asked(server)
             yield Rig(server, process.pid, home)
         finally:
-            process.send_signal(signal.SIGQUIT if executor != "stock" else signal.SIGTERM)
+            process.send_signal(signal.SIGTERM if executor.startswith("stock") else signal.SIGQUIT)
             try:
                 await asyncio.to_thread(process.wait, 20)
             except subprocess.TimeoutExpired:
@@ -84,11 +97,12 @@ async def _asked(server: ProtocolServer) -> None:
 
 def _start(executor: str, url: str, home: Path, concurrent: int) -> subprocess.Popen[bytes]:
     config = home / "config.toml"
-    if executor == "stock":
-        config.write_text(_STOCK_CONFIG.format(concurrent=concurrent, url=url, token=RUNNER_TOKEN, home=home))
-        argv = [STOCK, "run", "--config", str(config), "--working-directory", str(home)]
+    if executor.startswith("stock"):
+        text = _STOCK_CONFIG + (_STOCK_DOCKER if executor == "stock docker" else _STOCK_SHELL)
+        config.write_text(text.format(concurrent=concurrent, url=url, token=RUNNER_TOKEN, home=home))
+        argv = [PROGRAM, "run", "--config", str(config), "--working-directory", str(home)]
     else:
-        parts = {
+        parts: dict[str, Any] = {
             "docker": {"image": IMAGE, "pull_policy": ["never"]} if executor == "docker" else {},
             "process": {"user": JOB_USER, "sandbox": "auto"},  # as a runner has it that is told nothing
         }
@@ -112,3 +126,15 @@ def stamps(job: ServedJob) -> dict[str, float]:
 def stamp(name: str) -> str:
     """A line of script that says when it ran, without starting a process."""
     return f'echo "stamp {name} $EPOCHREALTIME"'
+
+
+async def latency(rig: Rig) -> tuple[float, float]:
+    """Seconds from the server's answer to the first line of the script, and from its last line to the result."""
+    job = await rig.run([stamp("first"), stamp("last")])
+    ended_at = time.time()
+    found = stamps(job)
+    return found["first"] - given_at(job), ended_at - found["last"]
+
+
+def in_ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
