@@ -226,6 +226,7 @@ class ProtocolServer:
         job.status, job.is_unconfirmed = "running", bool(features.get("two_phase_job_commit"))
         job.claims += 1
         job.claimed_at = asyncio.get_running_loop().time()
+        self._notify()
         return JSONResponse(job.payload, 201)
 
     def _pending(self, token: str) -> ServedJob | None:
