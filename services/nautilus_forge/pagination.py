@@ -47,9 +47,7 @@ class Page:
 
     async def count(self, db: AsyncSession, statement: Select[Any]) -> int:
         """Rows of the statement, at most `COUNT_LIMIT` + 1."""
-        rows = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None)
-        counted = rows.limit(COUNT_LIMIT + 1).subquery()
-        return await db.scalar(select(func.count()).select_from(counted)) or 0
+        return await db.scalar(counted(statement)) or 0
 
     def cut(self, items: Sequence[T], entity: Callable[[T], Any]) -> Json:
         """The page of a list that is already in memory."""
@@ -85,6 +83,12 @@ class Page:
     def _link(self, number: int) -> str:
         rest = [(key, value) for key, value in self.query if key not in ("page", "per_page")]
         return f"{self.url}?{urlencode([*rest, ('page', number), ('per_page', self.per_page)])}"
+
+
+def counted(statement: Select[Any]) -> Select[int]:
+    """How many rows the statement has, at most `COUNT_LIMIT` + 1."""
+    rows = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None)
+    return select(func.count()).select_from(rows.limit(COUNT_LIMIT + 1).subquery())
 
 
 async def requested_page(request: Request) -> Page:

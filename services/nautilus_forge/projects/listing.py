@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Row, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from nautilus_forge.auth import Principal
 from nautilus_forge.db.models import Project, User
 from nautilus_forge.errors import NotAllowed
 from nautilus_forge.forge import Forge
-from nautilus_forge.pagination import Page
+from nautilus_forge.pagination import Page, counted
 from nautilus_forge.policy import Level
 from nautilus_forge.projects import entities, keyset, queries
 from nautilus_forge.projects.params import ListProjects
@@ -70,12 +70,11 @@ async def listed(
         raise NotAllowed(body={"error": "Keyset pagination is not yet available for this type of request"})
     total: int | None = None
     if by_key:
-        found = await _rows(db, await _ids(db, statement, page.per_page, 0))
+        found = await _rows(db, (await db.scalars(_only_ids(statement, page.per_page, 0))).all())
     elif params.search:
         found, total = await _matches(db, statement, page)
     else:
-        total = await page.count(db, statement)
-        found = await _rows(db, await _ids(db, statement, page.per_page, page.offset))
+        found, total = await _page(db, statement, page, params)
     if params.simple or who.user is None:
         counts = await forks_counts(db, [project.id for project in found])
         page_of = [entities.basic(forge.settings, project, counts.get(project.id, 0)) for project in found]
@@ -89,10 +88,23 @@ async def listed(
 _BY_IDS = select(Project).where(Project.id.in_(bindparam("ids", expanding=True)))
 
 
-async def _ids(db: AsyncSession, statement: Select[Project], limit: int, offset: int) -> list[int]:
+def _only_ids(statement: Select[Project], limit: int, offset: int) -> Select[int]:
     """Of one page. They come before the rows, so that rows ahead of the page are not read whole."""
-    ids = statement.with_only_columns(Project.id, maintain_column_froms=True).limit(limit).offset(offset)
-    return list((await db.scalars(ids)).all())
+    ids = statement.with_only_columns(Project.id, maintain_column_froms=True).correlate(None)
+    return ids.limit(limit).offset(offset)
+
+
+async def _page(
+    db: AsyncSession, statement: Select[Project], page: Page, params: ListProjects
+) -> tuple[list[Project], int]:
+    """One page and how many there are, by one query. `statement` as made by `filtered` from `params`."""
+    ids = _only_ids(statement, page.per_page, page.offset)
+    rows = select(Project, counted(statement).label("total")).where(Project.id.in_(ids))
+    result = await db.execute(queries.ordered(rows, params.order_by, params.sort))
+    found: Sequence[Row[Any]] = result.unique().all()
+    if not found:
+        return [], await page.count(db, statement) if page.offset else 0
+    return [row.Project for row in found], found[0].total
 
 
 async def _rows(db: AsyncSession, ids: Sequence[int]) -> list[Project]:
@@ -106,8 +118,8 @@ async def _matches(
     db: AsyncSession, statement: Select[Project], page: Page
 ) -> tuple[list[Project], int | None]:
     """One page of a search and how many there are: every row is looked at once for both."""
-    counted = statement.with_only_columns(Project.id, func.count().over(), maintain_column_froms=True)
-    found = (await db.execute(counted.limit(page.per_page).offset(page.offset))).all()
+    ids = statement.with_only_columns(Project.id, func.count().over(), maintain_column_froms=True)
+    found = (await db.execute(ids.limit(page.per_page).offset(page.offset))).all()
     if not found:
         return [], await page.count(db, statement) if page.offset else 0
     return await _rows(db, [row[0] for row in found]), found[0][1]

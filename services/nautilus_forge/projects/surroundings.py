@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, func, select
+from sqlalchemy import BindParameter, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nautilus_forge.db.models import (
@@ -27,6 +27,16 @@ from nautilus_forge.projects.entities import Surroundings
 
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _FILLINGS = select(ProjectImport).where(ProjectImport.project_id.in_(_IDS))
+_AROUND = text(
+    """
+    SELECT p.id,
+        (SELECT count(*) FROM projects f WHERE f.forked_from_id = p.id AND f.deleted_at IS NULL) AS forks,
+        EXISTS (SELECT FROM project_imports i WHERE i.project_id = p.id) AS is_filled,
+        EXISTS (SELECT FROM project_group_links l WHERE l.project_id = p.id) AS is_shared
+    FROM unnest(CAST(:ids AS bigint[])) AS p(id)
+    """
+)
+"""Most projects are neither filled nor shared: then nobody asks how."""
 _FORKS = (
     select(Project.forked_from_id, func.count())
     .where(Project.forked_from_id.in_(_IDS), Project.deleted_at.is_(None))
@@ -48,15 +58,16 @@ async def surroundings_of(
     *,
     measured: Sequence[Project] = (),
 ) -> dict[int, Surroundings]:
-    """By project; a fixed number of queries. `measured`: those whose statistics are asked for (walks their files)."""
+    """By project; at most four queries. `measured`: those whose statistics are asked for (walks their files)."""
     ids = [project.id for project in found]
     if not ids:
         return {}
     parents = await _parents(db, user, found)
-    counts = await forks_counts(db, [*ids, *parents])
-    fillings = await db.scalars(_FILLINGS, {"ids": ids})
-    filling = {row.project_id: row for row in fillings}
-    shared = await shares_of(db, ids)
+    rows = (await db.execute(_AROUND, {"ids": [*ids, *parents]})).all()
+    counts = {row.id: row.forks for row in rows}
+    filled = [row.id for row in rows if row.is_filled]
+    filling = {row.project_id: row for row in await db.scalars(_FILLINGS, {"ids": filled})} if filled else {}
+    shared = await shares_of(db, [row.id for row in rows if row.is_shared])
     statistics = await _statistics(db, forge, measured) if measured else {}
     return {
         project.id: Surroundings(
@@ -89,6 +100,8 @@ async def shares_of(
     db: AsyncSession, project_ids: Sequence[int]
 ) -> dict[int, list[tuple[ProjectGroupLink, Namespace]]]:
     """The groups that each project is shared with, first come first."""
+    if not project_ids:
+        return {}
     rows = await db.execute(_SHARES, {"ids": project_ids})
     found: dict[int, list[tuple[ProjectGroupLink, Namespace]]] = {}
     for link, group in rows:
