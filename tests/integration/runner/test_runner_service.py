@@ -59,10 +59,12 @@ async def test_the_service_waits_for_its_configuration_and_says_so(
 async def test_status_json_has_the_documented_shape(server: ProtocolServer, service: RunnerProcess) -> None:
     service.configure(server.url)
     service.start()
-    job = server.add_job(job_payload(["echo begun", "sleep 2"]))
-    await server.until(lambda: b"begun" in job.trace)
-    await eventually(lambda: bool(status_of(service)["jobs"]), service.log)
-    await eventually(lambda: status_of(service)["jobs"][0]["state"] == "running", service.log)
+    go = service.data_dir / "go"
+    job = server.add_job(job_payload(["echo begun", f"until [ -e {go} ]; do sleep 0.05; done"]))
+    await server.until(lambda: b"\nbegun\n" in job.trace)
+    await eventually(
+        lambda: [one["state"] for one in status_of(service).get("jobs", ())] == ["running"], service.log
+    )
     found = status_of(service)
     assert set(found) == {
         "pid",
@@ -82,6 +84,7 @@ async def test_status_json_has_the_documented_shape(server: ProtocolServer, serv
     assert found["slots"] == {"total": 2, "busy": 1}
     [shown] = found["jobs"]
     assert shown["id"] == job.id and shown["state"] == "running" and shown["started_at"].endswith("Z")
+    go.touch()
     await server.finished(job)
     await eventually(lambda: status_of(service)["slots"]["busy"] == 0, service.log)
     service.send(signal.SIGTERM)
@@ -97,7 +100,7 @@ async def test_a_changed_configuration_is_taken_up_without_a_restart(
     first = server.add_job(job_payload(["echo word=$WORD"]))
     await server.finished(first)
     service.configure(server.url, concurrent=3, environment=["WORD=new"])
-    await eventually(lambda: status_of(service)["slots"]["total"] == 3, service.log)
+    await eventually(lambda: status_of(service).get("slots", {}).get("total") == 3, service.log)
     second = server.add_job(job_payload(["echo word=$WORD"]))
     await server.finished(second)
     assert "word=old" in first.log and "word=new" in second.log
@@ -276,7 +279,7 @@ async def test_one_registration_with_a_wrong_address_does_not_stop_the_others(
     service.start()
     job = server.add_job(job_payload())
     await server.finished(job)
-    assert status_of(service)["state"] == "ready"
+    await eventually(lambda: status_of(service).get("state") == "ready", service.log)
     assert "broken: not an address: 'gopher://x'" in status_of(service)["reason"]
 
 
