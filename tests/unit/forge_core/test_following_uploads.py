@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nautilus_forge import following
-from nautilus_forge.files import Copy
+from nautilus_forge import files, following
+from nautilus_forge.files import Copy, WriteOut
 from nautilus_forge.following import WORTHWHILE, Follower, Work
 from nautilus_forge.lfs.hashing import Hashing
 from nautilus_forge.spool import Body
@@ -196,6 +196,27 @@ class TestFollowing:
         follower.expect()
         (tmp_path / "lfs").mkdir()
         until_far(follower, notes, tmp_path / "lfs" / "0000000001")
+
+
+class TestWriteOut:
+    def test_whole_pieces_go_to_the_disk_each_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[tuple[int, int]] = []
+        system = files._sync_file_range()
+
+        def begin(fd: int, offset: int, length: int, flags: int) -> int:
+            asked.append((offset, length))
+            return system(fd, offset, length, flags)
+
+        monkeypatch.setattr(files, "_sync_file_range", lambda: begin)
+        write(tmp_path / "body", 20)
+        out = WriteOut()
+        with opened(tmp_path / "body") as body:
+            for end in (1 << 20, 9 << 20, 9 << 20, 20 << 20):
+                out.reached(body.fd, end)
+            assert system(body.fd, 0, 20 << 20, 2) == 0, "the kernel knows the call"
+        assert asked == [(0, 8 << 20), (8 << 20, 8 << 20)]
 
 
 class TestWork:
