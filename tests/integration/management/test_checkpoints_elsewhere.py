@@ -22,7 +22,7 @@ pytestmark = pytest.mark.drill
 
 WORK = (
     'mkdir -p "$NAUTILUS_CHECKPOINT_DIR"; cd "$NAUTILUS_CHECKPOINT_DIR"; step=$(cat step || echo 0); '
-    "echo begins at step $step; trap 'echo $((step + 1)) > step; exit 0' TERM; "
+    "trap 'echo $((step + 1)) > step; exit 0' TERM; echo begins at step $step; "
     "[ $step = 2 ] && exit 0; while :; do sleep 0.05; done"
 )
 

@@ -357,7 +357,9 @@ async def test_a_running_jobs_inputs_survive_a_restart(
     host.files["/a"], host.files["/b"] = Served(b"a" * 1_000_000), Served(b"b" * 1_000_000)
     service.configure(server.url, tables=f"{HERE}limit_mib = 1\n")
     service.start()
-    job = server.add_job(wanting(f"{host.url}/a", ["echo begun", "sleep 4", "wc -c < a"]))
+    go = service.data_dir / "go"
+    wait = f"until [ -e {go} ]; do sleep 0.05; done"
+    job = server.add_job(wanting(f"{host.url}/a", ["echo begun", wait, "wc -c < a"]))
     await server.until(lambda: "\nbegun" in job.log)
     service.send(signal.SIGTERM)
     await service.wait()
@@ -365,6 +367,7 @@ async def test_a_running_jobs_inputs_survive_a_restart(
     other = server.add_job(wanting(f"{host.url}/b", ["true"]))
     await server.finished(other)
     assert "[data] limit_mib" in other.log
+    go.touch()
     await server.finished(job)
     assert "1000000" in job.log
 

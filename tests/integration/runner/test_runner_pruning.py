@@ -65,7 +65,7 @@ async def test_prune_removes_what_no_job_uses_and_nothing_that_is_not_ours(
     first = server.add_job(wanting(f"{host.url}/set", "head -c 100000 /dev/urandom > kept"))
     await server.finished(first)
     holder = server.add_job(
-        job_payload(["echo begun", "sleep 30"], variables=[variable("NAUTILUS_INPUTS", f"{host.url}/set")])
+        job_payload(["echo begun", "sleep 120"], variables=[variable("NAUTILUS_INPUTS", f"{host.url}/set")])
     )
     await server.until(lambda: "\nbegun" in holder.log)
 
