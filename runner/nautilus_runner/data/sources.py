@@ -236,9 +236,13 @@ async def _asked(
 
 
 def refused(shown: str, status: int) -> DataFailed:
-    meaning = {401: "credentials are needed", 403: "not allowed", 404: "not there", 410: "gone"}.get(
-        status, ""
-    )
+    meanings = {
+        401: "credentials are needed",
+        403: "not allowed",
+        404: "not there, or not for this job",
+        410: "gone",
+    }
+    meaning = meanings.get(status, "")
     return DataFailed(f"{shown}: the server answered {status}" + (f" ({meaning})" if meaning else ""))
 
 
