@@ -125,7 +125,7 @@ async def machine(
             token=forge.runner_token,
             nautilus_url=nautilus.url,
             environment=["GIT_STRATEGY=none"],
-            process={"user": running.JOB_USER if os.geteuid() == 0 else "", "grace_s": 1.0},
+            process={"user": running.JOB_USER if os.geteuid() == 0 else ""},
         )
         runner.start()
         started.append(runner)

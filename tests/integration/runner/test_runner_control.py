@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nautilus_runner.testing.githost import Repository
 from nautilus_runner.testing.payloads import job_payload, variable
-from nautilus_runner.testing.running import RunningAgent, processes_with, silent_listener
+from nautilus_runner.testing.running import JOB_USER, RunningAgent, processes_with, silent_listener
 from nautilus_runner.testing.server import ProtocolServer
 
 ARTIFACT = {"paths": ["a"], "when": "always", "artifact_type": "archive", "artifact_format": "zip"}
@@ -104,7 +104,7 @@ async def test_what_a_job_says_while_it_is_asked_to_end_is_kept(
 ) -> None:
     polite = "trap 'echo checkpoint saved; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
     job = server.add_job(job_payload([f'bash -c "{polite}"']))
-    await runner.start(server.url)
+    await runner.start(server.url, process={"user": JOB_USER, "grace_s": 60.0})
     await server.until(lambda: b"\nready\n" in job.trace)
     server.cancel(job)
     await server.finished(job)

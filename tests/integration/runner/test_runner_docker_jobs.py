@@ -164,7 +164,7 @@ async def test_a_cancel_ends_the_container_with_all_its_processes(
 ) -> None:
     script = ["trap 'echo asked; exit 0' TERM; echo begun; while :; do sleep 0.1; done"]
     job = server.add_job(job_payload(script, after_script=["echo after=$CI_JOB_STATUS"]))
-    await runner.start(server.url, **OPTIONS)
+    await runner.start(server.url, **{**OPTIONS, "docker": {**OPTIONS["docker"], "grace_s": 60.0}})
     await server.until(lambda: b"\nbegun\n" in job.trace)
     server.cancel(job)
     await server.finished(job)

@@ -14,7 +14,7 @@ import pytest
 from nautilus_runner.control_socket import NAME, ask_once
 from nautilus_runner.errors import ControlRefused, NotRunning
 from nautilus_runner.testing.payloads import job_payload, variable
-from nautilus_runner.testing.running import RunnerProcess, silent_listener
+from nautilus_runner.testing.running import JOB_USER, RunnerProcess, silent_listener
 from nautilus_runner.testing.server import ProtocolServer
 
 
@@ -105,7 +105,7 @@ def attempt(script: str = WORKER, **parts: object) -> dict:
 async def test_a_preempted_job_saves_its_work_goes_back_and_the_next_attempt_has_it(
     server: ProtocolServer, service: RunnerProcess
 ) -> None:
-    service.configure(server.url)
+    service.configure(server.url, process={"user": JOB_USER, "grace_s": 60.0})
     service.start()
     first = server.add_job(attempt())
     await server.until(lambda: "begins at step 0" in first.log)
@@ -204,7 +204,7 @@ async def stopping(service: RunnerProcess) -> None:
 async def test_a_preempted_container_s_checkpoint_is_in_the_next_container(
     server: ProtocolServer, service: RunnerProcess
 ) -> None:
-    docker = {"image": "debian:trixie-slim", "pull_policy": ["never"], "grace_s": 5.0}
+    docker = {"image": "debian:trixie-slim", "pull_policy": ["never"], "grace_s": 60.0}
     service.configure(server.url, executor="docker", docker=docker, process={})
     service.start()
     first = server.add_job(attempt())
