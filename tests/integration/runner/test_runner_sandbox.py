@@ -83,7 +83,7 @@ async def test_a_job_without_network_has_none_not_even_the_machines_loopback(
 async def test_a_job_is_asked_to_end_before_it_is_killed_and_its_exit_code_is_its_own(
     server: ProtocolServer, runner: RunningAgent
 ) -> None:
-    await runner.start(server.url, **SANDBOXED)
+    await runner.start(server.url, process={**SANDBOXED["process"], "grace_s": 60.0})
     job = server.add_job(job_payload(["trap 'echo asked; exit 3' TERM; echo begun; sleep 600 & wait"]))
     await server.until(lambda: b"\nbegun\n" in job.trace)
     server.cancel(job)
