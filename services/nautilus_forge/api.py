@@ -33,7 +33,7 @@ PARTS = (
     Part("pipelines.routes", ("projects/*/pipeline", "projects/*/pipelines")),
     Part("pipelines.lint_routes", ("projects/*/ci",)),
     Part("pipelines.statuses_routes", ("projects/*/repository", "projects/*/statuses")),
-    Part("variables.routes", ("admin/*/variables", "projects/*/variables")),
+    Part("variables.routes", ("admin/ci", "projects/*/variables")),
     Part("variables.group_routes", ("groups/*/variables",)),
     Part("schedules.routes", ("projects/*/pipeline_schedules",)),
     Part("triggers.routes", ("projects/*/ref", "projects/*/trigger", "projects/*/triggers")),
@@ -43,12 +43,20 @@ PARTS = (
     Part("reports.routes", ("projects/*/pipelines",)),
     Part(
         "runners.routes",
-        ("runners", "runners/*/jobs", "runners/*/managers", "runners/*/reset_authentication_token", "user"),
+        (
+            "runners",
+            "runners/*/jobs",
+            "runners/*/managers",
+            "runners/*/reset_authentication_token",
+            "runners/all",
+            "runners/reset_registration_token",
+            "user/runners",
+        ),
     ),
     Part("runners.project_routes", ("projects/*/runners",)),
     Part("runners.group_routes", ("groups/*/runners",)),
     Part("instance.routes"),
-    Part("appsettings.routes", ("application",)),
+    Part("appsettings.routes", ("application/settings",)),
     Part("users.routes", ("user", "users")),
     Part(
         "users.moderation_routes",
@@ -68,7 +76,16 @@ PARTS = (
     ),
     Part(
         "users.profile_routes",
-        ("user", "users/*/associations_count", "users/*/emails", "users/*/memberships", "users/*/status"),
+        (
+            "user/activities",
+            "user/emails",
+            "user/preferences",
+            "user/status",
+            "users/*/associations_count",
+            "users/*/emails",
+            "users/*/memberships",
+            "users/*/status",
+        ),
     ),
     Part("keys.routes"),
     Part("keys.deploy_routes", ("deploy_keys", "projects/*/deploy_keys")),
@@ -77,7 +94,8 @@ PARTS = (
         (
             "personal_access_tokens",
             "personal_access_tokens/*/rotate",
-            "user",
+            "personal_access_tokens/self",
+            "user/personal_access_tokens",
             "users/*/impersonation_tokens",
             "users/*/personal_access_tokens",
         ),
@@ -92,7 +110,7 @@ PARTS = (
     Part("imports.routes", ("projects/*/fork", "projects/*/forks", "projects/*/import")),
     Part(
         "projects.routes",
-        ("projects", "projects/*/archive", "projects/*/unarchive", "users/*/projects"),
+        ("projects", "projects/*/archive", "projects/*/unarchive", "projects/user", "users/*/projects"),
     ),
     Part(
         "projects.star_routes",
@@ -123,7 +141,7 @@ PARTS = (
             "projects/*/statistics",
         ),
     ),
-    Part("projects.topic_routes", ("topics",)),
+    Part("projects.topic_routes", ("topics", "topics/merge")),
     Part("members.routes", ("groups/*/members", "projects/*/members")),
     Part("projects.protected_routes", ("projects/*/protected_branches",)),
     Part("repository.reading_routes", ("projects/*/repository",)),
@@ -146,7 +164,7 @@ PARTS = (
     Part("webhooks.system_routes", ("hooks", "hooks/*/custom_headers", "hooks/*/url_variables")),
     Part("events.routes", ("events", "projects/*/events", "users/*/events")),
     Part("oauth.applications", ("applications", "applications/*/renew-secret")),
-    Part("registry.routes", ("projects/*/registry", "registry")),
+    Part("registry.routes", ("projects/*/registry", "registry/repositories")),
 )
 """All of them. A test holds the words to the paths that the modules have."""
 

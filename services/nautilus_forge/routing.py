@@ -109,7 +109,12 @@ class RouteIndex(BaseRoute):
     def _candidates(self, path: str) -> Iterable[APIRoute]:
         parts = path.split("/", 3)
         places: list[Place] = []
-        for words in (parts[0], f"{parts[0]}/*/{parts[2]}") if len(parts) > 2 else (parts[0],):
+        looked_up = [parts[0]]
+        if len(parts) > 1:
+            looked_up.append(f"{parts[0]}/{parts[1]}")
+        if len(parts) > 2:
+            looked_up.append(f"{parts[0]}/*/{parts[2]}")
+        for words in looked_up:
             if words in self._later_by_words:
                 self._load(words)
             places += self._by_words.get(words, ())
@@ -124,10 +129,14 @@ class RouteIndex(BaseRoute):
 
 
 def words_of(path: str) -> str:
-    """What a path is looked up by: `projects/*/hooks`, or `projects` where the third segment is a parameter."""
+    """What a path is looked up by: `user/keys`, `projects/*/hooks` where the second segment is a parameter, or
+    `projects` where the third is one too.
+    """
     parts = path.lstrip("/").split("/")
     assert "{" not in parts[0], f"{path} begins with a parameter"
     assert not any(":path}" in part for part in parts[:2]), f"{path} has no segments to look at"
+    if len(parts) > 1 and "{" not in parts[1]:
+        return f"{parts[0]}/{parts[1]}"
     return f"{parts[0]}/*/{parts[2]}" if len(parts) > 2 and "{" not in parts[2] else parts[0]
 
 
