@@ -95,6 +95,15 @@ def test_lists_are_filtered_ordered_and_paged(root: gitlab.Gitlab) -> None:
     page = root.projects.list(order_by="id", sort="asc", per_page=2, iterator=True)
     assert (page.total, page.total_pages, page.next_page, page.prev_page) == (3, 2, 2, None)
     assert [p.name for p in page] == ["alpha", "beta", "gamma"]
+    assert root.projects.list(page=9, per_page=2) == []
+
+
+def test_a_search_is_without_regard_to_case(root: gitlab.Gitlab) -> None:
+    for name, path in (("Énergie", "energy"), ("Sure_1", "sure"), ("other", "other")):
+        root.projects.create({"name": name, "path": path, "description": f"100% {name}"})
+    for text, name in (("nERGIE", "Énergie"), ("éNER", "Énergie"), ("0% SURE_", "Sure_1")):
+        assert [p.name for p in root.projects.list(search=text, get_all=True)] == [name], text
+    assert root.projects.list(search="1__", get_all=True) == []
 
 
 def test_keyset_paging_walks_all(root: gitlab.Gitlab) -> None:
