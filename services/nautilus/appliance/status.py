@@ -68,12 +68,15 @@ def is_ready(layout: Layout) -> bool:
 
 
 def probe_health(plan: Plan) -> dict[str, Any]:
-    """The gateway's own answer to GET /-/health; {} when it does not answer at all."""
+    """The gateway's own answer to GET /-/health; {} when it does not answer, or another appliance has its port."""
     address = urlsplit(plan.web_url)
     connection = http.client.HTTPConnection(
         address.hostname or "127.0.0.1", address.port, timeout=_PROBE_TIMEOUT_S
     )
     try:
+        connection.request("GET", "/-/nautilus")
+        if connection.getresponse().read().decode("latin-1") != plan.instance:
+            return {}
         connection.request("GET", "/-/health", headers={"Accept": "application/json"})
         answer = json.loads(connection.getresponse().read())
     except (OSError, ValueError, http.client.HTTPException):
