@@ -68,12 +68,18 @@ def boot(folder: Path) -> str:
     options = ["mem=1536M", "rootfstype=hostfs", "rootflags=/", "rw", f"init={init}", "con=null", "con0=null"]
     assert LINUX is not None
     booted = subprocess.run(
-        [LINUX, *options, "quiet"],
+        [
+            "timeout",
+            "--signal=KILL",
+            "300",
+            LINUX,
+            *options,
+            "quiet",
+        ],  # all of its processes, whatever ends the test
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=300,
         check=False,
     )
     return log.read_text(errors="replace") if log.exists() else booted.stdout + booted.stderr
