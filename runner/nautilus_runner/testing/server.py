@@ -280,9 +280,8 @@ class ProtocolServer:
         self._notify()
         if wait and self.knows_prefer:
             headers["Preference-Applied"] = f"wait={wait}"
-            before = job.status
             with contextlib.suppress(TimeoutError):
-                await self.until(lambda: job.status != before or self.is_down, float(wait))
+                await self.until(lambda: job.status != "running" or self.is_down, float(wait))
         return PlainTextResponse("200", 200, {**self._headers(job), **headers})
 
     async def _patch_trace(self, request: Request) -> Response:

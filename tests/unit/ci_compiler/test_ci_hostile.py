@@ -125,7 +125,7 @@ def test_hostile_configurations_end_soon(name):
     tree = frozenset(f"src/a{i}/b{i}/c{i}.py" for i in range(9_000))
     started = time.process_time()
     outcome(HOSTILE[name], variables=variables, existing_paths=tree)
-    assert time.process_time() - started < 1.5  # about 0.8 on a free machine
+    assert time.process_time() - started < 5  # about 0.8 on a free machine; what grows too fast takes hours
 
 
 SCALARS = st.one_of(
