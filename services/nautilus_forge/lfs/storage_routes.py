@@ -114,10 +114,16 @@ async def _admitted(request: Request, project: str, *, is_upload: bool) -> Calle
 
 
 async def _is_what_it_says(lfs: Lfs, body: Body, oid: str, size: int) -> bool:
+    """What is still to go to the disk goes there beside the rest of the hash. Raises `InsufficientStorage`."""
+
     def check() -> bool:
         return lfs.store.is_what_it_says(body, oid, size, lfs.following.take(body))
 
-    return await asyncio.to_thread(check)
+    writing = asyncio.create_task(asyncio.to_thread(lfs.store.write_out, body))
+    try:
+        return await asyncio.to_thread(check)
+    finally:
+        await writing
 
 
 async def _has_room(request: Request, size: int) -> bool:

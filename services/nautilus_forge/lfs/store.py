@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nautilus_forge.errors import InsufficientStorage
@@ -56,6 +58,11 @@ class LfsStore:
         hashing.go_on(body.fd)
         return hashing.offset == size and hashing.digest.hexdigest() == oid
 
+    def write_out(self, body: Body) -> None:
+        """The bytes are on the disk when this returns. Raises `InsufficientStorage`."""
+        with _telling_of_a_full_disk():
+            os.fsync(body.fd)
+
     def take(self, body: Body, relative: str) -> None:
         """The body becomes the file: by a link where it can, else by a copy. Durable when this returns, and not before:
         the name comes first, so that the disk has to be waited for once.
@@ -63,23 +70,25 @@ class LfsStore:
         Raises `InsufficientStorage`; then nothing is left behind.
         """
         final = self.path(relative)
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
+        with _telling_of_a_full_disk():
             try:
-                os.link(body.path, final, follow_symlinks=False)
-                final.chmod(0o440)
-            except OSError as error:
-                if is_disk_full(error):
-                    raise
-                self._copy(body, final)
-            else:
-                os.fsync(body.fd)
-            sync_upwards(final.parent, self._data_dir)
+                self._put(body, final)
+            except OSError:
+                final.unlink(missing_ok=True)
+                raise
+
+    def _put(self, body: Body, final: Path) -> None:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(body.path, final, follow_symlinks=False)
+            final.chmod(0o440)
         except OSError as error:
-            final.unlink(missing_ok=True)
             if is_disk_full(error):
-                raise InsufficientStorage("No space left for LFS objects") from error
-            raise
+                raise
+            self._copy(body, final)
+        else:
+            os.fsync(body.fd)
+        sync_upwards(final.parent, self._data_dir)
 
     def _copy(self, body: Body, final: Path) -> None:
         """The spool folder lies on another filesystem, or its files are somebody else's."""
@@ -94,3 +103,13 @@ class LfsStore:
                 folder.rmdir()
             except OSError:
                 return
+
+
+@contextmanager
+def _telling_of_a_full_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise InsufficientStorage("No space left for LFS objects") from error
+        raise
