@@ -47,6 +47,20 @@ async def run_job(
     return await server.finished(job)
 
 
+def gate_in(folder: Path) -> Path:
+    """A pipe that a job reads: it goes on when a test writes to it."""
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    gate.chmod(0o644)
+    return gate
+
+
+def named(server: ProtocolServer, name: str, script: list[str]) -> ServedJob:
+    payload = job_payload(script)
+    payload["job_info"]["name"] = name
+    return server.add_job(payload)
+
+
 def last_line(job: ServedJob) -> str:
     return job.log.rstrip("\n").splitlines()[-1].partition("\x1b[31;1mERROR: ")[2].removesuffix("\x1b[0;m")
 
@@ -144,9 +158,7 @@ async def test_what_does_not_fit_now_waits_and_says_for_what(
 ) -> None:
     capacity = "\n[capacity]\nmemory_mib = 512\n"
     asks = [variable("NAUTILUS_MEMORY", "400m")]
-    gate = data_dir / "gate"
-    os.mkfifo(gate)
-    gate.chmod(0o644)
+    gate = gate_in(data_dir)
     first = server.add_job(job_payload([f"cat {gate}"], variables=asks))
     second = server.add_job(job_payload(["echo second"], variables=asks))
     agent = await runner.start(server.url, tables=capacity)
@@ -165,19 +177,12 @@ async def test_kinds_have_their_own_parallelism(
     server: ProtocolServer, runner: RunningAgent, data_dir: Path
 ) -> None:
     kinds = '\n[[kinds]]\nname = "learn"\njobs = ["learn*"]\nlimit = 1\n[[kinds]]\nname = "predict"\n'
-    gate = data_dir / "gate"
-    os.mkfifo(gate)
-    gate.chmod(0o644)
+    gate = gate_in(data_dir)
 
-    def job(name: str, script: list[str]) -> ServedJob:
-        payload = job_payload(script)
-        payload["job_info"]["name"] = name
-        return server.add_job(payload)
-
-    first = job("learn 1", ["echo begun", f"cat {gate}"])
+    first = named(server, "learn 1", ["echo begun", f"cat {gate}"])
     await runner.start(server.url, concurrent=4, tables=kinds)
     await server.until(lambda: "\nbegun" in first.log)
-    second, other = job("learn 2", ["echo"]), job("predict 1", ["echo"])
+    second, other = named(server, "learn 2", ["echo"]), named(server, "predict 1", ["echo"])
     await server.finished(other)
     await server.until(lambda: "place among learn jobs: 1 of 1 run" in second.log, 60)
     assert not first.is_over
@@ -190,21 +195,14 @@ async def test_a_job_that_waits_for_its_kind_leaves_its_slot_to_others(
     server: ProtocolServer, runner: RunningAgent, data_dir: Path
 ) -> None:
     kinds = '\n[[kinds]]\nname = "learn"\njobs = ["learn*"]\nlimit = 1\n'
-    gate = data_dir / "gate"
-    os.mkfifo(gate)
-    gate.chmod(0o644)
+    gate = gate_in(data_dir)
 
-    def job(name: str, script: list[str]) -> ServedJob:
-        payload = job_payload(script)
-        payload["job_info"]["name"] = name
-        return server.add_job(payload)
-
-    first = job("learn 1", ["echo begun", f"cat {gate}"])
+    first = named(server, "learn 1", ["echo begun", f"cat {gate}"])
     agent = await runner.start(server.url, concurrent=2, tables=kinds)
     await server.until(lambda: "\nbegun" in first.log)
-    second = job("learn 2", ["echo slot $CI_CONCURRENT_ID"])
+    second = named(server, "learn 2", ["echo slot $CI_CONCURRENT_ID"])
     await server.until(lambda: "place among learn jobs" in second.log)
-    others = [job(f"other {n}", ["echo slot $CI_CONCURRENT_ID"]) for n in (1, 2)]
+    others = [named(server, f"other {n}", ["echo slot $CI_CONCURRENT_ID"]) for n in (1, 2)]
     for other in others:  # both slots were held, were one held by who waits
         await server.finished(other)
         assert "\nslot 2" in other.log
@@ -218,9 +216,7 @@ async def test_a_job_that_waits_for_its_kind_leaves_its_slot_to_others(
 async def test_a_restarted_runner_knows_what_its_jobs_have(
     server: ProtocolServer, service: RunnerProcess
 ) -> None:
-    gate = service.data_dir / "gate"
-    os.mkfifo(gate)
-    gate.chmod(0o644)
+    gate = gate_in(service.data_dir)
     asks = [variable("NAUTILUS_MEMORY", "300Mi"), variable("NAUTILUS_CPUS", "1")]
     job = server.add_job(job_payload([f"echo begun; cat {gate}; exit 3"], variables=asks))
     service.configure(server.url, tables="\n[capacity]\nmemory_mib = 512\n")
