@@ -63,6 +63,13 @@ async def reason(service: RunnerProcess, words: str) -> None:
             await asyncio.sleep(0.1)
 
 
+async def nothing_at_work(service: RunnerProcess) -> None:
+    """Until jobs that have been reported have also left the disk."""
+    async with asyncio.timeout(60):
+        while (await asyncio.to_thread(ask_once, service.config, "status"))["jobs"]:
+            await asyncio.sleep(0.1)
+
+
 async def test_a_job_that_fills_the_disk_ends_and_says_so_and_the_next_one_runs(
     server: ProtocolServer, crowded: RunnerProcess
 ) -> None:
@@ -107,6 +114,7 @@ async def test_for_the_reserve_go_lfs_objects_and_mirrors_then_checkpoints_that_
         await server.finished(job := server.add_job(job_payload([save], variables=series)))
         [checkpoints[name]] = (disk / "checkpoints").glob(f"*/{job.id}.zip")
     os.utime(checkpoints["old"], (time.time() - 3 * 86400,) * 2)
+    await nothing_at_work(crowded)
 
     async def squeeze(lacking_mib: int, gone: Callable[[], bool]) -> None:
         """Until so much less than the reserve is free, then until the runner has made room."""
