@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+
+from nautilus_forge.errors import InsufficientStorage
 
 TEMPORARY_PREFIX = "upload-"
 """How files begin, in the folder for temporary files, into which a body is received or copied; a start removes them."""
@@ -34,6 +36,19 @@ class WriteOut:
             self._begun += _PIECE
 
 
+def pieces(fd: int, offset: int, most: int | None, size: int) -> Iterator[memoryview]:
+    """What an open file holds from `offset` to its end as it is now, or about `most` bytes of it, at most `size` at
+    once; each is overwritten by the next. Raises `OSError`.
+    """
+    buffer, done = memoryview(bytearray(size)), 0
+    while most is None or done < most:
+        count = os.preadv(fd, [buffer], offset + done)
+        if not count:
+            return
+        done += count
+        yield buffer[:count]
+
+
 class Copy:
     """What an open file holds from `start` on, as a temporary file in `folder` that becomes another by `finish`.
 
@@ -51,13 +66,10 @@ class Copy:
 
     def go_on(self, fd: int, most: int | None = None) -> int:
         """Goes on to the source's end as it is now, or for about `most` bytes; how many."""
-        buffer, begin = memoryview(bytearray(_BUFFER)), self._done
-        while most is None or self._done - begin < most:
-            count = os.preadv(fd, [buffer], self.start + self._done)
-            if not count:
-                break
-            write_all(self._fd, buffer[:count])
-            self._done += count
+        begin = self._done
+        for piece in pieces(fd, self.start + begin, most, _BUFFER):
+            write_all(self._fd, piece)
+            self._done += len(piece)
             self._out.reached(self._fd, self._done)
         return self._done - begin
 
@@ -106,6 +118,17 @@ def sync_upwards(folder: Path, top: Path) -> None:
 
 def is_disk_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def telling_of_a_full_disk(what: str) -> Iterator[None]:
+    """No room for it is `InsufficientStorage`, which names `what`; other errors are ours to hear."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise InsufficientStorage(f"No space left for {what}") from error
+        raise
 
 
 @cache

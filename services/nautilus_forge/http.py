@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import secrets
 
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nautilus_forge import API_PREFIX
 from nautilus_forge.errors import BadRequest, Conflict, ForgeError, GitError, InsufficientStorage, Unavailable
+from nautilus_forge.files import is_disk_full
 from nautilus_forge.forge import Forge
 from nautilus_forge.responses import Json
 from nautilus_forge.web.page import failure
@@ -141,7 +141,7 @@ async def _on_bad_data(request: Request, error: Exception) -> Response:
 
 
 async def _on_os_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_disk_full(error):
         return _answer(InsufficientStorage())
     return await _on_unforeseen(request, error)
 

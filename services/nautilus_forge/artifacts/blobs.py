@@ -10,8 +10,7 @@ import secrets
 from pathlib import Path
 
 from nautilus_forge.artifacts import multipart
-from nautilus_forge.errors import InsufficientStorage
-from nautilus_forge.files import Copy, is_disk_full, sync_upwards
+from nautilus_forge.files import Copy, sync_upwards, telling_of_a_full_disk
 
 _SHARD = 1000
 
@@ -44,18 +43,17 @@ class BlobStore:
         """
         relative = f"artifacts/{job_id // _SHARD}/{job_id}/{file_type}-{secrets.token_hex(8)}"
         final = self._data_dir / relative
-        try:
-            if begun is not None and begun.start != part.offset:
-                begun.give_up()
-                begun = None
-            copy = begun or Copy(self._tmp, part.offset)
-            copy.finish(fd, part.length, final, 0o640)
-            sync_upwards(final.parent, self._data_dir)
-        except OSError as error:
-            final.unlink(missing_ok=True)
-            if is_disk_full(error):
-                raise InsufficientStorage("No space left for artifacts") from error
-            raise
+        with telling_of_a_full_disk("artifacts"):
+            try:
+                if begun is not None and begun.start != part.offset:
+                    begun.give_up()
+                    begun = None
+                copy = begun or Copy(self._tmp, part.offset)
+                copy.finish(fd, part.length, final, 0o640)
+                sync_upwards(final.parent, self._data_dir)
+            except OSError:
+                final.unlink(missing_ok=True)
+                raise
         return relative
 
     def remove(self, relative: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nautilus_forge.files import WriteOut
+from nautilus_forge.files import WriteOut, pieces
 
 _BUFFER = 256 << 10
 
@@ -32,13 +31,10 @@ class Hashing:
 
     def go_on(self, fd: int, most: int | None = None) -> int:
         """Goes on to the file's end as it is now, or for about `most` bytes; how many were read."""
-        view, begin = memoryview(bytearray(_BUFFER)), self.offset
-        while most is None or self.offset - begin < most:
-            count = os.preadv(fd, [view], self.offset)
-            if not count:
-                break
-            self.digest.update(view[:count])
-            self.offset += count
+        begin = self.offset
+        for piece in pieces(fd, begin, most, _BUFFER):
+            self.digest.update(piece)
+            self.offset += len(piece)
             self._out.reached(fd, self.offset)
         return self.offset - begin
 

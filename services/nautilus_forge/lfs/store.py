@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from nautilus_forge.errors import InsufficientStorage
-from nautilus_forge.files import Copy, is_disk_full, sync_upwards
+from nautilus_forge.files import Copy, is_disk_full, sync_upwards, telling_of_a_full_disk
 from nautilus_forge.lfs.hashing import Hashing
 from nautilus_forge.spool import Body
 
@@ -60,7 +57,7 @@ class LfsStore:
 
     def write_out(self, body: Body) -> None:
         """The bytes are on the disk when this returns. Raises `InsufficientStorage`."""
-        with _telling_of_a_full_disk():
+        with telling_of_a_full_disk("LFS objects"):
             os.fsync(body.fd)
 
     def take(self, body: Body, relative: str) -> None:
@@ -70,7 +67,7 @@ class LfsStore:
         Raises `InsufficientStorage`; then nothing is left behind.
         """
         final = self.path(relative)
-        with _telling_of_a_full_disk():
+        with telling_of_a_full_disk("LFS objects"):
             try:
                 self._put(body, final)
             except OSError:
@@ -103,13 +100,3 @@ class LfsStore:
                 folder.rmdir()
             except OSError:
                 return
-
-
-@contextmanager
-def _telling_of_a_full_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            raise InsufficientStorage("No space left for LFS objects") from error
-        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import zlib
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nautilus_forge.errors import BadRequest, InsufficientStorage
+from nautilus_forge.files import is_disk_full
 from nautilus_forge.traces.mask import Mask
 
 _RANGE = re.compile(r"^(?:bytes[= ])?(\d{1,15})-")
@@ -102,7 +102,7 @@ class TraceStore:
             _pwrite_all(fd, text, at)
         except OSError as error:
             os.ftruncate(fd, size)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise InsufficientStorage("No space left for job logs") from error
             raise
         return Appended(size + len(fresh), True, is_masked)
@@ -171,7 +171,7 @@ class TraceStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, flags, 0o640)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise InsufficientStorage("No space left for job logs") from error
             raise
         self._files[job_id] = fd
