@@ -22,9 +22,8 @@ log = logging.getLogger(__name__)
 _POLL_S = 1.0  # between two requests that the server does not hold
 _HELD_S = 2.0  # an answer that took this long was held: ask again at once
 _MAX_WAIT_S = 15.0
-_OURS_S = (
-    1.0  # where this machine itself can't take a job: a full disk, no daemon; looking again costs nothing
-)
+_OURS_S = 1.0
+"""Where this machine itself can't take a job: a full disk, no daemon. Looking again costs nothing."""
 _QUICK_S, _QUICK_TRIES = 0.2, 25  # a server that starts again is met within a fifth of a second
 
 

@@ -133,9 +133,8 @@ class Capacity:
                 waiter.turn.set_result(None)
                 continue
             self._tell(waiter, shortfall)
-            is_for_room = self._has_place(
-                waiter.need.kind
-            )  # one that waits for its kind holds nobody else up
+            # one that waits for its kind holds nobody else up
+            is_for_room = self._has_place(waiter.need.kind)
             if is_for_room and self._now() - waiter.since >= self._patience_s:
                 break
         for waiter in self._queue:

@@ -134,7 +134,7 @@ def run_tier(root: Path, tier: Tier) -> None:
     """Runs every step; raises CommandError at the first that fails. A machine may be slow: over the budget is said.
 
     A test that fails beside others is run once more by itself. One that then passes is unsteady: it is named, for
-    somebody to mend, and fails the tier only where `_MOST_UNSTEADY` files have such tests.
+    somebody to mend, and fails the tier only where more than `_MOST_UNSTEADY` files have tests that failed.
     """
     began = time.monotonic()
     unsteady = [test for step in tier.steps for test in _run_step(root, step)]
